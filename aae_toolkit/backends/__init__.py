@@ -1,0 +1,1 @@
+"""Backends: one small protocol over everything that can run an exported artifact."""

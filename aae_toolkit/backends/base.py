@@ -1,0 +1,101 @@
+"""The backend protocol, and the table of backends. Nothing heavy is imported until a backend is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+from numpy.typing import NDArray
+
+from aae_toolkit.errors import UsageError
+from aae_toolkit.export.contract import ArtifactName, Format
+from aae_toolkit.export.manifest import Manifest
+
+Tensors = dict[str, NDArray[Any]]
+BackendName = Literal["eager", "compiled", "torchscript", "torch-export", "onnxruntime"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+WEIGHTS_BACKENDS: tuple[BackendName, ...] = ("eager", "compiled")  # run the weights file, not an exported graph
+
+_FORMAT_OF: dict[BackendName, Format] = {
+    "torchscript": Format.TORCHSCRIPT,
+    "torch-export": Format.TORCH_EXPORT,
+    "onnxruntime": Format.ONNX,
+}
+
+
+class Backend(Protocol):
+    """An artifact, loaded and ready to run.
+
+    Attributes:
+        name: the backend's.
+        artifact: name of the file that it runs.
+        input_names: what `run` must be fed.
+        device: the device that really runs it, with the provider where the runtime has several.
+    """
+
+    name: BackendName
+    artifact: str
+    input_names: list[str]
+    device: str
+
+    def run(self, feeds: Tensors) -> Tensors:
+        """Run one batch; arrays in, arrays out, by the contract's names."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; it cannot run afterwards."""
+        ...
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """One (artifact, backend) pair that an export directory offers."""
+
+    artifact: ArtifactName
+    backend: BackendName
+    file: str
+
+
+def runnables(manifest: Manifest, artifact: ArtifactName, weights_file: str) -> list[Runnable]:
+    """Every backend that can run `artifact` of an export, the reference (`eager`) first."""
+    files = {entry.format: entry.file for entry in manifest.artifacts if entry.artifact == artifact}
+    found = [Runnable(artifact, name, weights_file) for name in WEIGHTS_BACKENDS]
+    return found + [Runnable(artifact, b, files[f]) for b, f in _FORMAT_OF.items() if f in files]
+
+
+def open_backend(directory: Path, runnable: Runnable, *, device: str = "cpu", threads: int | None = None) -> Backend:
+    """Load an artifact of an export directory.
+
+    Args:
+        directory: the export.
+        runnable: which artifact, on which backend.
+        device: `cpu`, `cuda` or `cuda:i`.
+        threads: within one operator; None leaves the runtime's default. For torch this is the process's setting.
+
+    Raises:
+        AaeError: the file cannot be loaded.
+        DeviceError: another device or provider ran than was asked for.
+    """
+    if runnable.backend == "onnxruntime":
+        from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(directory / runnable.file, device=device, threads=threads)
+    from aae_toolkit.backends.torch_backends import TorchBackend
+
+    return TorchBackend(directory, runnable, device=device, threads=threads)
+
+
+def parse_backends(names: str | None) -> tuple[BackendName, ...]:
+    """A comma-separated list of backend names; None is all of them.
+
+    Raises:
+        UsageError: an unknown name, or none.
+    """
+    if names is None:
+        return BACKENDS
+    asked = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in BACKENDS]
+    if unknown or not asked:
+        raise UsageError(f"--backends {names!r}: choose from {', '.join(BACKENDS)}")
+    return tuple(name for name in BACKENDS if name in asked)

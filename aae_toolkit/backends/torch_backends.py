@@ -1,0 +1,80 @@
+"""PyTorch's four ways to run an artifact: eager, compiled, TorchScript and torch.export."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aae_toolkit.backends.base import Runnable, Tensors
+from aae_toolkit.errors import AaeError, DeviceError
+from aae_toolkit.export.contract import contract_of
+from aae_toolkit.export.writer import load_exported
+from aae_toolkit.models.description import read_description
+
+
+class TorchBackend:
+    """An artifact in PyTorch; see `Backend` for the attributes."""
+
+    def __init__(self, directory: Path, runnable: Runnable, *, device: str = "cpu", threads: int | None = None) -> None:
+        """Load the artifact; `threads` sets torch's threads for the whole process.
+
+        Raises:
+            AaeError: the file is absent or damaged.
+            DeviceError: the device is not there.
+        """
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise DeviceError(f"device {device} asked for, torch finds no CUDA; see aae doctor")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.name = runnable.backend
+        self.artifact = runnable.file
+        self.device = device
+        contract = contract_of(runnable.artifact, read_description(directory))
+        self.input_names = contract.input_names
+        self._output_names = contract.output_names
+        path = directory / runnable.file
+        if not path.is_file():
+            raise AaeError(f"{path} does not exist; write it with aae export")
+        loaders: dict[str, Callable[[], Callable[..., Any]]] = {
+            "eager": lambda: load_exported(directory, device).deployed()[runnable.artifact].to(device),
+            "compiled": lambda: torch.compile(
+                load_exported(directory, device).deployed()[runnable.artifact].to(device), dynamic=True
+            ),
+            "torchscript": lambda: _load_torchscript(path, device),
+            "torch-export": lambda: _load_torch_export(path, device),
+        }
+        self._call = loaders[runnable.backend]()
+
+    @torch.inference_mode()
+    def run(self, feeds: Tensors) -> Tensors:
+        """Run one batch."""
+        tensors = [torch.from_numpy(feeds[name]).to(self.device) for name in self.input_names]
+        outputs = self._call(*tensors)
+        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        return {name: tensor.cpu().numpy() for name, tensor in zip(self._output_names, outputs, strict=True)}
+
+    def close(self) -> None:
+        """Free the module."""
+        del self._call
+
+
+def _load_torchscript(path: Path, device: str) -> Callable[..., Any]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.*")  # deprecated upstream, still asked for
+        try:
+            return torch.jit.load(str(path), map_location=device)  # type: ignore[no-any-return, no-untyped-call]
+        except (RuntimeError, ValueError, OSError) as error:
+            raise AaeError(f"{path} is damaged or not TorchScript; run aae export again") from error
+
+
+def _load_torch_export(path: Path, device: str) -> Callable[..., Any]:
+    try:
+        program = torch.export.load(path)
+    except (RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise AaeError(f"{path} is damaged or not a torch.export archive; run aae export again") from error
+    return program.module().to(device)

@@ -1,0 +1,78 @@
+"""The `aae` command: its sub-commands, and the one place where errors become a line and an exit status."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from aae_toolkit import __version__
+from aae_toolkit.cli import bench, demo, doctor, evaluate, export, init_datasets, parity, predict, train, visualize
+from aae_toolkit.errors import AaeError
+
+app = typer.Typer(
+    name="aae",
+    help="Adversarial autoencoder classifiers from few labels or none: train, export, prove, measure, deploy.",
+    epilog="Any command takes --debug, which shows the traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (init_datasets, train, evaluate, visualize, export, parity, bench, predict, doctor, demo):
+    module.register(app)
+
+# What brings a package that only some commands need.
+_EXTRAS = dict.fromkeys(
+    ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "safetensors"), "train,cpu"
+) | {"onnxruntime": "cpu"}
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Options of every command."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `aae` with `arguments` (default: the process's), and exit with the status that the contract gives."""
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run([a for a in given if a != "--debug"], debug="--debug" in given))
+
+
+def run(arguments: list[str], *, debug: bool = False) -> int:
+    """Run `aae` with `arguments`; return the exit status. `debug` lets exceptions through."""
+    try:
+        result = app(arguments, prog_name="aae", standalone_mode=False)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except typer.TyperException as error:  # wrong usage; with no arguments at all, its message is the help
+        return _fail(error.format_message(), error.exit_code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, AaeError):
+            return _fail(str(error), error.exit_status)
+        if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+            return _fail(
+                f'{error.name} is not installed; this command needs: pip install "aae-toolkit[{_EXTRAS[error.name]}]"',
+                1,
+            )
+        hint = "" if debug else "; --debug shows the traceback"
+        return _fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}{hint}", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, status: int) -> int:
+    """Print one line on standard error (none where the help was the answer), and return the status."""
+    if message:
+        print(f"aae: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,60 @@
+"""`aae init-datasets`: write the splits and `dataset.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption
+from aae_toolkit.data.directory import DatasetIndex, write_data_directory
+from aae_toolkit.data.sources import SourceName, load_source
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("init-datasets")(init_datasets)
+
+
+def init_datasets(
+    dir_path: DataDirOption,
+    source: Annotated[SourceName, typer.Option(help="Where the images come from.")] = "mnist",
+    raw_dir: Annotated[
+        Path | None,
+        typer.Option(help="Files already there: <raw-dir>/MNIST/raw/..., or <raw-dir>/<class>/*.png for folder."),
+    ] = None,
+    labeled: Annotated[
+        int | None,
+        typer.Option(min=0, help="Labelled training images; default 3000 (digits 300, folder: all that are left)."),
+    ] = None,
+    validation: Annotated[
+        int | None, typer.Option(min=0, help="Validation images; default 10000 (digits 300, folder: a fifth).")
+    ] = None,
+    test: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Test images of a source without a test set; default 360 for digits, a fifth for folder."
+        ),
+    ] = None,
+    image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels, folder only.")] = 28,
+    channels: Annotated[int, typer.Option(min=1, max=3, help="1 (grey) or 3 (RGB), folder only.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+) -> None:
+    """Split a source of images into labelled, unlabelled, validation and test sets."""
+    progress = ConsoleProgress()
+    if channels == 2:
+        raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
+    loaded = load_source(source, raw_dir, dir_path / "raw", (channels, image_size, image_size))
+    index = write_data_directory(dir_path, loaded, labeled, validation, test, seed)
+    progress.say(dataset_line(index))
+    progress.say(f"written to {dir_path}")
+
+
+def dataset_line(index: DatasetIndex) -> str:
+    """The seed's line about sizes, with the test set added."""
+    n = {name: split.n for name, split in index.splits.items()}
+    return (
+        f"dataset size in use: {n['train_labeled']} [labeled trainset] {n['train_unlabeled']} [un-labeled trainset]"
+        f" {n['validation']} [validation] {n['test']} [test]"
+    )

@@ -1,0 +1,55 @@
+"""Options that several commands share, and how they show progress and JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+DataDirOption = Annotated[Path, typer.Option("--dir-path", help="Data directory, written by init-datasets.")]
+ModelDirOption = Annotated[Path, typer.Option("--model-dir-path", help="Model directory, written by train.")]
+ExportDirOption = Annotated[Path, typer.Option("--export-dir-path", help="Export directory, written by export.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
+
+
+class ConsoleProgress:
+    """Bars on a terminal, plain lines elsewhere; on standard error where standard output is for JSON."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        """Choose the stream."""
+        self.console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Print a line; brackets in it are not markup."""
+        self.console.print(line, markup=False)
+
+    def track(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
+        """Yield `items` under a bar that goes when it is full."""
+        if not self.console.is_terminal:
+            yield from items
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            yield from bar.track(items, total=total, description=description)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output."""
+    json.dump(value, sys.stdout)
+    sys.stdout.write("\n")
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as people read it."""
+    return "-" if fraction is None else f"{100 * fraction:.2f}%"

@@ -1,0 +1,58 @@
+"""`aae parity`: prove, or refute, that every artifact is the same classifier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ExportDirOption, JsonOption, percent, print_json
+from aae_toolkit.errors import ParityError
+
+if TYPE_CHECKING:
+    from aae_toolkit.parity import ParityReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("parity")(parity)
+
+
+def parity(
+    export_dir_path: ExportDirOption,
+    dir_path: DataDirOption,
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Which images to compare on.")] = "test",
+    device: Annotated[str, typer.Option("--device", help="Where artifacts run: cpu, cuda or cuda:<index>.")] = "cpu",
+    json: JsonOption = False,
+) -> None:
+    """Run every artifact over a whole split and compare it with the trained model; exit 3 where they differ."""
+    from aae_toolkit.data.directory import DataDirectory
+    from aae_toolkit.parity import check_parity
+
+    progress = ConsoleProgress(stderr=json)
+    report = check_parity(export_dir_path, DataDirectory(dir_path).load(split), split, device=device, progress=progress)
+    if json:
+        print_json(report.to_json())
+    else:
+        show(report, progress)
+    if not report:
+        refused = [r for r in report.results if not r]
+        first = f"{refused[0].artifact} on {refused[0].backend}: {refused[0].reason}"
+        raise ParityError(f"parity refused for {len(refused)} of {len(report.results)}; first {first}")
+
+
+def show(report: ParityReport, progress: ConsoleProgress) -> None:
+    """Print the comparisons for people."""
+    sizes = ", ".join(map(str, report.batch_sizes))
+    table = Table(title=f"parity on {report.n} {report.split} images, batch sizes {sizes}")
+    for column in ("artifact", "backend", "verdict", "largest difference", "label agreement", "accuracy"):
+        table.add_column(column, justify="left" if column in ("artifact", "backend") else "right")
+    for r in report.results:
+        largest = max((v for k, v in r.max_abs_diff.items() if k not in ("label", "category")), default=float("nan"))
+        verdict = "same" if r else "REFUSED"
+        table.add_row(r.artifact, r.backend, verdict, f"{largest:.2e}", percent(r.label_agreement), percent(r.accuracy))
+    progress.console.print(table)
+    progress.say(
+        f"parity: {'proven' if report else 'REFUSED'}; accuracy of the trained model {percent(report.accuracy)}"
+    )

@@ -1,0 +1,38 @@
+"""`aae predict`: labels for image files, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aae_toolkit.cli.options import ConsoleProgress, percent, print_json
+from aae_toolkit.errors import AaeError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("predict")(predict)
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    model: Annotated[Path, typer.Option(help="classifier.onnx, written by export.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Label image files with an exported classifier; exit 1 where a file could not be read."""
+    from aae_toolkit.predict import predict as predict_files
+
+    progress = ConsoleProgress()
+    failed = 0
+    for prediction in predict_files(model, images):
+        failed += prediction.error is not None
+        if json:
+            print_json(prediction.to_json())
+        elif prediction.error is None:
+            progress.say(f"{prediction.path}  {prediction.class_name}  {percent(prediction.probability)}")
+        else:
+            progress.say(f"{prediction.path}  could not be read: {prediction.error}")
+    if failed:
+        raise AaeError(f"{failed} of {len(images)} images could not be read")

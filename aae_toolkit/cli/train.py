@@ -1,0 +1,128 @@
+"""`aae train semi-supervised` and `aae train unsupervised`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aae_toolkit.cli.init_datasets import dataset_line
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption
+from aae_toolkit.config import DEFAULT_CONFIG, Precision, Variant, load_config, with_flags
+from aae_toolkit.progress import Progress
+
+_OutputDir = Annotated[
+    Path | None, typer.Option("--output-dir-path", help="Model directory; default: <dir-path>/<variant>.")
+]
+_Config = Annotated[str, typer.Option("--config-path", help="YAML file, or the name of a shipped one.")]
+_Epochs = Annotated[int | None, typer.Option("--n-epochs", help="Passes over the unlabelled images; default 35.")]
+_ZSize = Annotated[int | None, typer.Option("--z-size", help="Style dimensions; default 2.")]
+_Classes = Annotated[
+    int | None, typer.Option("--n-classes", help="Categories (units of y); default: as many as the data has classes.")
+]
+_BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images a step; default 100.")]
+_Seed = Annotated[int | None, typer.Option("--seed", help="Of weights, noise and order; default 0.")]
+_Precision = Annotated[Precision | None, typer.Option("--precision", help="Arithmetic; default auto.")]
+_Compile = Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile; default: on CUDA only.")]
+_Resume = Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint of the model directory.")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model that is already there.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group and its two commands."""
+    group = typer.Typer(no_args_is_help=True, help="Train an adversarial autoencoder.")
+    group.command("semi-supervised")(semi_supervised)
+    group.command("unsupervised")(unsupervised)
+    app.add_typer(group, name="train")
+
+
+def semi_supervised(
+    dir_path: DataDirOption,
+    output_dir_path: _OutputDir = None,
+    config_path: _Config = DEFAULT_CONFIG,
+    n_epochs: _Epochs = None,
+    z_size: _ZSize = None,
+    n_classes: _Classes = None,
+    batch_size: _BatchSize = None,
+    seed: _Seed = None,
+    device: DeviceOption = "auto",
+    precision: _Precision = None,
+    compile: _Compile = None,  # noqa: A002  (the flag's name)
+    resume: _Resume = False,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Train with a small labelled set and many unlabelled images."""
+    flags = _flags(n_epochs, z_size, n_classes, batch_size, seed, precision, compile)
+    run_training("semi_supervised", dir_path, output_dir_path, config_path, flags, device, resume, overwrite)
+
+
+def unsupervised(
+    dir_path: DataDirOption,
+    output_dir_path: _OutputDir = None,
+    config_path: _Config = DEFAULT_CONFIG,
+    n_epochs: _Epochs = None,
+    z_size: _ZSize = None,
+    n_classes: _Classes = None,
+    batch_size: _BatchSize = None,
+    seed: _Seed = None,
+    device: DeviceOption = "auto",
+    precision: _Precision = None,
+    compile: _Compile = None,  # noqa: A002  (the flag's name)
+    resume: _Resume = False,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Train without any label; categories are named afterwards, on the validation images."""
+    flags = _flags(n_epochs, z_size, n_classes, batch_size, seed, precision, compile)
+    run_training("unsupervised", dir_path, output_dir_path, config_path, flags, device, resume, overwrite)
+
+
+def _flags(
+    n_epochs: int | None,
+    z_size: int | None,
+    n_classes: int | None,
+    batch_size: int | None,
+    seed: int | None,
+    precision: Precision | None,
+    compile_: bool | None,
+) -> dict[str, Any]:
+    """The flags that override the configuration, by its keys."""
+    return {
+        "n_epochs": n_epochs,
+        "z_size": z_size,
+        "n_classes": n_classes,
+        "batch_size": batch_size,
+        "seed": seed,
+        "precision": precision,
+        "compile": compile_,
+    }
+
+
+def run_training(
+    variant: Variant,
+    dir_path: Path,
+    output_dir_path: Path | None,
+    config_path: str,
+    flags: dict[str, Any],
+    device: str,
+    resume: bool,
+    overwrite: bool,
+    progress: Progress | None = None,
+) -> Path:
+    """Load configuration and data, train, draw the learning curves; return the model directory."""
+    progress = progress or ConsoleProgress()
+    config = with_flags(load_config(config_path, variant), **flags)
+    from aae_toolkit.data.directory import DataDirectory
+
+    data = DataDirectory(dir_path)
+    output_dir = output_dir_path or dir_path / variant
+    progress.say("loading data started...")
+    progress.say(dataset_line(data.index))
+    progress.say(f"using configuration: {config.model_dump(mode='json')}")
+    from aae_toolkit.training.trainer import train
+    from aae_toolkit.visualization.curves import draw_learning_curves
+
+    train(config, data, output_dir, device=device, resume=resume, overwrite=overwrite, progress=progress)
+    draw_learning_curves(output_dir, variant)
+    progress.say(f"model written to {output_dir}")
+    return output_dir

@@ -1,0 +1,54 @@
+"""`aae visualize`: the seed's eight pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption
+from aae_toolkit.config import Variant
+from aae_toolkit.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("visualize")(visualize)
+
+
+def visualize(
+    model_dir_path: ModelDirOption,
+    dir_path: DataDirOption,
+    mode: Annotated[
+        Variant | None, typer.Option(hidden=True, help="The seed's flag; checked against the model.")
+    ] = None,
+    n_classes: Annotated[
+        int | None, typer.Option(hidden=True, help="The seed's flag; checked against the model.")
+    ] = None,
+    z_size: Annotated[int | None, typer.Option(hidden=True, help="The seed's flag; checked against the model.")] = None,
+) -> None:
+    """Draw what a trained model has learned, into <model>/visualization/."""
+    from aae_toolkit.cli.evaluate import show
+    from aae_toolkit.cli.init_datasets import dataset_line
+    from aae_toolkit.data.directory import DataDirectory
+    from aae_toolkit.evaluation import evaluate as evaluate_model
+    from aae_toolkit.models.directory import load_model
+    from aae_toolkit.visualization.pictures import draw_all
+
+    progress = ConsoleProgress()
+    model = load_model(model_dir_path)
+    for flag, given, actual in (
+        ("--mode", mode, model.description.variant),
+        ("--n-classes", n_classes, model.architecture.n_classes),
+        ("--z-size", z_size, model.architecture.z_size),
+    ):
+        if given is not None and given != actual:
+            raise UsageError(f"{flag} {given}, but the model in {model_dir_path} has {actual}; leave the flag out")
+    data = DataDirectory(dir_path)
+    progress.say("loading data started...")
+    progress.say(dataset_line(data.index))
+    validation = data.load("validation")
+    if data.class_names:
+        show(evaluate_model(model, validation, "validation"), progress)
+    written = draw_all(model, validation, model_dir_path / "visualization", progress)
+    progress.say(f"{len(written)} pictures written to {model_dir_path / 'visualization'}")

@@ -1,0 +1,215 @@
+"""The YAML configuration: pydantic models, loading with errors that name the key, and flag overrides.
+
+The keys of `learning_rates`, `model.hidden_size`, `model.encoder_dropout` and the `use_*` / `lambda_*` switches are the
+seed document's, spellings included; the others have defaults, so that the seed's file loads as it stands.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aae_toolkit.errors import AaeError, UsageError
+
+Variant = Literal["semi_supervised", "unsupervised"]
+VARIANTS: tuple[Variant, ...] = ("semi_supervised", "unsupervised")
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+DEFAULT_CONFIG = "seed"
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys and values of the wrong type are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _rate(default: float) -> Any:
+    return Field(default=default, ge=0, le=1)
+
+
+class LearningRates(Section):
+    """Step sizes shared by both variants."""
+
+    auto_encoder_lr: float = _rate(0.0008)
+    generator_lr: float = _rate(0.001)
+    discriminator_lr: float = _rate(0.0002)
+
+
+class SemiSupervisedLearningRates(LearningRates):
+    """Step sizes of the semi-supervised variant."""
+
+    classifier_lr: float = _rate(0.001)
+
+
+class UnsupervisedLearningRates(LearningRates):
+    """Step sizes of the unsupervised variant."""
+
+    generator_lr: float = _rate(0.002)
+    info_lr: float = _rate(0.00001)
+    mode_lr: float = _rate(0.0008)
+    disentanglement_lr: float = _rate(0.00005)
+
+
+class ModelConfig(Section):
+    """The networks' kind and width."""
+
+    encoder: Literal["mlp", "conv"] = "mlp"
+    hidden_size: int = Field(default=1000, ge=1, le=65536)
+    conv_channels: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1, strict=False)
+    encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
+    z_size: int = Field(default=2, ge=1, le=4096)
+    n_classes: int | None = Field(default=None, ge=2, le=4096)  # None: as many as the data has classes
+
+
+class ScheduleConfig(Section):
+    """How every learning rate changes over the run."""
+
+    kind: Literal["constant", "cosine", "multistep"] = "cosine"
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    milestones: tuple[int, ...] = Field(default=(50,), strict=False)  # epochs, multistep only
+    gamma: float = Field(default=0.1, gt=0, le=1)  # factor at each milestone, multistep only
+
+
+class TrainingConfig(Section):
+    """The run: its length, its batches, its noise, its arithmetic."""
+
+    n_epochs: int = Field(default=35, ge=1)
+    batch_size: int = Field(default=100, ge=2)  # BatchNorm needs two samples
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    input_noise: float = Field(default=0.3, ge=0)  # standard deviation, on images scaled to [0, 1]
+    use_adam_optimization: bool = True  # false: SGD with momentum 0.9, for every phase
+    schedule: ScheduleConfig = ScheduleConfig()
+    precision: Precision = "auto"
+    compile: bool | None = None  # None: where it pays for a run of this length
+
+
+class SemiSupervisedTrainingConfig(TrainingConfig):
+    """The run of the semi-supervised variant."""
+
+
+class UnsupervisedTrainingConfig(TrainingConfig):
+    """The run of the unsupervised variant, and its four optional terms."""
+
+    use_mutual_info: bool = False
+    use_mode_decoder: bool = False
+    use_disentanglement: bool = True
+    use_adversarial_categorial_weights: bool = True
+    lambda_z_l2_regularization: float = Field(default=0.15, ge=0)
+
+
+class SemiSupervisedConfig(Section):
+    """Section `semi_supervised`."""
+
+    learning_rates: SemiSupervisedLearningRates = SemiSupervisedLearningRates()
+    model: ModelConfig = ModelConfig()
+    training: SemiSupervisedTrainingConfig = SemiSupervisedTrainingConfig()
+
+
+class UnsupervisedConfig(Section):
+    """Section `unsupervised`."""
+
+    learning_rates: UnsupervisedLearningRates = UnsupervisedLearningRates()
+    model: ModelConfig = ModelConfig(hidden_size=3000, encoder_dropout=0.2)
+    training: UnsupervisedTrainingConfig = UnsupervisedTrainingConfig()
+
+
+class ConfigFile(Section):
+    """A whole file; a file may hold one variant only."""
+
+    semi_supervised: SemiSupervisedConfig | None = None
+    unsupervised: UnsupervisedConfig | None = None
+
+
+VariantConfig = SemiSupervisedConfig | UnsupervisedConfig
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that also reads `1e-5` as the number it plainly is (YAML 1.1 makes it a string)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with the package, by name."""
+    package = Path(__file__).parent
+    directory = next(d for d in (package / "configs", package.parent / "configs") if d.is_dir())  # wheel, checkout
+    return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
+
+
+def load_config(source: Path | str, variant: Variant) -> VariantConfig:
+    """Read one variant's section of a YAML file, or of the shipped configuration of that name.
+
+    Raises:
+        AaeError: the file is absent or is not YAML.
+        UsageError: an unknown key, a wrong type, an impossible value, or no section for `variant`.
+    """
+    path = shipped_configs().get(str(source), Path(source))
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise AaeError(f"configuration {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        raise AaeError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"configuration {path} holds no sections; expected {' and/or '.join(VARIANTS)}")
+    try:
+        section = getattr(ConfigFile.model_validate(content), variant)
+    except ValidationError as error:
+        raise UsageError(f"configuration {path}: {_explain(error)}") from error
+    if section is None:
+        raise UsageError(f"configuration {path} has no section {variant!r}; it holds {', '.join(map(repr, content))}")
+    return section  # type: ignore[no-any-return]
+
+
+def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
+    """Return `config` with the given command-line values; None means that the flag was not given.
+
+    Raises:
+        UsageError: a value that the configuration would refuse too.
+    """
+    content = config.model_dump()
+    for name, value in flags.items():
+        if value is not None:
+            section = "model" if name in ModelConfig.model_fields else "training"
+            content[section][name] = value
+    try:
+        return type(config).model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"command line: {_explain(error)}") from error
+
+
+def dump_config(config: VariantConfig, variant: Variant) -> str:
+    """YAML text of one variant's fully resolved section, which `load_config` takes back unchanged."""
+    return yaml.safe_dump({variant: config.model_dump(mode="json")}, sort_keys=False)
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for the first of pydantic's complaints: the key's full path, what was found, what would be right."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"][:-1])
+        nearest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
+        return f"unknown key {path!r}; {hint}{more}"
+    return f"{path!r} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}{more}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names that the configuration knows inside a section."""
+    model: type[BaseModel] = ConfigFile
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""Images and labels: sources, splits, and the data directory that holds them."""

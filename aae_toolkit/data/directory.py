@@ -1,0 +1,160 @@
+"""The data directory: four npz files and the `dataset.json` that describes and checks them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aae_toolkit.data.sources import UNLABELED, Source, SourceName
+from aae_toolkit.data.splits import split_indices
+from aae_toolkit.errors import AaeError
+from aae_toolkit.files import atomic_path, sha256, verify_sha256, write_text
+
+SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train_labeled", "train_unlabeled", "validation", "test")
+INDEX = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Split:
+    """`images` uint8 [N, C, H, W], 0-255; `labels` int64 [N], -1 where unknown."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+
+class SplitIndex(BaseModel):
+    """What `dataset.json` says of one split; `class_counts` leaves out images without a label."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    file: str
+    n: int
+    class_counts: dict[str, int]
+    sha256: str
+
+
+class DatasetIndex(BaseModel):
+    """The content of `dataset.json`; `image_shape` is (C, H, W) in pixels."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    format: Literal["aae-dataset-1"] = "aae-dataset-1"
+    source: SourceName
+    seed: int
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    splits: dict[SplitName, SplitIndex]
+
+
+def write_data_directory(
+    path: Path, source: Source, labeled: int | None, validation: int | None, test: int | None, seed: int
+) -> DatasetIndex:
+    """Split `source` and write the data directory; sizes of None are the source's defaults.
+
+    The index is removed first and written last, so that an interrupted run leaves a directory that `DataDirectory`
+    refuses rather than a mixture of two.
+
+    Raises:
+        AaeError: the directory cannot be written.
+        UsageError: sizes that the source cannot fill.
+    """
+    indices = split_indices(
+        source.labels,
+        source.default_labeled if labeled is None else labeled,
+        source.default_validation if validation is None else validation,
+        0 if source.test_images is not None else source.default_test if test is None else test,
+        seed,
+    )
+    splits = {name: Split(source.images[i], source.labels[i]) for name, i in indices.items()}
+    splits["train_unlabeled"].labels[:] = UNLABELED
+    if source.test_images is not None and source.test_labels is not None:
+        splits["test"] = Split(source.test_images, source.test_labels)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / INDEX).unlink(missing_ok=True)
+        index = DatasetIndex(
+            source=source.name,
+            seed=seed,
+            image_shape=source.images.shape[1:],
+            class_names=source.class_names,
+            splits={name: _write_split(path / f"{name}.npz", splits[name], source.class_names) for name in SPLITS},
+        )
+        write_text(path / INDEX, index.model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        raise AaeError(f"data directory {path} cannot be written: {error.strerror or error}") from error
+    return index
+
+
+def _write_split(path: Path, split: Split, class_names: tuple[str, ...]) -> SplitIndex:
+    with atomic_path(path) as temporary:
+        np.savez(temporary, images=split.images, labels=split.labels)
+    counts = np.bincount(split.labels[split.labels != UNLABELED], minlength=len(class_names))
+    return SplitIndex(
+        file=path.name,
+        n=len(split),
+        class_counts=dict(zip(class_names, counts.tolist(), strict=True)),
+        sha256=sha256(path),
+    )
+
+
+class DataDirectory:
+    """A data directory, opened; splits are read and verified when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`.
+
+        Raises:
+            AaeError: it is absent, or is no data directory.
+        """
+        self.path = path
+        index = path / INDEX
+        if not index.is_file():
+            found = "holds no dataset.json" if path.is_dir() else "does not exist"
+            raise AaeError(f"data directory {path} {found}; write one with: aae init-datasets --dir-path {path}")
+        try:
+            self.index = DatasetIndex.model_validate(json.loads(index.read_text(encoding="utf-8")))
+        except (OSError, ValueError, ValidationError) as error:
+            raise AaeError(
+                f"{index} is not the index of a data directory; write it again with aae init-datasets"
+            ) from error
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) in pixels."""
+        return self.index.image_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by class index; empty where no image has a label."""
+        return self.index.class_names
+
+    def load(self, name: SplitName) -> Split:
+        """Read one split.
+
+        Raises:
+            AaeError: the file is absent, damaged, or not what the index says.
+        """
+        entry = self.index.splits[name]
+        path = self.path / f"{name}.npz"
+        verify_sha256(path, entry.sha256)
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                split = Split(content["images"], content["labels"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise AaeError(f"{path} is not a split of a data directory: {error}") from error
+        shape = (entry.n, *self.image_shape)
+        if split.images.shape != shape or split.images.dtype != np.uint8 or split.labels.shape != shape[:1]:
+            raise AaeError(f"{path} holds {split.images.dtype} {split.images.shape}; {INDEX} says uint8 {shape}")
+        return split

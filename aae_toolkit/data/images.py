@@ -1,0 +1,44 @@
+"""One image file to the array a model takes; numpy and pillow only, so that `aae predict` can use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from aae_toolkit.errors import AaeError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+_MODES = {1: "L", 3: "RGB"}
+
+
+def read_image(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Read an image file: upright, grey or RGB, resized (aspect ratio not kept) to `shape`.
+
+    Args:
+        path: a file that pillow can read.
+        shape: (C, H, W) in pixels, C being 1 (grey) or 3 (RGB).
+
+    Returns:
+        uint8 [C, H, W], 0-255.
+
+    Raises:
+        AaeError: the file is absent, damaged or not an image, or C is neither 1 nor 3.
+    """
+    channels, height, width = shape
+    if channels not in _MODES:
+        raise AaeError(f"image files give 1 or 3 channels; this model takes {channels}")
+    try:
+        with Image.open(path) as opened:
+            upright = ImageOps.exif_transpose(opened).convert(_MODES[channels])
+    except FileNotFoundError as error:
+        raise AaeError(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise AaeError(f"{path}: not an image that can be read") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise AaeError(f"{path}: damaged image ({error})") from error
+    if upright.size != (width, height):
+        upright = upright.resize((width, height), Image.Resampling.BILINEAR)  # antialiases when it shrinks
+    return np.asarray(upright, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)

@@ -1,0 +1,81 @@
+"""Stratified, seeded, disjoint splits of a source."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.errors import UsageError
+
+Indices = NDArray[np.int64]
+
+
+def split_indices(
+    labels: NDArray[np.int64], n_labeled: int | None, n_validation: int, n_test: int, seed: int
+) -> dict[str, Indices]:
+    """Divide a source into the four sets.
+
+    Validation and test keep the class shares of the labelled images. The labelled set takes as many of each class as
+    can be (10 of each for 100 of 10 classes), as label-efficient learning is compared in the literature. The
+    rest, and all that has no label, is unlabelled.
+
+    Args:
+        labels: int64 [N], -1 where unknown.
+        n_labeled: size of the labelled set, in images; None takes all labelled images that are left.
+        n_validation: size of the validation set, in images.
+        n_test: size of the test set, in images; 0 where the source brings its own.
+        seed: of the draw; the same seed gives the same split.
+
+    Returns:
+        Ascending indices into `labels` for `train_labeled`, `train_unlabeled`, `validation` and `test`.
+
+    Raises:
+        UsageError: sizes that the source cannot fill.
+    """
+    rng = np.random.default_rng(seed)
+    available = np.flatnonzero(labels != UNLABELED)
+    n_classes = len(np.unique(labels[available]))
+    asked = n_test + n_validation + (n_labeled or 0)
+    if asked > len(available):
+        raise UsageError(
+            f"{n_labeled or 0} labelled + {n_validation} validation + {n_test} test images asked for;"
+            f" the source has {len(available)} with a label"
+        )
+    if n_labeled is not None and n_labeled < n_classes:
+        raise UsageError(f"--labeled {n_labeled} cannot hold all {n_classes} classes; ask for at least {n_classes}")
+    test = _proportional(available, labels, n_test, rng)
+    available = np.setdiff1d(available, test)
+    validation = _proportional(available, labels, n_validation, rng)
+    available = np.setdiff1d(available, validation)
+    labeled = available if n_labeled is None else _balanced(available, labels, n_labeled, rng)
+    used = np.concatenate([test, validation, labeled])
+    unlabeled = np.setdiff1d(np.arange(len(labels)), used)
+    return {"train_labeled": labeled, "train_unlabeled": unlabeled, "validation": validation, "test": test}
+
+
+def _proportional(candidates: Indices, labels: NDArray[np.int64], n: int, rng: np.random.Generator) -> Indices:
+    """Draw `n` of `candidates` with the class shares of all of them (largest remainders; no class is required)."""
+    classes, counts = np.unique(labels[candidates], return_counts=True)
+    if n == 0:
+        return candidates[:0]
+    exact = counts * (n / counts.sum())
+    quota = np.floor(exact).astype(np.int64)
+    quota[np.argsort(quota - exact, kind="stable")[: n - quota.sum()]] += 1
+    return _draw(candidates, labels, dict(zip(classes.tolist(), quota.tolist(), strict=True)), rng)
+
+
+def _balanced(candidates: Indices, labels: NDArray[np.int64], n: int, rng: np.random.Generator) -> Indices:
+    """Draw `n` of `candidates`, the same number of each class as far as each class has them."""
+    classes, counts = np.unique(labels[candidates], return_counts=True)
+    quota = np.zeros_like(counts)
+    while (missing := n - int(quota.sum())) > 0:
+        open_classes = rng.permutation(np.flatnonzero(quota < counts))
+        share = max(1, missing // len(open_classes))
+        quota[open_classes[:missing]] += np.minimum(share, (counts - quota)[open_classes[:missing]])
+    return _draw(candidates, labels, dict(zip(classes.tolist(), quota.tolist(), strict=True)), rng)
+
+
+def _draw(candidates: Indices, labels: NDArray[np.int64], quota: dict[int, int], rng: np.random.Generator) -> Indices:
+    drawn = [rng.choice(candidates[labels[candidates] == c], size=k, replace=False) for c, k in quota.items()]
+    return np.sort(np.concatenate(drawn))

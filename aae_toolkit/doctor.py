@@ -1,0 +1,90 @@
+"""What this machine can run, found by trying. No torch is imported unless it is installed."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from aae_toolkit.environment import describe_environment, installed_versions
+
+# `y = Identity(x)` over one float32, opset 18: the smallest model that proves a provider loads.
+_IDENTITY_ONNX = base64.b64decode(
+    "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBI="
+)
+
+
+@dataclass
+class Diagnosis:
+    """What was found; `problems` are lines that say what is wrong and what would mend it."""
+
+    environment: dict[str, object]
+    torch_devices: dict[str, str] = field(default_factory=dict)
+    onnxruntime_providers: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `aae doctor --json` prints."""
+        return asdict(self)
+
+
+def diagnose() -> Diagnosis:
+    """Try every device and provider, and look for packages that do not go together."""
+    diagnosis = Diagnosis(describe_environment())
+    versions = installed_versions()
+    if "onnxruntime" in versions and "onnxruntime-gpu" in versions:
+        diagnosis.problems.append(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other;"
+            " uninstall both, then install one of the extras cpu or gpu"
+        )
+    if find_spec("torch") is None:
+        diagnosis.torch_devices["torch"] = 'not installed; training needs: pip install "aae-toolkit[train,cpu]"'
+    else:
+        diagnosis.torch_devices |= _torch_devices(diagnosis.problems)
+    if find_spec("onnxruntime") is None:
+        diagnosis.problems.append('onnxruntime is not installed; predict needs: pip install "aae-toolkit[cpu]"')
+    else:
+        diagnosis.onnxruntime_providers |= _providers(diagnosis.problems)
+    return diagnosis
+
+
+def _torch_devices(problems: list[str]) -> dict[str, str]:
+    import torch
+
+    capabilities = torch.cpu.get_capabilities()
+    bf16 = [name for name in ("amx_bf16", "avx512_bf16") if capabilities.get(name)]
+    found = {"cpu": f"{torch.get_num_threads()} threads; bf16 in hardware: {', '.join(bf16) or 'no'}"}
+    if not torch.cuda.is_available():
+        found["cuda"] = "none found" if torch.version.cuda else "this build of torch has no CUDA"
+        return found
+    for index in range(torch.cuda.device_count()):
+        device = f"cuda:{index}"
+        try:
+            torch.ones(2, 2, device=device).matmul(torch.ones(2, 2, device=device)).sum().item()
+            memory = torch.cuda.get_device_properties(index).total_memory / 2**30
+            found[device] = f"{torch.cuda.get_device_name(index)}, {memory:.0f} GiB"
+        except RuntimeError as error:
+            found[device] = "does not run"
+            problems.append(f"{device} is there but does not run: {' '.join(str(error).split())[:160]}")
+    return found
+
+
+def _providers(problems: list[str]) -> dict[str, str]:
+    """Load a session on every provider that the package offers: being offered is not being there."""
+    import onnxruntime as ort
+
+    if hasattr(ort, "preload_dlls") and find_spec("torch") is not None:
+        ort.preload_dlls()  # finds CUDA's libraries where torch brought them
+    ort.set_default_logger_severity(4)  # what fails to load is said in the findings
+    found = {}
+    for provider in ort.get_available_providers():
+        try:
+            session = ort.InferenceSession(_IDENTITY_ONNX, providers=[provider], enable_fallback=False)
+            used = session.get_providers()
+            found[provider] = "loads" if used[0] == provider else f"does not load: falls back to {used[0]}"
+        except Exception as error:  # its exception types are not public
+            found[provider] = f"does not load: {str(error).rsplit(') ', 1)[-1].splitlines()[0][:120]}"
+    if found.get("CPUExecutionProvider") != "loads":
+        problems.append("ONNX Runtime's CPU provider does not load; reinstall one of the extras cpu or gpu")
+    return found

@@ -1,0 +1,177 @@
+"""How good a classifier is: accuracy, clustering scores, and the category -> class map that names categories.
+
+Sources: the seed document, section 7.2 (majority accuracy); Kuhn, 1955, through scipy (Hungarian accuracy).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aae_toolkit.config import Variant
+from aae_toolkit.data.directory import Split, SplitName
+from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.errors import AaeError
+from aae_toolkit.models.directory import TrainedModel
+from aae_toolkit.models.networks import Encoder, scale
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+_BATCH_SIZE = 1000  # images a forward pass
+
+
+@torch.inference_mode()
+def encode(encoder: Encoder, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Encode uint8 images [N, C, H, W] in eval mode: `y` float32 [N, K] (probabilities) and `z` float32 [N, Z]."""
+    training = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    codes = [encoder(scale(chunk.to(device))) for chunk in torch.split(torch.from_numpy(images), _BATCH_SIZE)]
+    encoder.train(training)
+    y = torch.cat([y_logits.softmax(dim=1) for y_logits, _ in codes])
+    return y.cpu().numpy(), torch.cat([z for _, z in codes]).cpu().numpy()
+
+
+def contingency_table(labels: Integers, categories: Integers, n_classes: int, n_categories: int) -> Integers:
+    """Counts int64 [n_classes, n_categories] of images by true class and predicted category."""
+    table = np.zeros((n_classes, n_categories), dtype=np.int64)
+    np.add.at(table, (labels, categories), 1)
+    return table
+
+
+def majority_map(table: Integers) -> Integers:
+    """The most frequent true class of each category, int64 [K]; the seed's matching."""
+    found: Integers = table.argmax(axis=0)
+    return found
+
+
+def fit_category_map(y: Floats, labels: Integers, n_classes: int) -> tuple[int, ...]:
+    """Name every category by its most frequent true class; a category never predicted, by its probability mass.
+
+    Args:
+        y: category probabilities [N, K].
+        labels: true classes int64 [N]; images with -1 are left out.
+        n_classes: number of classes.
+    """
+    known = labels != UNLABELED
+    y, labels = y[known], labels[known]
+    table = contingency_table(labels, y.argmax(axis=1), n_classes, y.shape[1])
+    mass = np.eye(n_classes, dtype=np.float32)[labels].T @ y  # [n_classes, K]
+    found = np.where(table.sum(axis=0) > 0, majority_map(table), mass.argmax(axis=0))
+    return tuple(int(c) for c in found)
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """One true class: how many of its `n` images were given its label, and which category holds most of them."""
+
+    class_name: str
+    n: int
+    accuracy: float | None
+    best_category: int | None
+    share_in_best_category: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores over one split; accuracies are fractions in [0, 1].
+
+    `accuracy` is of the label (unsupervised: under the stored category -> class map). `majority_accuracy` refits that
+    map on the scored images, as the seed does. `hungarian_accuracy` is one-to-one, None where K is not the number of
+    classes. `confusion[i][j]` counts images of class i labelled j.
+    """
+
+    variant: Variant
+    split: SplitName
+    n: int
+    accuracy: float
+    majority_accuracy: float
+    hungarian_accuracy: float | None
+    nmi: float
+    ari: float
+    per_class: list[ClassReport]
+    confusion: list[list[int]]
+    never_predicted_categories: list[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `aae evaluate --json` prints."""
+        return asdict(self)
+
+
+def evaluate(model: TrainedModel, split: Split, split_name: SplitName) -> Evaluation:
+    """Score a trained model on the labelled images of a split.
+
+    Raises:
+        AaeError: the split has no labels, another image shape, or other classes.
+    """
+    description = model.description
+    description.require_image_shape(split.images.shape[1:])
+    known = split.labels != UNLABELED
+    if not known.any():
+        raise AaeError(f"the {split_name} split has no labels to compare with")
+    labels = split.labels[known]
+    n_classes = len(description.class_names)
+    if labels.max() >= n_classes:
+        raise AaeError(f"the data has class index {labels.max()}, the model knows {n_classes} classes")
+    y, _ = encode(model.encoder, split.images[known])
+    return score(y, labels, description.category_to_class, description.class_names, description.variant, split_name)
+
+
+def score(
+    y: Floats,
+    labels: Integers,
+    category_to_class: tuple[int, ...],
+    class_names: tuple[str, ...],
+    variant: Variant,
+    split_name: SplitName,
+) -> Evaluation:
+    """Score category probabilities y [N, K] against true classes int64 [N]."""
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics import (
+        adjusted_rand_score,
+        confusion_matrix,
+        normalized_mutual_info_score,
+    )
+
+    n, n_categories = y.shape
+    n_classes = len(class_names)
+    categories = y.argmax(axis=1)
+    predicted = np.array(category_to_class)[categories]
+    table = contingency_table(labels, categories, n_classes, n_categories)
+    hungarian = None
+    if n_categories == n_classes:
+        hungarian = float(table[linear_sum_assignment(table, maximize=True)].sum() / n)
+    return Evaluation(
+        variant=variant,
+        split=split_name,
+        n=n,
+        accuracy=float((predicted == labels).mean()),
+        majority_accuracy=majority_accuracy(table),
+        hungarian_accuracy=hungarian,
+        nmi=float(normalized_mutual_info_score(labels, categories)),
+        ari=float(adjusted_rand_score(labels, categories)),
+        per_class=[
+            _class_report(name, row, predicted[labels == c] == c)
+            for c, (name, row) in enumerate(zip(class_names, table, strict=True))
+        ],
+        confusion=confusion_matrix(labels, predicted, labels=range(n_classes)).tolist(),
+        never_predicted_categories=np.flatnonzero(table.sum(axis=0) == 0).tolist(),
+    )
+
+
+def majority_accuracy(table: Integers) -> float:
+    """Share of images whose true class is the most frequent one of their category."""
+    return float(table.max(axis=0).sum() / table.sum())
+
+
+def _class_report(name: str, counts: Integers, correct: NDArray[np.bool_]) -> ClassReport:
+    n = int(counts.sum())
+    if n == 0:
+        return ClassReport(name, 0, None, None, None)
+    best = int(counts.argmax())
+    return ClassReport(name, n, float(correct.mean()), best, float(counts[best] / n))

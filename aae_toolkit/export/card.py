@@ -1,0 +1,50 @@
+"""`MODEL_CARD.md`: what a person needs to know before deploying an export, from recorded facts only."""
+
+from __future__ import annotations
+
+from aae_toolkit.export.contract import TensorSpec
+from aae_toolkit.export.manifest import Manifest
+from aae_toolkit.models.description import ModelDescription
+
+
+def model_card(description: ModelDescription, manifest: Manifest) -> str:
+    """Markdown text of the card."""
+    a = description.architecture
+    lines = [
+        f"# Adversarial autoencoder classifier, {description.variant.replace('_', '-')}",
+        "",
+        f"- encoder `{a.encoder}`, hidden size {a.hidden_size}, {a.n_classes} categories, {a.z_size} style dimensions",
+        f"- images {a.image_shape[0]} x {a.image_shape[1]} x {a.image_shape[2]} (C x H x W), uint8, 0-255",
+        f"- classes: {', '.join(description.class_names)}",
+        f"- categories stand for classes by: {description.category_to_class_from}",
+        f"- written by aae_toolkit {manifest.toolkit_version} with "
+        + ", ".join(f"{package} {version}" for package, version in manifest.versions.items()),
+        f"- {_accuracy(manifest)}",
+        f"- parity: {_verdict(manifest)}",
+        "",
+        "| file | inputs | outputs | bytes |",
+        "| --- | --- | --- | --- |",
+    ]
+    for entry in manifest.artifacts:
+        inputs, outputs = _specs(entry.contract.inputs), _specs(entry.contract.outputs)
+        lines.append(f"| `{entry.file}` | {inputs} | {outputs} | {entry.size_bytes} |")
+    lines += ["", "Scaling, BatchNorm and softmax are inside every file; `N` is any batch size.", ""]
+    return "\n".join(lines)
+
+
+def _specs(specs: tuple[TensorSpec, ...]) -> str:
+    return "; ".join(f"`{s.name}` {s.dtype} [{', '.join(map(str, s.shape))}]" for s in specs)
+
+
+def _accuracy(manifest: Manifest) -> str:
+    if manifest.accuracy is None or manifest.parity is None:
+        return "accuracy: not measured yet (`aae parity` does)"
+    return (
+        f"accuracy on the {manifest.parity['split']} split: {100 * manifest.accuracy:.2f}% (n = {manifest.parity['n']})"
+    )
+
+
+def _verdict(manifest: Manifest) -> str:
+    if manifest.parity is None:
+        return "not checked yet (`aae parity` does)"
+    return "every file is the same classifier as the trained model" if manifest.parity["passed"] else "REFUSED"

@@ -1,0 +1,72 @@
+"""What every exported artifact takes and gives, the same in each format. No torch is imported here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from aae_toolkit.models.description import ModelDescription
+
+ArtifactName = Literal["classifier", "encoder", "decoder"]
+ARTIFACTS: tuple[ArtifactName, ...] = ("classifier", "encoder", "decoder")
+BATCH_AXIS = "N"
+
+
+class Format(StrEnum):
+    """File formats that artifacts are exported to."""
+
+    ONNX = "onnx"
+    TORCHSCRIPT = "torchscript"
+    TORCH_EXPORT = "torch-export"
+
+
+class TensorSpec(BaseModel):
+    """One input or output; the first axis is the batch, N, of any size."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    dtype: Literal["uint8", "float32", "int64"]
+    shape: tuple[str | int, ...]
+    meaning: str
+
+
+class Contract(BaseModel):
+    """Inputs and outputs of one artifact, in order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs."""
+        return [spec.name for spec in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs."""
+        return [spec.name for spec in self.outputs]
+
+
+def contract_of(artifact: ArtifactName, description: ModelDescription) -> Contract:
+    """The contract of one artifact of a model."""
+    a = description.architecture
+    n = BATCH_AXIS
+    pixels = TensorSpec(name="images", dtype="uint8", shape=(n, *a.image_shape), meaning="pixels, 0-255")
+    y = TensorSpec(name="y", dtype="float32", shape=(n, a.n_classes), meaning="category probabilities")
+    z = TensorSpec(name="z", dtype="float32", shape=(n, a.z_size), meaning="style")
+    if artifact == "encoder":
+        return Contract(inputs=(pixels,), outputs=(y, z))
+    if artifact == "decoder":
+        decoded = TensorSpec(name="images", dtype="float32", shape=(n, *a.image_shape), meaning="pixels, 0-1")
+        return Contract(inputs=(y, z), outputs=(decoded,))
+    label = TensorSpec(name="label", dtype="int64", shape=(n,), meaning="class index")
+    probabilities = TensorSpec(
+        name="probabilities", dtype="float32", shape=(n, len(description.class_names)), meaning="by class, sums to 1"
+    )
+    category = TensorSpec(name="category", dtype="int64", shape=(n,), meaning="likeliest category, 0 to K-1")
+    return Contract(inputs=(pixels,), outputs=(label, probabilities, category))

@@ -1,0 +1,74 @@
+"""`manifest.json`: what an export directory holds, its checksums, and what was proven of it. No torch here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aae_toolkit.config import Variant
+from aae_toolkit.errors import AaeError
+from aae_toolkit.export.contract import ArtifactName, Contract, Format
+from aae_toolkit.files import verify_sha256, write_text
+
+FILE_NAME = "manifest.json"
+
+
+class ArtifactEntry(BaseModel):
+    """One exported file; `opset` and `ir_version` as read back, of ONNX only."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    file: str
+    artifact: ArtifactName
+    format: Format
+    contract: Contract
+    size_bytes: int
+    opset: int | None = None
+    ir_version: int | None = None
+
+
+class Manifest(BaseModel):
+    """The content of `manifest.json`; `sha256` covers every file beside it but the model card."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    format: Literal["aae-export-1"] = "aae-export-1"
+    toolkit_version: str
+    variant: Variant
+    versions: dict[str, str]  # of the packages that wrote the files
+    artifacts: tuple[ArtifactEntry, ...]
+    sha256: dict[str, str]
+    parity: dict[str, Any] | None = None  # the last verdict of `aae parity`
+    accuracy: float | None = None  # of the classifier on the split that parity compared, fraction
+
+    def save(self, directory: Path) -> None:
+        """Write `manifest.json`, whole or not at all."""
+        write_text(directory / FILE_NAME, self.model_dump_json(indent=2) + "\n")
+
+    def verify(self, directory: Path) -> None:
+        """Raise `AaeError` unless every file is there with its recorded checksum."""
+        for name, expected in self.sha256.items():
+            verify_sha256(directory / name, expected)
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read `manifest.json`, without checking the files beside it.
+
+    Raises:
+        AaeError: absent, damaged, or naming files outside the directory.
+    """
+    path = directory / FILE_NAME
+    if not path.is_file():
+        found = "holds no manifest.json" if directory.is_dir() else "does not exist"
+        raise AaeError(f"export directory {directory} {found}; write one with: aae export --model-dir-path <model>")
+    try:
+        manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise AaeError(f"{path} is not the manifest of an export; run aae export again") from error
+    for name in [*manifest.sha256, *(entry.file for entry in manifest.artifacts)]:
+        if Path(name).name != name:
+            raise AaeError(f"{path} names {name!r}, which is outside its directory; it cannot be trusted")
+    return manifest

@@ -1,0 +1,77 @@
+"""Loss functions. All take logits, compute in float32 whatever the autocast precision, and return a scalar.
+
+Names: B batch, K categories, Z styles, D = C*H*W pixels. Sources: Makhzani et al., "Adversarial Autoencoders" [AAE];
+Chen et al., "InfoGAN", section 5 [InfoGAN]; the seed document, section 7.1 [seed].
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SEED_BATCH_SIZE = 100  # the batch at which the seed's penalty on z was written
+
+
+def reconstruction(x_recon_logits: Tensor, images: Tensor) -> Tensor:
+    """Mean binary cross-entropy per pixel, nats. Logits [B, D]; images [B, C, H, W] in [0, 1]. [AAE, section 2]."""
+    return F.binary_cross_entropy_with_logits(x_recon_logits.float(), images.flatten(1))
+
+
+def discrimination(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Discriminator's loss: prior samples are 1, codes are 0. Logits [B, 1] each. [AAE, section 2]."""
+    return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
+
+
+def generation(fake_logits: Tensor) -> Tensor:
+    """Generator's non-saturating loss: codes pass for prior samples. Logits [B, 1]. [AAE, section 2]."""
+    return F.softplus(-fake_logits.float()).mean()
+
+
+def classification(y_logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, nats. Logits [B, K], class indices int64 [B]. [AAE, section 5]."""
+    return F.cross_entropy(y_logits.float(), labels)
+
+
+def z_l2(z: Tensor) -> Tensor:
+    """Root mean square norm of z [B, Z], scaled to equal the seed's whole-batch norm at B = 100. [seed, point 2]."""
+    mean_square = z.float().square().sum(dim=1).mean()
+    return math.sqrt(SEED_BATCH_SIZE) * (mean_square + 1e-12).sqrt()  # the epsilon keeps the gradient finite at z = 0
+
+
+def mutual_information(y: Tensor, y_logits_again: Tensor) -> Tensor:
+    """Cross-entropy between y [B, K] and its encoding after one more decode-encode cycle, nats.
+
+    A variational bound on the mutual information between the code and the picture. [InfoGAN; seed, point 1].
+    """
+    return F.cross_entropy(y_logits_again.float(), y.float())
+
+
+def mode_separation(mode_logits: Tensor) -> Tensor:
+    """Minus the mean squared pixel distance over all pairs of modes. Logits [K, D]. [seed, point 4].
+
+    Uses sum over pairs |a - b|^2 = K * sum |a - mean|^2, so K pictures are enough for K (K - 1) / 2 pairs.
+    """
+    modes = mode_logits.float().sigmoid()
+    n_modes, n_pixels = modes.shape
+    spread = (modes - modes.mean(dim=0)).square().sum()
+    return -2 * spread / ((n_modes - 1) * n_pixels)
+
+
+def prior_weights(y: Tensor) -> Tensor:
+    """Sampling weights [K] for the categorical prior: categories that `y` [B, K] uses less are drawn more.
+
+    With c the expected count of a category under y and e = B / K, the weight is 2 e / (e + c): 1 at balance, and never
+    above 2, so that no empty category can take over the prior. The idea is the seed's
+    `use_adversarial_categorial_weights`, whose exp(e - c) had no bound.
+    """
+    counts = y.float().sum(dim=0)
+    expected = y.shape[0] / y.shape[1]
+    return 2 * expected / (expected + counts)
+
+
+def sample_categories(weights: Tensor, n: int) -> Tensor:
+    """Draw one-hot rows, float32 [n, K], with probability proportional to `weights` [K]."""
+    return F.one_hot(torch.multinomial(weights, n, replacement=True), len(weights)).to(torch.float32)

@@ -1,0 +1,1 @@
+"""The networks of an adversarial autoencoder, the deployed classifier, and the model directory."""

@@ -1,0 +1,78 @@
+"""`model.json`: what a trained model is, enough to rebuild its networks and to name what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aae_toolkit.config import Variant
+from aae_toolkit.errors import AaeError
+
+FILE_NAME = "model.json"
+
+
+class Architecture(BaseModel):
+    """The networks' kind and sizes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: Literal["mlp", "conv"]
+    hidden_size: int = Field(ge=1)
+    conv_channels: tuple[int, ...]
+    encoder_dropout: float
+    image_shape: tuple[int, int, int]  # C, H, W, in pixels
+    n_classes: int = Field(ge=2)  # K, units of y
+    z_size: int = Field(ge=1)  # Z
+
+
+class ModelDescription(BaseModel):
+    """The content of `model.json`.
+
+    `category_to_class[k]` is the class index that category k stands for; `category_to_class_from` says how that was
+    found. `class_names` are the data's, or the categories' own where the data has no labels.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    format: Literal["aae-model-1"] = "aae-model-1"
+    toolkit_version: str
+    variant: Variant
+    architecture: Architecture
+    class_names: tuple[str, ...]
+    category_to_class: tuple[int, ...]
+    category_to_class_from: str
+
+    @model_validator(mode="after")
+    def _map_is_total(self) -> ModelDescription:
+        if len(self.category_to_class) != self.architecture.n_classes:
+            raise ValueError(f"{len(self.category_to_class)} mapped categories of {self.architecture.n_classes}")
+        if not all(0 <= c < len(self.class_names) for c in self.category_to_class):
+            raise ValueError(f"a category maps outside the {len(self.class_names)} classes")
+        return self
+
+    def require_image_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise `AaeError` unless `shape` (C, H, W) is what the model takes."""
+        wanted = self.architecture.image_shape
+        if tuple(shape) != wanted:
+            raise AaeError(
+                f"the model takes images {wanted}, the data's are {tuple(shape)} (C, H, W); name data like it"
+            )
+
+
+def read_description(directory: Path) -> ModelDescription:
+    """Read `model.json` of a model or export directory.
+
+    Raises:
+        AaeError: the directory or the file is absent or damaged.
+    """
+    path = directory / FILE_NAME
+    if not path.is_file():
+        found = "holds no model.json" if directory.is_dir() else "does not exist"
+        raise AaeError(f"model directory {directory} {found}; train one with: aae train semi-supervised|unsupervised")
+    try:
+        return ModelDescription.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise AaeError(f"{path} does not describe a model: {' '.join(str(error).split())}") from error

@@ -1,0 +1,93 @@
+"""The model directory's networks: safetensors files beside `model.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from aae_toolkit.errors import AaeError
+from aae_toolkit.files import write_bytes, write_text
+from aae_toolkit.models.deployed import DeployedClassifier, DeployedDecoder, DeployedEncoder
+from aae_toolkit.models.description import FILE_NAME, Architecture, ModelDescription, read_description
+from aae_toolkit.models.networks import Decoder, Encoder, ModeDecoder, Networks
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model as it is used: in eval mode, fp32, without discriminators."""
+
+    description: ModelDescription
+    encoder: Encoder
+    decoder: Decoder
+    mode_decoder: ModeDecoder | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        """Kind and sizes of the networks."""
+        return self.description.architecture
+
+    def deployed(self) -> dict[str, nn.Module]:
+        """The modules that are exported, by artifact name, in eval mode."""
+        d = self.description
+        return {
+            "classifier": DeployedClassifier(self.encoder, d.category_to_class, len(d.class_names)).eval(),
+            "encoder": DeployedEncoder(self.encoder).eval(),
+            "decoder": DeployedDecoder(self.decoder, d.architecture.image_shape).eval(),
+        }
+
+
+def weights_path(directory: Path, network: str, variant: str) -> Path:
+    """Where a network's weights lie in a model directory."""
+    return directory / f"{network}_{variant}.safetensors"
+
+
+def save_model(directory: Path, networks: Networks, description: ModelDescription) -> None:
+    """Write the trained networks, then `model.json`, which is what makes the directory a model directory."""
+    for name in ("encoder", "decoder", "mode_decoder"):
+        path = weights_path(directory, name, description.variant)
+        network = getattr(networks, name)
+        if network is None:
+            path.unlink(missing_ok=True)  # of an earlier training with a mode decoder
+        else:
+            write_bytes(path, save({k: v.contiguous() for k, v in network.state_dict().items()}))
+    write_text(directory / FILE_NAME, description.model_dump_json(indent=2) + "\n")
+
+
+def load_model(directory: Path, device: torch.device | str = "cpu") -> TrainedModel:
+    """Read a model directory.
+
+    Raises:
+        AaeError: a file is absent, damaged, or does not fit `model.json`.
+    """
+    description = read_description(directory)
+    a = description.architecture
+    mode_path = weights_path(directory, "mode_decoder", description.variant)
+    model = TrainedModel(description, Encoder(a), Decoder(a), ModeDecoder(a) if mode_path.exists() else None)
+    for name in ("encoder", "decoder", "mode_decoder"):
+        network = getattr(model, name)
+        if network is not None:
+            load_weights(network, weights_path(directory, name, description.variant))
+            network.eval().requires_grad_(False).to(device)
+    return model
+
+
+def load_weights(network: nn.Module, path: Path, prefix: str = "") -> None:
+    """Load `prefix`-ed tensors of a safetensors file into `network`.
+
+    Raises:
+        AaeError: the file is absent, damaged, or of another architecture.
+    """
+    if not path.is_file():
+        raise AaeError(f"{path} is missing; train the model again, or name another directory")
+    try:
+        tensors = {k.removeprefix(prefix): v for k, v in load_file(path).items() if k.startswith(prefix)}
+        network.load_state_dict(tensors)
+    except (SafetensorError, OSError) as error:
+        raise AaeError(f"{path} is damaged: {error}") from error
+    except RuntimeError as error:  # load_state_dict lists every misfit, a line each
+        raise AaeError(f"{path} does not fit model.json: {' '.join(str(error).split())[:200]}") from error

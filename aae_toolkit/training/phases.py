@@ -1,0 +1,262 @@
+"""The phases: each a module whose `forward(batch)` returns its named, weighted loss terms.
+
+A phase owns which networks it trains, its optimizer and its BatchNorm policy, and nothing else. What the configuration
+turns off is never built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from aae_toolkit import losses
+from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
+from aae_toolkit.models.networks import Decoder, Discriminator, Encoder, ModeDecoder, Networks, decode_modes
+from aae_toolkit.training.batches import Batch
+
+_BATCH_NORM_MOMENTUM = 0.1  # torch's default
+_SGD_MOMENTUM = 0.9
+
+
+class Phase(nn.Module):
+    """One optimizer step's worth of loss over a fixed set of trained networks.
+
+    Attributes:
+        name: in errors and checkpoints.
+        trains: names of the networks that its optimizer steps.
+        updates_batch_norm: whether running statistics move; false wherever an input is not a real image.
+    """
+
+    name: ClassVar[str]
+    trains: ClassVar[tuple[str, ...]]
+    uses: ClassVar[tuple[str, ...]] = ()
+    updates_batch_norm: ClassVar[bool] = True
+
+    encoder: Encoder
+    decoder: Decoder
+    mode_decoder: ModeDecoder
+    categorical_discriminator: Discriminator
+    gaussian_discriminator: Discriminator
+
+    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool) -> None:
+        """Take the networks that are trained or used, and build the optimizer over the trained ones."""
+        super().__init__()
+        for name in self.trains + self.uses:
+            self.add_module(name, getattr(networks, name))
+        self.trained = [p for name in self.trains for p in getattr(networks, name).parameters()]
+        self.optimizer: torch.optim.Optimizer
+        if use_adam:
+            self.optimizer = torch.optim.Adam(self.trained, lr=learning_rate, fused=True)
+        else:
+            self.optimizer = torch.optim.SGD(self.trained, lr=learning_rate, momentum=_SGD_MOMENTUM, fused=True)
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = learning_rate
+
+    def prepare(self) -> None:
+        """Give gradients to the trained networks alone, and set the BatchNorm policy."""
+        self.requires_grad_(False)
+        for parameter in self.trained:
+            parameter.requires_grad_(True)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = _BATCH_NORM_MOMENTUM if self.updates_batch_norm else 0.0
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss terms, scalars by name; the optimizer minimizes their sum."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ZL2:
+    """Regularizer of the reconstruction phase: pushes information from z into y. [seed, section 7.1, point 2]."""
+
+    weight: float
+    name: ClassVar[str] = "z_l2"
+
+    def __call__(self, y: Tensor, z: Tensor) -> Tensor:
+        """Weighted penalty of codes y [B, K], z [B, Z]."""
+        return self.weight * losses.z_l2(z)
+
+
+class ReconstructionPhase(Phase):
+    """Encoder and decoder rebuild the clean image from a noisy one. [AAE, section 2]."""
+
+    name = "reconstruction"
+    trains = ("encoder", "decoder")
+
+    def __init__(
+        self,
+        networks: Networks,
+        learning_rate: float,
+        *,
+        use_adam: bool,
+        input_noise: float,
+        regularizers: Iterable[ZL2] = (),
+    ) -> None:
+        """`input_noise` is the standard deviation on [0, 1] pixels; regularizers act on the codes."""
+        super().__init__(networks, learning_rate, use_adam=use_adam)
+        self.input_noise = input_noise
+        self.regularizers = list(regularizers)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms `reconstruction` and one per regularizer."""
+        y_logits, z = self.encoder(add_noise(batch.images, self.input_noise))
+        y = y_logits.softmax(dim=1)
+        terms = {"reconstruction": losses.reconstruction(self.decoder(y, z), batch.images)}
+        return terms | {regularizer.name: regularizer(y, z) for regularizer in self.regularizers}
+
+
+class DiscriminatorPhase(Phase):
+    """Both discriminators tell prior samples from the encoder's codes. [AAE, section 2]."""
+
+    name = "discriminator"
+    trains = ("categorical_discriminator", "gaussian_discriminator")
+    uses = ("encoder",)
+
+    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool, weigh_categories: bool) -> None:
+        """`weigh_categories` draws the categories that the batch uses less more often; else all alike."""
+        super().__init__(networks, learning_rate, use_adam=use_adam)
+        self.weigh_categories = weigh_categories
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms `discriminator_categorical` and `discriminator_gaussian`."""
+        with torch.no_grad():  # the encoder's codes are this phase's data
+            y_logits, z = self.encoder(batch.images)
+            y = y_logits.float().softmax(dim=1)
+            weights = losses.prior_weights(y) if self.weigh_categories else torch.ones_like(y[0])
+            real_y = losses.sample_categories(weights, len(y))
+            real_z = torch.randn_like(z, dtype=torch.float32)
+        return {
+            "discriminator_categorical": losses.discrimination(
+                self.categorical_discriminator(real_y), self.categorical_discriminator(y)
+            ),
+            "discriminator_gaussian": losses.discrimination(
+                self.gaussian_discriminator(real_z), self.gaussian_discriminator(z)
+            ),
+        }
+
+
+class GeneratorPhase(Phase):
+    """The encoder makes its codes pass for prior samples. [AAE, section 2]."""
+
+    name = "generator"
+    trains = ("encoder",)
+    uses = ("categorical_discriminator", "gaussian_discriminator")
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms `generator_categorical` and `generator_gaussian`."""
+        y_logits, z = self.encoder(batch.images)
+        y = y_logits.float().softmax(dim=1)
+        return {
+            "generator_categorical": losses.generation(self.categorical_discriminator(y)),
+            "generator_gaussian": losses.generation(self.gaussian_discriminator(z)),
+        }
+
+
+class ClassificationPhase(Phase):
+    """The encoder learns the labelled images' classes, on noisy inputs. [AAE, section 5]."""
+
+    name = "classification"
+    trains = ("encoder",)
+
+    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool, input_noise: float) -> None:
+        """`input_noise` is the standard deviation on [0, 1] pixels."""
+        super().__init__(networks, learning_rate, use_adam=use_adam)
+        self.input_noise = input_noise
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Term `classification`."""
+        assert batch.labeled_images is not None
+        assert batch.labels is not None
+        y_logits, _ = self.encoder(add_noise(batch.labeled_images, self.input_noise))
+        return {"classification": losses.classification(y_logits, batch.labels)}
+
+
+class MutualInformationPhase(Phase):
+    """Cyclic mode loss: decode a code, encode the picture, find the same category. [seed, section 7.1, point 1]."""
+
+    name = "mutual_information"
+    trains = ("encoder", "decoder")
+    updates_batch_norm = False  # its second input is a reconstruction
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Term `mutual_information`."""
+        y_logits, z = self.encoder(batch.images)
+        y = y_logits.float().softmax(dim=1)
+        recon = self.decoder(y, z).sigmoid().reshape_as(batch.images)
+        y_logits_again, _ = self.encoder(recon)
+        return {"mutual_information": losses.mutual_information(y.detach(), y_logits_again)}
+
+
+class ModeDecoderPhase(Phase):
+    """Mode decoder and encoder rebuild the image from y alone. [seed, section 7.1, point 3]."""
+
+    name = "mode_reconstruction"
+    trains = ("encoder", "mode_decoder")
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Term `mode_reconstruction`."""
+        y_logits, _ = self.encoder(batch.images)
+        x_mode_logits = self.mode_decoder(y_logits.softmax(dim=1))
+        return {"mode_reconstruction": losses.reconstruction(x_mode_logits, batch.images)}
+
+
+class ModeSeparationPhase(Phase):
+    """Reversed pairwise mode loss: the decoder's K modes move apart. [seed, section 7.1, point 4]."""
+
+    name = "mode_separation"
+    trains = ("decoder",)
+
+    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool) -> None:
+        """Remember the code sizes."""
+        super().__init__(networks, learning_rate, use_adam=use_adam)
+        self.architecture = networks.architecture
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Term `mode_separation`; the batch is not looked at."""
+        return {"mode_separation": losses.mode_separation(decode_modes(self.decoder, self.architecture))}
+
+
+# Switch in the configuration -> the phase it adds, and its learning rate.
+OPTIONAL_PHASES: dict[str, tuple[type[Phase], str]] = {
+    "use_mode_decoder": (ModeDecoderPhase, "mode_lr"),
+    "use_mutual_info": (MutualInformationPhase, "info_lr"),
+    "use_disentanglement": (ModeSeparationPhase, "disentanglement_lr"),
+}
+
+
+def build_phases(networks: Networks, config: VariantConfig) -> list[Phase]:
+    """The phases of one step, in order."""
+    rates, training = config.learning_rates, config.training
+    use_adam, input_noise = training.use_adam_optimization, training.input_noise
+    regularizers, weigh_categories = [], False
+    if isinstance(config, UnsupervisedConfig):
+        weigh_categories = config.training.use_adversarial_categorial_weights
+        if config.training.lambda_z_l2_regularization > 0:
+            regularizers.append(ZL2(config.training.lambda_z_l2_regularization))
+    phases: list[Phase] = [
+        ReconstructionPhase(
+            networks, rates.auto_encoder_lr, use_adam=use_adam, input_noise=input_noise, regularizers=regularizers
+        ),
+        DiscriminatorPhase(networks, rates.discriminator_lr, use_adam=use_adam, weigh_categories=weigh_categories),
+        GeneratorPhase(networks, rates.generator_lr, use_adam=use_adam),
+    ]
+    if isinstance(config, SemiSupervisedConfig):
+        rate = config.learning_rates.classifier_lr
+        phases.append(ClassificationPhase(networks, rate, use_adam=use_adam, input_noise=input_noise))
+    for switch, (phase, rate_name) in OPTIONAL_PHASES.items():
+        if getattr(training, switch, False):
+            phases.append(phase(networks, getattr(rates, rate_name), use_adam=use_adam))
+    return phases
+
+
+def add_noise(images: Tensor, standard_deviation: float) -> Tensor:
+    """Images with Gaussian noise added, not clipped; the same tensor where the deviation is 0."""
+    if standard_deviation == 0:
+        return images
+    return images + standard_deviation * torch.randn_like(images)

@@ -1,0 +1,1 @@
+"""Pictures: learning curves, and what a trained model has learned. Nothing here needs a display."""

@@ -1,0 +1,68 @@
+"""Learning curves from `metrics.jsonl`, under the seed's file names (its spelling of "advesarial" included)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from aae_toolkit.config import Variant
+from aae_toolkit.visualization.canvas import colors, figure
+
+# File name -> title, and the terms drawn.
+_Curves = dict[str, tuple[str, tuple[str, ...]]]
+_SHARED: _Curves = {
+    "{variant}_advesarial_learning_curve.png": (
+        "Adversarial losses: balanced where neither side runs away",
+        ("discriminator_categorical", "discriminator_gaussian", "generator_categorical", "generator_gaussian"),
+    ),
+    "{variant}_reconstruction_learning_curve.png": (
+        "Reconstruction loss: falls, then levels off",
+        ("reconstruction", "mode_reconstruction"),
+    ),
+}
+_OWN: dict[Variant, _Curves] = {
+    "semi_supervised": {
+        "semi_supervised_classification_learning_curve.png": (
+            "Classification loss on labelled images",
+            ("classification",),
+        ),
+        "semi_supervised_accuracy_learning_curve.png": ("Accuracy on validation images", ("validation_accuracy",)),
+    },
+    "unsupervised": {
+        "unsupervised_cyclic_info_learning_curve.png": (
+            "Cyclic mode loss: low where codes survive",
+            ("mutual_information",),
+        ),
+        "unsupervised_accuracy_learning_curve.png": (
+            "Majority accuracy on validation images",
+            ("validation_majority_accuracy",),
+        ),
+    },
+}
+
+
+def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
+    """Draw every curve whose terms were trained; return the files written."""
+    lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    written = []
+    for template, (title, terms) in (_SHARED | _OWN[variant]).items():
+        present = [term for term in terms if term in lines[-1]]
+        path = model_dir / template.format(variant=variant)
+        path.unlink(missing_ok=True)  # of an earlier training with other terms
+        if not present:
+            continue
+        with figure(path, 7, 4.2) as drawn:
+            axes = drawn.subplots()
+            for term, color in zip(present, colors(len(present)), strict=True):
+                epochs, values = [line["epoch"] for line in lines], [line[term] for line in lines]
+                axes.plot(
+                    epochs, values, color=color, label=term.replace("_", " "), marker="." if len(lines) < 40 else None
+                )
+            axes.set_title(title)
+            axes.set_xlabel("epoch")
+            axes.set_ylabel("accuracy" if "accuracy" in present[0] else "loss, nats")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+            axes.legend()
+        written.append(path)
+    return written
