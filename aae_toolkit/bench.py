@@ -15,7 +15,7 @@ import numpy as np
 
 from aae_toolkit.backends.base import Backend, BackendName, Tensors, open_backend, runnables
 from aae_toolkit.environment import describe_environment
-from aae_toolkit.errors import ParityError, UsageError
+from aae_toolkit.errors import AaeError, ParityError, UsageError
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.export.writer import WEIGHTS_FILE
 from aae_toolkit.models.description import read_description
@@ -101,7 +101,8 @@ def bench(
     manifest = read_manifest(export_dir)
     manifest.verify(export_dir)
     shape = read_description(export_dir).architecture.image_shape
-    wanted = [r for r in runnables(manifest, "classifier", WEIGHTS_FILE) if r.backend in backends]
+    offered = runnables(manifest, "classifier", WEIGHTS_FILE)
+    wanted = [r for r in offered if r.backend in backends]
     if not wanted:
         raise UsageError(f"{export_dir} has no file for {', '.join(backends)}; export those formats, or ask for others")
     threads_before = torch.get_num_threads()
@@ -109,6 +110,7 @@ def bench(
     cells = [(t, b) for t in threads for b in batch_sizes]
     opened: list[Backend] = []
     opened_for = None
+    judge = None if "eager" in backends else open_backend(export_dir, offered[0])  # eager judges, timed or not
     try:
         for n_threads, batch_size in progress.track(cells, "bench", len(cells)):
             if opened_for != n_threads:
@@ -116,7 +118,7 @@ def bench(
                 opened += [open_backend(export_dir, r, device=device, threads=n_threads) for r in wanted]
                 opened_for = n_threads
             images = np.random.default_rng(0).integers(0, 256, (batch_size, *shape), dtype=np.uint8)
-            results += _measure(opened, {"images": images}, batch_size, n_threads, effort)
+            results += _measure(opened, {"images": images}, batch_size, n_threads, effort, judge or opened[0])
     finally:
         _close(opened)
         torch.set_num_threads(threads_before)
@@ -128,20 +130,14 @@ def _close(opened: list[Backend]) -> None:
         opened.pop().close()
 
 
-def _measure(opened: list[Backend], feeds: Tensors, batch_size: int, threads: int, effort: Effort) -> list[Measurement]:
-    """Time every backend on one input, in interleaved rounds."""
+def _measure(
+    opened: list[Backend], feeds: Tensors, batch_size: int, threads: int, effort: Effort, judge: Backend
+) -> list[Measurement]:
+    """Time every backend on one input, in interleaved rounds, once its outputs are found to be eager's."""
     measurements = [Measurement(b.name, b.artifact, "fp32", b.device, batch_size, threads) for b in opened]
-    reference: Tensors | None = None
+    reference = judge.run(feeds)
     for backend in opened:
-        for _ in range(_MIN_WARM_UP):
-            outputs = backend.run(feeds)
-        reference = reference or outputs
-        difference = float(np.abs(outputs["probabilities"] - reference["probabilities"]).max())
-        if not difference <= TOLERANCE:
-            raise ParityError(
-                f"{backend.name} gives probabilities that differ by {difference:.3g} from {opened[0].name}'s"
-                f" (allowed {TOLERANCE:g}); not timed: see aae parity"
-            )
+        _warm_up(backend, feeds, reference, batch_size)
     for _ in range(effort.rounds):
         for backend, measurement in zip(opened, measurements, strict=True):
             measurement.samples_ms += _time(backend, feeds, effort)
@@ -152,6 +148,25 @@ def _measure(opened: list[Backend], feeds: Tensors, batch_size: int, threads: in
         for measurement in measurements:
             measurement.speedup_over_eager = eager.latency_ms["p50"] / measurement.latency_ms["p50"]
     return measurements
+
+
+def _warm_up(backend: Backend, feeds: Tensors, reference: Tensors, batch_size: int) -> None:
+    """Run untimed, and refuse what does not run or gives other probabilities than the reference."""
+    try:
+        for _ in range(_MIN_WARM_UP):
+            outputs = backend.run(feeds)
+    except Exception as error:  # every runtime has its own
+        reason = " ".join(str(error).split())[:200]
+        raise AaeError(f"{backend.name} cannot run {backend.artifact} at batch size {batch_size}: {reason}") from error
+    found, wanted = outputs.get("probabilities"), reference["probabilities"]
+    if found is None or found.shape != wanted.shape:
+        raise ParityError(f"{backend.name} gives no probabilities of shape {wanted.shape}; not timed: see aae parity")
+    difference = float(np.abs(found - wanted).max())
+    if not difference <= TOLERANCE:
+        raise ParityError(
+            f"{backend.name} gives probabilities that differ by {difference:.3g} from eager's"
+            f" (allowed {TOLERANCE:g}); not timed: see aae parity"
+        )
 
 
 def _time(backend: Backend, feeds: Tensors, effort: Effort) -> list[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,7 +26,7 @@ DEFAULT_CONFIG = "seed"
 class Section(BaseModel):
     """A part of the configuration: unknown keys and values of the wrong type are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def _rate(default: float) -> Any:
@@ -39,6 +39,7 @@ class LearningRates(Section):
     auto_encoder_lr: float = _rate(0.0008)
     generator_lr: float = _rate(0.001)
     discriminator_lr: float = _rate(0.0002)
+    consistency_lr: float = _rate(0.001)
 
 
 class SemiSupervisedLearningRates(LearningRates):
@@ -61,7 +62,7 @@ class ModelConfig(Section):
 
     encoder: Literal["mlp", "conv"] = "mlp"
     hidden_size: int = Field(default=1000, ge=1, le=65536)
-    conv_channels: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1, strict=False)
+    conv_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32, 64, 128), min_length=1, strict=False)
     encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
     z_size: int = Field(default=2, ge=1, le=4096)
     n_classes: int | None = Field(default=None, ge=2, le=4096)  # None: as many as the data has classes
@@ -72,7 +73,7 @@ class ScheduleConfig(Section):
 
     kind: Literal["constant", "cosine", "multistep"] = "cosine"
     warmup_epochs: float = Field(default=0.0, ge=0)
-    milestones: tuple[int, ...] = Field(default=(50,), strict=False)  # epochs, multistep only
+    milestones: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(50,), strict=False)  # epochs, multistep only
     gamma: float = Field(default=0.1, gt=0, le=1)  # factor at each milestone, multistep only
 
 
@@ -84,6 +85,8 @@ class TrainingConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     input_noise: float = Field(default=0.3, ge=0)  # standard deviation, on images scaled to [0, 1]
     use_adam_optimization: bool = True  # false: SGD with momentum 0.9, for every phase
+    use_augmentation_consistency: bool = False  # small affine changes of an image leave its category
+    lambda_balance: float = Field(default=2.0, ge=0)  # weight of even use of categories, beside consistency
     schedule: ScheduleConfig = ScheduleConfig()
     precision: Precision = "auto"
     compile: bool | None = None  # None: where it pays for a run of this length
@@ -91,6 +94,8 @@ class TrainingConfig(Section):
 
 class SemiSupervisedTrainingConfig(TrainingConfig):
     """The run of the semi-supervised variant."""
+
+    augment_labeled: bool = True  # small affine changes of the labelled images
 
 
 class UnsupervisedTrainingConfig(TrainingConfig):
@@ -157,7 +162,7 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  (a SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise AaeError(f"configuration {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # `!!int x`, 2001-99-99
         raise AaeError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UsageError(f"configuration {path} holds no sections; expected {' and/or '.join(VARIANTS)}")
@@ -166,7 +171,8 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
     except ValidationError as error:
         raise UsageError(f"configuration {path}: {_explain(error)}") from error
     if section is None:
-        raise UsageError(f"configuration {path} has no section {variant!r}; it holds {', '.join(map(repr, content))}")
+        held = ", ".join(repr(name) for name, value in content.items() if value is not None) or "none"
+        raise UsageError(f"configuration {path} has no section {variant!r}; it holds {held}")
     return section  # type: ignore[no-any-return]
 
 

@@ -1,7 +1,8 @@
 """Loss functions. All take logits, compute in float32 whatever the autocast precision, and return a scalar.
 
 Names: B batch, K categories, Z styles, D = C*H*W pixels. Sources: Makhzani et al., "Adversarial Autoencoders" [AAE];
-Chen et al., "InfoGAN", section 5 [InfoGAN]; the seed document, section 7.1 [seed].
+Chen et al., "InfoGAN", section 5 [InfoGAN]; Hu et al., "Learning Discrete Representations via Information Maximizing
+Self-Augmented Training" [IMSAT]; the seed document, section 7.1 [seed].
 """
 
 from __future__ import annotations
@@ -47,6 +48,18 @@ def mutual_information(y: Tensor, y_logits_again: Tensor) -> Tensor:
     A variational bound on the mutual information between the code and the picture. [InfoGAN; seed, point 1].
     """
     return F.cross_entropy(y_logits_again.float(), y.float())
+
+
+def consistency(y: Tensor, augmented_y_logits: Tensor) -> Tensor:
+    """Cross-entropy of an augmented image's category under the clean image's y, both [B, K], nats. [IMSAT]."""
+    return F.cross_entropy(augmented_y_logits.float(), y.float())
+
+
+def balance(y: Tensor) -> Tensor:
+    """How far a batch's mean y [B, K] is from even use of all categories: log K - H(mean y) >= 0, nats. [IMSAT]."""
+    mean = y.float().mean(dim=0)
+    entropy: Tensor = -torch.special.xlogy(mean, mean).sum()
+    return math.log(y.shape[1]) - entropy
 
 
 def mode_separation(mode_logits: Tensor) -> Tensor:

@@ -86,8 +86,11 @@ class ParityReport:
         return self.passed
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `aae parity --json` prints."""
-        return {"passed": self.passed, **asdict(self)}
+        """The object that `aae parity --json` prints; a difference that is not finite is null."""
+        content = {"passed": self.passed, **asdict(self)}
+        for result in content["results"]:  # JSON has no word for nan
+            result["max_abs_diff"] = {k: v if np.isfinite(v) else None for k, v in result["max_abs_diff"].items()}
+        return content
 
 
 def check_parity(
@@ -220,14 +223,17 @@ def _difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
 
 
 def _count_flips(result: Comparison, expected: Tensors, found: Tensors, reference: _Reference) -> None:
-    """Keep the batch size with the least agreement."""
+    """Keep the flips of every batch size, and the accuracy at the one with the least agreement."""
     wanted, labels = expected["label"], found["label"]
+    flipped = np.flatnonzero((wanted != labels) | (expected["category"] != found["category"]))
+    known = {flip.index for flip in result.flips}
+    result.flips += [
+        Flip(int(i), int(wanted[i]), int(labels[i]), float(reference.margins[i])) for i in flipped if i not in known
+    ]
     agreement = float((wanted == labels).mean())
     if result.label_agreement is not None and agreement >= result.label_agreement:
         return
     result.label_agreement = agreement
-    flipped = np.flatnonzero((wanted != labels) | (expected["category"] != found["category"]))
-    result.flips = [Flip(int(i), int(wanted[i]), int(labels[i]), float(reference.margins[i])) for i in flipped]
     result.accuracy = reference.accuracy(labels)
     expected_accuracy = reference.accuracy(wanted)
     if result.accuracy is not None and expected_accuracy is not None:
@@ -245,8 +251,8 @@ def _judge(result: Comparison, reference: _Reference) -> None:
     elif unexplained:
         flip = unexplained[0]
         result.reason = (
-            f"{len(unexplained)} labels differ beyond rounding; first: image {flip.index}, label {flip.found} for"
-            f" {flip.reference} with a margin of {flip.margin:.3g}"
+            f"{len(unexplained)} labels or categories differ beyond rounding; first: image {flip.index},"
+            f" label {flip.found} for {flip.reference} with a margin of {flip.margin:.3g}"
         )
     else:
         result.passed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -22,6 +23,7 @@ _FORMAT_OF: dict[BackendName, Format] = {
     "torch-export": Format.TORCH_EXPORT,
     "onnxruntime": Format.ONNX,
 }
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
 class Backend(Protocol):
@@ -76,7 +78,10 @@ def open_backend(directory: Path, runnable: Runnable, *, device: str = "cpu", th
     Raises:
         AaeError: the file cannot be loaded.
         DeviceError: another device or provider ran than was asked for.
+        UsageError: a device that is not a name of one.
     """
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"--device {device} is no device that artifacts run on; choose cpu, cuda or cuda:<index>")
     if runnable.backend == "onnxruntime":
         from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 

@@ -37,7 +37,8 @@ class OnnxRuntimeBackend:
         if not path.is_file():
             raise AaeError(f"{path} does not exist; write it with aae export")
         options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors; they come as exceptions too
+        options.log_severity_level = 4  # errors come as exceptions, which become one line
+        ort.set_default_logger_severity(4)  # providers that do not load log there
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a core
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -58,10 +59,13 @@ class OnnxRuntimeBackend:
             raise DeviceError(f"asked for {_PROVIDERS[kind]}, ONNX Runtime runs {used[0]}; see aae doctor")
         self.artifact = path.name
         self.device = f"{device} ({used[0]})"
-        self.input_names = [i.name for i in self._session.get_inputs()]
-        self.input_shapes = {i.name: i.shape for i in self._session.get_inputs()}
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self._output_names = [o.name for o in self._session.get_outputs()]
+        try:
+            self.input_names = [i.name for i in self._session.get_inputs()]
+            self.input_shapes = {i.name: i.shape for i in self._session.get_inputs()}
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+            self._output_names = [o.name for o in self._session.get_outputs()]
+        except UnicodeDecodeError as error:
+            raise AaeError(f"{path} is damaged: its names are not text; run aae export again") from error
 
     def run(self, feeds: Tensors) -> Tensors:
         """Run one batch."""
@@ -81,4 +85,7 @@ class OnnxRuntimeBackend:
         """
         if self.metadata.get("aae.artifact") != "classifier":
             raise AaeError(f"{self.artifact} is not a classifier written by aae export: its metadata does not say so")
-        return [str(name) for name in json.loads(self.metadata["aae.class_names"])]
+        try:
+            return [str(name) for name in json.loads(self.metadata["aae.class_names"])]
+        except (KeyError, TypeError, ValueError) as error:
+            raise AaeError(f"{self.artifact} is damaged: it names no classes; run aae export again") from error

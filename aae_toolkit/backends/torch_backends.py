@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,7 @@ class TorchBackend:
             AaeError: the file is absent or damaged.
             DeviceError: the device is not there.
         """
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise DeviceError(f"device {device} asked for, torch finds no CUDA; see aae doctor")
+        _require_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         self.name = runnable.backend
@@ -48,6 +47,8 @@ class TorchBackend:
             "torchscript": lambda: _load_torchscript(path, device),
             "torch-export": lambda: _load_torch_export(path, device),
         }
+        # a CUDA toolkit without a GPU makes torch warn on every compilation; the device is said above
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         self._call = loaders[runnable.backend]()
 
     @torch.inference_mode()
@@ -63,6 +64,14 @@ class TorchBackend:
         del self._call
 
 
+def _require_device(device: str) -> None:
+    if not device.startswith("cuda"):
+        return
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (torch.device(device).index or 0) >= found:
+        raise DeviceError(f"device {device} asked for, torch finds {found} CUDA devices; see aae doctor")
+
+
 def _load_torchscript(path: Path, device: str) -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.*")  # deprecated upstream, still asked for
@@ -73,8 +82,9 @@ def _load_torchscript(path: Path, device: str) -> Callable[..., Any]:
 
 
 def _load_torch_export(path: Path, device: str) -> Callable[..., Any]:
+    logging.getLogger("torch.export").setLevel(logging.ERROR)  # it logs a traceback, then raises another error
     try:
         program = torch.export.load(path)
-    except (RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damage surfaces anywhere in its deserializer
         raise AaeError(f"{path} is damaged or not a torch.export archive; run aae export again") from error
     return program.module().to(device)

@@ -28,6 +28,8 @@ _EXTRAS = dict.fromkeys(
     ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "safetensors"), "train,cpu"
 ) | {"onnxruntime": "cpu"}
 
+_INTERRUPTED = 130  # what Typer makes of Ctrl-C
+
 
 def _version(value: bool) -> None:
     if value:
@@ -52,8 +54,6 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     """Run `aae` with `arguments`; return the exit status. `debug` lets exceptions through."""
     try:
         result = app(arguments, prog_name="aae", standalone_mode=False)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
     except typer.TyperException as error:  # wrong usage; with no arguments at all, its message is the help
         return _fail(error.format_message(), error.exit_code)
     except Exception as error:
@@ -68,6 +68,8 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
             )
         hint = "" if debug else "; --debug shows the traceback"
         return _fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}{hint}", 1)
+    if result == _INTERRUPTED:
+        return _fail("interrupted", _INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from aae_toolkit.cli.options import ConsoleProgress, ExportDirOption
+from aae_toolkit.errors import AaeError
 
 if TYPE_CHECKING:
     from aae_toolkit.bench import BenchReport
@@ -38,7 +39,10 @@ def bench(
     report = run_bench(export_dir_path, sizes, n_threads, parse_backends(backends), device=device, progress=progress)
     show(report, progress)
     if output is not None:
-        write_json(output, report.to_json())
+        try:
+            write_json(output, report.to_json())
+        except OSError as error:
+            raise AaeError(f"--output {output} cannot be written: {error.strerror or error}") from error
         progress.say(f"written to {output}")
 
 

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
+_PLAIN_WIDTH = 120  # characters, for tables that go to a file or a pipe
+
 DataDirOption = Annotated[Path, typer.Option("--dir-path", help="Data directory, written by init-datasets.")]
 ModelDirOption = Annotated[Path, typer.Option("--model-dir-path", help="Model directory, written by train.")]
 ExportDirOption = Annotated[Path, typer.Option("--export-dir-path", help="Export directory, written by export.")]
@@ -28,11 +30,13 @@ class ConsoleProgress:
 
     def __init__(self, *, stderr: bool = False) -> None:
         """Choose the stream."""
-        self.console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=stderr, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = _PLAIN_WIDTH
 
     def say(self, line: str) -> None:
         """Print a line; brackets in it are not markup."""
-        self.console.print(line, markup=False)
+        self.console.print(line, markup=False, soft_wrap=True)
 
     def track(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
         """Yield `items` under a bar that goes when it is full."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aae_toolkit.data.sources import UNLABELED, Source, SourceName
 from aae_toolkit.data.splits import split_indices
-from aae_toolkit.errors import AaeError
+from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path, sha256, verify_sha256, write_text
 
 SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
@@ -70,6 +69,8 @@ def write_data_directory(
         AaeError: the directory cannot be written.
         UsageError: sizes that the source cannot fill.
     """
+    if test is not None and source.test_images is not None:
+        raise UsageError(f"{source.name} brings its own test set of {len(source.test_images)} images; leave --test out")
     indices = split_indices(
         source.labels,
         source.default_labeled if labeled is None else labeled,
@@ -125,6 +126,8 @@ class DataDirectory:
             raise AaeError(f"data directory {path} {found}; write one with: aae init-datasets --dir-path {path}")
         try:
             self.index = DatasetIndex.model_validate(json.loads(index.read_text(encoding="utf-8")))
+            if missing := set(SPLITS) - set(self.index.splits):
+                raise ValueError(f"it names no {missing}")
         except (OSError, ValueError, ValidationError) as error:
             raise AaeError(
                 f"{index} is not the index of a data directory; write it again with aae init-datasets"
@@ -152,9 +155,13 @@ class DataDirectory:
         try:
             with np.load(path, allow_pickle=False) as content:
                 split = Split(content["images"], content["labels"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise AaeError(f"{path} is not a split of a data directory: {error}") from error
+        except Exception as error:  # zipfile's and numpy's header readers raise half a dozen kinds
+            reason = " ".join(str(error).split()) or "it ends early"
+            raise AaeError(f"{path} is not a split of a data directory: {reason}") from error
         shape = (entry.n, *self.image_shape)
         if split.images.shape != shape or split.images.dtype != np.uint8 or split.labels.shape != shape[:1]:
             raise AaeError(f"{path} holds {split.images.dtype} {split.images.shape}; {INDEX} says uint8 {shape}")
+        known = range(UNLABELED, len(self.class_names))
+        if split.labels.dtype != np.int64 or not np.isin(split.labels, known).all():
+            raise AaeError(f"{path} holds {split.labels.dtype} labels; expected int64 from -1 to {known[-1]}")
         return split

@@ -32,7 +32,10 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         raise AaeError(f"image files give 1 or 3 channels; this model takes {channels}")
     try:
         with Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened).convert(_MODES[channels])
+            upright = ImageOps.exif_transpose(opened)
+            if upright.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip at 255
+                upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
+            upright = upright.convert(_MODES[channels])
     except FileNotFoundError as error:
         raise AaeError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:

@@ -138,4 +138,5 @@ def _folder(raw_dir: Path, image_shape: tuple[int, int, int]) -> Source:
 def _image_files(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
-    return sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = (p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(directory).parts))

@@ -22,7 +22,7 @@ def split_indices(
 
     Args:
         labels: int64 [N], -1 where unknown.
-        n_labeled: size of the labelled set, in images; None takes all labelled images that are left.
+        n_labeled: size of the labelled set, in images; None takes all labelled images that are left, 0 takes none.
         n_validation: size of the validation set, in images.
         n_test: size of the test set, in images; 0 where the source brings its own.
         seed: of the draw; the same seed gives the same split.
@@ -36,17 +36,18 @@ def split_indices(
     rng = np.random.default_rng(seed)
     available = np.flatnonzero(labels != UNLABELED)
     n_classes = len(np.unique(labels[available]))
-    asked = n_test + n_validation + (n_labeled or 0)
-    if asked > len(available):
+    needed = n_classes if n_labeled is None else n_labeled
+    if n_test + n_validation + needed > len(available):
         raise UsageError(
-            f"{n_labeled or 0} labelled + {n_validation} validation + {n_test} test images asked for;"
+            f"{needed} labelled + {n_validation} validation + {n_test} test images asked for;"
             f" the source has {len(available)} with a label"
         )
-    if n_labeled is not None and n_labeled < n_classes:
-        raise UsageError(f"--labeled {n_labeled} cannot hold all {n_classes} classes; ask for at least {n_classes}")
-    test = _proportional(available, labels, n_test, rng)
+    if 0 < needed < n_classes:
+        raise UsageError(f"--labeled {needed} cannot hold all {n_classes} classes; ask for at least {n_classes}")
+    reserved = _balanced(available, labels, min(needed, n_classes), rng)  # held-out sets may not use up a class
+    test = _proportional(np.setdiff1d(available, reserved), labels, n_test, rng)
     available = np.setdiff1d(available, test)
-    validation = _proportional(available, labels, n_validation, rng)
+    validation = _proportional(np.setdiff1d(available, reserved), labels, n_validation, rng)
     available = np.setdiff1d(available, validation)
     labeled = available if n_labeled is None else _balanced(available, labels, n_labeled, rng)
     used = np.concatenate([test, validation, labeled])
@@ -78,4 +79,4 @@ def _balanced(candidates: Indices, labels: NDArray[np.int64], n: int, rng: np.ra
 
 def _draw(candidates: Indices, labels: NDArray[np.int64], quota: dict[int, int], rng: np.random.Generator) -> Indices:
     drawn = [rng.choice(candidates[labels[candidates] == c], size=k, replace=False) for c, k in quota.items()]
-    return np.sort(np.concatenate(drawn))
+    return np.sort(np.concatenate([candidates[:0], *drawn]))

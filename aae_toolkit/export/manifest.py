@@ -71,4 +71,6 @@ def read_manifest(directory: Path) -> Manifest:
     for name in [*manifest.sha256, *(entry.file for entry in manifest.artifacts)]:
         if Path(name).name != name:
             raise AaeError(f"{path} names {name!r}, which is outside its directory; it cannot be trusted")
+    if unchecked := {entry.file for entry in manifest.artifacts} - set(manifest.sha256):
+        raise AaeError(f"{path} has no checksum of {', '.join(sorted(unchecked))}; it cannot be trusted")
     return manifest

@@ -36,7 +36,7 @@ def export_model(model_dir: Path, output_dir: Path, formats: tuple[Format, ...],
 
     Args:
         model_dir: a trained model.
-        output_dir: where to write; an earlier export's manifest there is removed first.
+        output_dir: where to write; an earlier export there is removed first.
         formats: at least one.
         progress: told of each artifact.
 
@@ -48,7 +48,9 @@ def export_model(model_dir: Path, output_dir: Path, formats: tuple[Format, ...],
     modules = model.deployed()
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / MANIFEST_FILE).unlink(missing_ok=True)
+        artifacts = [f"{artifact}{suffix}" for artifact in ARTIFACTS for suffix in SUFFIXES.values()]
+        for stale in (MANIFEST_FILE, *artifacts):
+            (output_dir / stale).unlink(missing_ok=True)
         weights = {"encoder": model.encoder.state_dict(), "decoder": model.decoder.state_dict()}
         flat = {f"{network}.{k}": v.contiguous() for network, tensors in weights.items() for k, v in tensors.items()}
         write_bytes(output_dir / WEIGHTS_FILE, save(flat))

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aae_toolkit import losses
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
 from aae_toolkit.models.networks import Decoder, Discriminator, Encoder, ModeDecoder, Networks, decode_modes
+from aae_toolkit.training.augmentation import random_affine
 from aae_toolkit.training.batches import Batch
 
 _BATCH_NORM_MOMENTUM = 0.1  # torch's default
@@ -29,7 +30,8 @@ class Phase(nn.Module):
     Attributes:
         name: in errors and checkpoints.
         trains: names of the networks that its optimizer steps.
-        updates_batch_norm: whether running statistics move; false wherever an input is not a real image.
+        updates_batch_norm: whether running statistics move. Only clean, real images move them, because only such
+            images reach a trained model.
     """
 
     name: ClassVar[str]
@@ -88,6 +90,7 @@ class ReconstructionPhase(Phase):
 
     name = "reconstruction"
     trains = ("encoder", "decoder")
+    updates_batch_norm = False  # its inputs are noisy; those of a trained model are not
 
     def __init__(
         self,
@@ -159,21 +162,26 @@ class GeneratorPhase(Phase):
 
 
 class ClassificationPhase(Phase):
-    """The encoder learns the labelled images' classes, on noisy inputs. [AAE, section 5]."""
+    """The encoder learns the labelled images' classes, on augmented and noisy inputs. [AAE, section 5]."""
 
     name = "classification"
     trains = ("encoder",)
+    updates_batch_norm = False  # its inputs are changed images
 
-    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool, input_noise: float) -> None:
-        """`input_noise` is the standard deviation on [0, 1] pixels."""
+    def __init__(
+        self, networks: Networks, learning_rate: float, *, use_adam: bool, input_noise: float, augment: bool
+    ) -> None:
+        """`input_noise` is the standard deviation on [0, 1] pixels; `augment` adds small affine changes."""
         super().__init__(networks, learning_rate, use_adam=use_adam)
         self.input_noise = input_noise
+        self.augment = augment
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Term `classification`."""
         assert batch.labeled_images is not None
         assert batch.labels is not None
-        y_logits, _ = self.encoder(add_noise(batch.labeled_images, self.input_noise))
+        images = random_affine(batch.labeled_images) if self.augment else batch.labeled_images
+        y_logits, _ = self.encoder(add_noise(images, self.input_noise))
         return {"classification": losses.classification(y_logits, batch.labels)}
 
 
@@ -222,6 +230,29 @@ class ModeSeparationPhase(Phase):
         return {"mode_separation": losses.mode_separation(decode_modes(self.decoder, self.architecture))}
 
 
+class ConsistencyPhase(Phase):
+    """The encoder gives an image and its augmentation the same category, and uses all categories. [IMSAT]."""
+
+    name = "consistency"
+    trains = ("encoder",)
+    updates_batch_norm = False  # half of its inputs are changed images
+
+    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool, lambda_balance: float) -> None:
+        """`lambda_balance` weighs the balance term."""
+        super().__init__(networks, learning_rate, use_adam=use_adam)
+        self.lambda_balance = lambda_balance
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms `consistency` and `balance`."""
+        both = torch.cat([batch.images, random_affine(batch.images)])  # together, so that BatchNorm treats them alike
+        y_logits, _ = self.encoder(both)
+        clean, augmented = y_logits.float().chunk(2)
+        return {
+            "consistency": losses.consistency(clean.softmax(dim=1).detach(), augmented),
+            "balance": self.lambda_balance * losses.balance(y_logits.float().softmax(dim=1)),
+        }
+
+
 # Switch in the configuration -> the phase it adds, and its learning rate.
 OPTIONAL_PHASES: dict[str, tuple[type[Phase], str]] = {
     "use_mode_decoder": (ModeDecoderPhase, "mode_lr"),
@@ -247,11 +278,14 @@ def build_phases(networks: Networks, config: VariantConfig) -> list[Phase]:
         GeneratorPhase(networks, rates.generator_lr, use_adam=use_adam),
     ]
     if isinstance(config, SemiSupervisedConfig):
-        rate = config.learning_rates.classifier_lr
-        phases.append(ClassificationPhase(networks, rate, use_adam=use_adam, input_noise=input_noise))
+        rate, augment = config.learning_rates.classifier_lr, config.training.augment_labeled
+        phases.append(ClassificationPhase(networks, rate, use_adam=use_adam, input_noise=input_noise, augment=augment))
     for switch, (phase, rate_name) in OPTIONAL_PHASES.items():
         if getattr(training, switch, False):
             phases.append(phase(networks, getattr(rates, rate_name), use_adam=use_adam))
+    if training.use_augmentation_consistency:
+        weight = training.lambda_balance
+        phases.append(ConsistencyPhase(networks, rates.consistency_lr, use_adam=use_adam, lambda_balance=weight))
     return phases
 
 

@@ -1,0 +1,61 @@
+# The table of contents of the work; `make help` lists it.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_DIR ?= aae-demo
+BIN := $(VENV)/bin
+
+# ONNX Runtime comes from one of two packages that exclude each other; the GPU one also runs without a GPU.
+ifeq ($(shell uname -s)-$(shell uname -m),Linux-x86_64)
+EXTRAS ?= train,gpu,dev
+else
+EXTRAS ?= train,cpu,dev
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format typecheck bench parity build clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+setup: $(VENV)/.ready ## virtual environment with everything in it, at the tested versions
+
+$(VENV)/.ready: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[$(EXTRAS)]"
+	touch $@
+
+demo: setup ## train both variants on digits, export, prove parity, measure speed
+	$(BIN)/aae demo --output-dir-path $(DEMO_DIR)
+
+test: setup ## the test suite
+	$(BIN)/pytest -m "not slow"
+
+test-all: setup ## the test suite with the slow tests
+	$(BIN)/pytest
+
+lint: setup ## format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: setup ## apply format and style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+typecheck: setup ## mypy, strict
+	$(BIN)/mypy
+
+bench: setup ## pytest-benchmark over backends and training steps, into benchmarks/results/
+	mkdir -p benchmarks/results
+	$(BIN)/pytest benchmarks --benchmark-json benchmarks/results/benchmarks.json
+
+parity: setup ## prove the demo's exports again
+	for variant in semi_supervised unsupervised; do \
+	  $(BIN)/aae parity --export-dir-path $(DEMO_DIR)/$$variant/export --dir-path $(DEMO_DIR)/data || exit $$?; \
+	done
+
+build: setup ## wheel and source distribution, into dist/
+	$(BIN)/python -m build --outdir dist .
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) $(DEMO_DIR) dist build benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

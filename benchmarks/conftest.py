@@ -1,0 +1,56 @@
+"""One export of a model of the seed's size, and what every benchmark says about where it ran."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from aae_toolkit import __version__
+from aae_toolkit.environment import describe_environment
+from aae_toolkit.export.contract import Format
+from aae_toolkit.export.writer import export_model
+from aae_toolkit.models.description import Architecture, ModelDescription
+from aae_toolkit.models.directory import save_model
+from aae_toolkit.models.networks import Networks
+from aae_toolkit.progress import Silent
+
+ARCHITECTURE = Architecture(
+    encoder="mlp",
+    hidden_size=1000,
+    conv_channels=(32, 64, 128),
+    encoder_dropout=0.0,
+    image_shape=(1, 28, 28),
+    n_classes=10,
+    z_size=2,
+)
+
+
+@pytest.fixture(scope="session")
+def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with random weights: speed does not depend on what was learned."""
+    torch.manual_seed(0)
+    networks = Networks(ARCHITECTURE, mode_decoder=False)
+    description = ModelDescription(
+        toolkit_version=__version__,
+        variant="semi_supervised",
+        architecture=ARCHITECTURE,
+        class_names=tuple(map(str, range(10))),
+        category_to_class=tuple(range(10)),
+        category_to_class_from="identity",
+    )
+    model_dir, path = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("export")
+    save_model(model_dir, networks, description)
+    export_model(model_dir, path, tuple(Format), Silent())
+    return path
+
+
+@pytest.fixture
+def facts(benchmark, request: pytest.FixtureRequest):
+    """The benchmark, with environment and a hash of its configuration in `extra_info`."""
+    benchmark.extra_info |= describe_environment() | {"threads": torch.get_num_threads()}
+    config = f"{ARCHITECTURE.model_dump_json()} {request.node.callspec.params}"
+    benchmark.extra_info["config_hash"] = hashlib.sha256(config.encode()).hexdigest()[:12]
+    return benchmark

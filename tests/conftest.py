@@ -1,0 +1,87 @@
+"""Shared fixtures: a tiny data set, and models trained on it, as small as they can be and still be real."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
+from aae_toolkit.data.sources import Source
+from aae_toolkit.export.contract import Format
+from aae_toolkit.export.writer import export_model
+from aae_toolkit.progress import Silent
+from aae_toolkit.training.trainer import train
+
+REPOSITORY = Path(__file__).parent.parent
+MNIST_RAW_DIR = Path(os.environ.get("AAE_MNIST_RAW_DIR", REPOSITORY.parent / "shared" / "mnist"))
+
+needs_mnist = pytest.mark.skipif(
+    not (MNIST_RAW_DIR / "MNIST" / "raw").is_dir(),
+    reason=f"real MNIST is not at {MNIST_RAW_DIR}; set AAE_MNIST_RAW_DIR to the directory that holds MNIST/raw",
+)
+
+MODEL_EPOCHS = 40  # of the shared model, enough to learn the tiny task
+TINY_MODEL = {"hidden_size": 16, "z_size": 2}
+TINY_TRAINING = {"n_epochs": 2, "batch_size": 16, "precision": "fp32"}
+
+
+def tiny_source(n: int = 240, *, channels: int = 1, size: int = 6, n_classes: int = 3, seed: int = 0) -> Source:
+    """Noisy images whose class is the row that is bright; learned within an epoch or two."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n, dtype=np.int64) % n_classes
+    images = rng.integers(0, 60, (n, channels, size, size), dtype=np.uint8)
+    images[np.arange(n), :, labels * size // n_classes] += 180
+    return Source(
+        name="folder",
+        class_names=tuple(f"row_{c}" for c in range(n_classes)),
+        images=images,
+        labels=labels,
+        test_images=None,
+        test_labels=None,
+        default_labeled=30,
+        default_validation=60,
+        default_test=60,
+    )
+
+
+def tiny_config(variant: Variant, **training: object) -> SemiSupervisedConfig | UnsupervisedConfig:
+    """The smallest configuration of a variant; keyword arguments go to its training section."""
+    content = {"model": dict(TINY_MODEL), "training": TINY_TRAINING | training}
+    if variant == "semi_supervised":
+        return SemiSupervisedConfig.model_validate(content)
+    content["model"]["n_classes"] = 4
+    return UnsupervisedConfig.model_validate(content)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of 3 classes of 1 x 6 x 6 images: 30 labelled, 90 unlabelled, 60 validation, 60 test."""
+    path = tmp_path_factory.mktemp("data")
+    write_data_directory(path, tiny_source(), None, None, None, seed=0)
+    return path
+
+
+@pytest.fixture(scope="session", params=["semi_supervised", "unsupervised"])
+def variant(request: pytest.FixtureRequest) -> Variant:
+    """Both variants in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def model_dir(variant: Variant, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained model directory. Do not write into it: copy it first."""
+    path = tmp_path_factory.mktemp(variant)
+    train(tiny_config(variant, n_epochs=MODEL_EPOCHS), DataDirectory(data_dir), path, device="cpu")
+    return path
+
+
+@pytest.fixture(scope="session")
+def export_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of that model, in every format. Do not write into it: copy it first."""
+    path = tmp_path_factory.mktemp("export")
+    export_model(model_dir, path, tuple(Format), Silent())
+    return path

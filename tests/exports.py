@@ -1,0 +1,42 @@
+"""Helpers for tests that change an export directory: copies, and manifests that agree with what was changed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from aae_toolkit.export.contract import ArtifactName, Format, contract_of
+from aae_toolkit.export.formats import SUFFIXES, write_artifact
+from aae_toolkit.export.manifest import read_manifest
+from aae_toolkit.files import sha256
+from aae_toolkit.models.description import read_description
+
+# Where both variants would prove the same. Indirect and session-wide, so that the shared export is reused.
+one_variant = pytest.mark.parametrize("variant", ["semi_supervised"], indirect=True, scope="session")
+
+
+def copy_with_only(export_dir: Path, target: Path, *files: str) -> Path:
+    """A copy of an export whose manifest names only these artifacts, all where none is named; `target` is new."""
+    shutil.copytree(export_dir, target)
+    manifest = read_manifest(target)
+    kept = tuple(entry for entry in manifest.artifacts if not files or entry.file in files)
+    manifest.model_copy(update={"artifacts": kept}).save(target)
+    return target
+
+
+def rerecord(directory: Path) -> None:
+    """Make the manifest's checksums those of the files as they are now."""
+    manifest = read_manifest(directory)
+    manifest.model_copy(update={"sha256": {name: sha256(directory / name) for name in manifest.sha256}}).save(directory)
+
+
+def replace_artifact(directory: Path, artifact: ArtifactName, format_: Format, module: nn.Module) -> str:
+    """Export `module` over an artifact, as if `aae export` had written it so; return the file's name."""
+    file = f"{artifact}{SUFFIXES[format_]}"
+    contract = contract_of(artifact, read_description(directory))
+    write_artifact(format_, module.eval(), contract, directory / file, {})
+    rerecord(directory)
+    return file

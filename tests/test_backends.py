@@ -1,0 +1,182 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exports import copy_with_only, one_variant
+
+from aae_toolkit.backends.base import BACKENDS, BackendName, Runnable, Tensors, open_backend, parse_backends, runnables
+from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.errors import AaeError, DeviceError, UsageError
+from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, contract_of
+from aae_toolkit.export.manifest import read_manifest
+from aae_toolkit.export.writer import WEIGHTS_FILE
+from aae_toolkit.models.description import read_description
+
+QUICK: tuple[BackendName, ...] = ("eager", "torchscript", "torch-export", "onnxruntime")  # compiling takes seconds
+
+
+def offered(export_dir: Path, artifact: ArtifactName) -> list[Runnable]:
+    return runnables(read_manifest(export_dir), artifact, WEIGHTS_FILE)
+
+
+def runnable_on(export_dir: Path, backend: BackendName, artifact: ArtifactName = "classifier") -> Runnable:
+    return next(r for r in offered(export_dir, artifact) if r.backend == backend)
+
+
+def feeds_for(contract: Contract, n: int) -> Tensors:
+    rng = np.random.default_rng(n)
+    feeds = {}
+    for spec in contract.inputs:
+        shape = (n, *(int(size) for size in spec.shape[1:]))
+        uint8 = spec.dtype == "uint8"
+        feeds[spec.name] = rng.integers(0, 256, shape, np.uint8) if uint8 else rng.random(shape, np.float32)
+    return feeds
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+@pytest.mark.parametrize("backend", QUICK)
+@pytest.mark.parametrize("artifact", ARTIFACTS)
+def test_every_backend_keeps_the_contract_at_any_batch_size(
+    export_dir: Path, artifact: ArtifactName, backend: BackendName, batch_size: int
+) -> None:
+    contract = contract_of(artifact, read_description(export_dir))
+    opened = open_backend(export_dir, runnable_on(export_dir, backend, artifact))
+    assert opened.name == backend
+    assert opened.artifact == runnable_on(export_dir, backend, artifact).file
+    assert opened.input_names == contract.input_names
+    assert opened.device.startswith("cpu")
+    outputs = opened.run(feeds_for(contract, batch_size))
+    assert list(outputs) == contract.output_names
+    for spec in contract.outputs:
+        assert outputs[spec.name].dtype == spec.dtype
+        assert outputs[spec.name].shape == (batch_size, *spec.shape[1:])
+    for name in {"probabilities", "y"} & outputs.keys():
+        np.testing.assert_allclose(outputs[name].sum(axis=1), 1, atol=1e-5)
+    if artifact == "decoder":
+        assert 0 <= outputs["images"].min() <= outputs["images"].max() <= 1
+    opened.close()
+
+
+@one_variant
+def test_the_reference_comes_first_and_files_that_were_not_exported_are_not_offered(
+    export_dir: Path, tmp_path: Path
+) -> None:
+    assert tuple(r.backend for r in offered(export_dir, "classifier")) == BACKENDS
+    only = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    assert [r.backend for r in offered(only, "classifier")] == ["eager", "compiled", "onnxruntime"]
+    assert [r.backend for r in offered(only, "encoder")] == ["eager", "compiled"]
+
+
+@one_variant
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "absent", "another format"])
+@pytest.mark.parametrize("backend", QUICK)
+def test_a_damaged_artifact_is_one_line(
+    export_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], backend: BackendName, damage: str
+) -> None:
+    export = copy_with_only(export_dir, tmp_path / "export")
+    runnable = runnable_on(export, backend)
+    path = export / runnable.file
+    contents = {
+        "truncated": path.read_bytes()[: path.stat().st_size // 2],
+        "empty": b"",
+        "garbage": b"garbage\0" * 100,
+        "another format": (export / "golden.npz").read_bytes(),
+    }
+    path.write_bytes(contents.get(damage, b""))
+    if damage == "absent":
+        path.unlink()
+    with pytest.raises(AaeError) as caught:
+        open_backend(export, runnable)
+    assert runnable.file in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+@one_variant
+def test_a_pt2_archive_damaged_inside_is_one_line(export_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_like_its_deserializer(path: Path) -> None:
+        raise TypeError("Node.__init__() missing 1 required positional argument: 'metadata'")
+
+    monkeypatch.setattr(torch.export, "load", fails_like_its_deserializer)
+    with pytest.raises(AaeError, match=r"is damaged or not a torch\.export archive"):
+        open_backend(export_dir, runnable_on(export_dir, "torch-export"))
+
+
+@one_variant
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cuda_where_there_is_none_is_said_and_never_replaced_by_the_cpu(
+    export_dir: Path, backend: BackendName, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DeviceError, match=r"CUDA|cuda") as caught:
+        open_backend(export_dir, runnable_on(export_dir, backend), device="cuda")
+    assert caught.value.exit_status == 5
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+@one_variant
+def test_a_gpu_beyond_those_there_is_said(export_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DeviceError, match="device cuda:3 asked for, torch finds 1 CUDA devices"):
+        open_backend(export_dir, runnable_on(export_dir, "eager"), device="cuda:3")
+
+
+@one_variant
+@pytest.mark.parametrize("device", ["banana", "auto", "cuda:x", "cuda:-1", "", "mps"])
+@pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
+def test_a_device_that_is_none_is_wrong_usage(export_dir: Path, backend: BackendName, device: str) -> None:
+    with pytest.raises(UsageError, match="choose cpu, cuda or cuda:<index>"):
+        open_backend(export_dir, runnable_on(export_dir, backend), device=device)
+
+
+@one_variant
+def test_threads_are_those_asked_for(export_dir: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        open_backend(export_dir, runnable_on(export_dir, "eager"), threads=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    opened = OnnxRuntimeBackend(export_dir / "classifier.onnx", threads=1)
+    assert opened._session.get_session_options().intra_op_num_threads == 1
+
+
+@one_variant
+def test_onnx_runtime_runs_without_torch_being_imported(export_dir: Path) -> None:
+    code = f"""
+import sys
+import numpy as np
+from pathlib import Path
+from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+backend = OnnxRuntimeBackend(Path({str(export_dir / "classifier.onnx")!r}))
+outputs = backend.run({{"images": np.zeros((3, 1, 6, 6), np.uint8)}})
+assert outputs["label"].shape == (3,) and backend.class_names == ["row_0", "row_1", "row_2"]
+assert not {{"torch", "onnx"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@one_variant
+@pytest.mark.parametrize("metadata", [{}, {"aae.class_names": "{"}, {"aae.class_names": "null"}])
+def test_a_classifier_that_names_no_classes_is_damaged(export_dir: Path, metadata: dict[str, str]) -> None:
+    backend = OnnxRuntimeBackend(export_dir / "classifier.onnx")
+    backend.metadata = {"aae.artifact": "classifier", **metadata}
+    with pytest.raises(AaeError, match="it names no classes"):
+        _ = backend.class_names
+
+
+def test_backends_are_chosen_by_name_in_the_table_s_order() -> None:
+    assert parse_backends(None) == BACKENDS
+    assert parse_backends(" onnxruntime, eager") == ("eager", "onnxruntime")
+
+
+@pytest.mark.parametrize("names", ["", ",", "tensorrt", "eager,tensorrt"])
+def test_an_unknown_backend_is_refused_with_the_names_there_are(names: str) -> None:
+    with pytest.raises(UsageError, match="choose from eager, compiled, torchscript, torch-export, onnxruntime"):
+        parse_backends(names)

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+
+from aae_toolkit.data.directory import Split
+from aae_toolkit.training.batches import Batches
+
+CPU = torch.device("cpu")
+
+
+def numbered(n: int, labels: int = -1) -> Split:
+    """Images that carry their own index in their first two pixels."""
+    images = np.zeros((n, 1, 1, 2), dtype=np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(n) // 256, np.arange(n) % 256
+    return Split(images, np.full(n, labels, dtype=np.int64))
+
+
+def indices(images: torch.Tensor) -> list[int]:
+    pixels = (images * 255).round().long()
+    return (pixels[:, 0, 0, 0] * 256 + pixels[:, 0, 0, 1]).tolist()
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(470, 10), (10, 3), (101, 100), (5, 4), (3, 2), (2, 100), (7, 2)])
+def test_an_epoch_is_one_pass_in_batches_that_batch_norm_can_take(n: int, batch_size: int) -> None:
+    batches = Batches(numbered(n), None, batch_size, seed=0, device=CPU)
+    epoch = [indices(batch.images) for batch in batches.epoch(0)]
+    assert len(epoch) == batches.steps_per_epoch
+    assert sorted(i for batch in epoch for i in batch) == list(range(n))
+    sizes = [len(batch) for batch in epoch]
+    assert min(sizes) >= 2
+    assert max(sizes) <= max(batch_size, 3)
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_images_are_scaled_to_zero_one() -> None:
+    split = Split(np.array([[[[0, 255]]], [[[51, 102]]]], dtype=np.uint8), np.array([-1, -1]))
+    batch = next(Batches(split, None, 2, seed=0, device=CPU).epoch(0))
+    assert sorted(batch.images.flatten().tolist()) == pytest.approx([0, 0.2, 0.4, 1])
+    assert batch.images.dtype == torch.float32
+
+
+def test_labelled_images_cycle_evenly_while_the_unlabelled_are_passed_once() -> None:
+    batches = Batches(numbered(100), numbered(7, labels=1), 10, seed=0, device=CPU)
+    seen = [i for epoch in range(7) for b in batches.epoch(epoch) for i in indices(b.labeled_images)]
+    assert len(seen) == 700
+    assert np.bincount(seen).tolist() == [100] * 7
+
+
+def test_any_epoch_gives_the_same_batches_whatever_ran_before() -> None:
+    fresh = Batches(numbered(50), numbered(9, labels=0), 8, seed=5, device=CPU)
+    used = Batches(numbered(50), numbered(9, labels=0), 8, seed=5, device=CPU)
+    for epoch in range(3):
+        list(used.epoch(epoch))
+    for a, b in zip(fresh.epoch(3), used.epoch(3), strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.labeled_images, b.labeled_images)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        batches = Batches(numbered(64), None, 64, seed=seed, device=CPU)
+        return indices(next(batches.epoch(epoch)).images)
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1)
+    assert order(0, 0) != order(1, 0)

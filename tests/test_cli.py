@@ -1,0 +1,390 @@
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import TINY_MODEL, TINY_TRAINING, tiny_source
+from exports import one_variant
+
+from aae_toolkit import __version__
+from aae_toolkit.cli import app, seed
+from aae_toolkit.cli.app import main, run
+from aae_toolkit.config import Variant
+from aae_toolkit.data.directory import write_data_directory
+
+COMMANDS = ["init-datasets", "train", "train semi-supervised", "train unsupervised", "evaluate", "visualize", "export"]
+COMMANDS += ["parity", "bench", "predict", "doctor", "demo"]
+PICTURES = {
+    *("latent_features_tnse.png", "learned_latent_features.png", "modes_and_samples_from_each_label.png"),
+    *("predicted_label_distribution.png", "reconstruction_example.png", "y_distribution.png", "z_distribution.png"),
+}
+
+
+def in_a_new_process(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def status_of(command: Callable[[], None], *arguments: str) -> int | str | None:
+    """Run a console script as the shell would; its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["script", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            command()
+    return caught.value.code
+
+
+@pytest.fixture
+def other_data(tmp_path: Path) -> Path:
+    """Data of another image shape."""
+    write_data_directory(tmp_path / "other", tiny_source(size=5), None, None, None, seed=0)
+    return tmp_path / "other"
+
+
+@pytest.fixture(scope="session")
+def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sections = {
+        "semi_supervised": {"model": TINY_MODEL, "training": TINY_TRAINING},
+        "unsupervised": {"model": TINY_MODEL, "training": TINY_TRAINING | {"use_mode_decoder": True}},
+    }
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(sections))
+    return path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from aae_toolkit.cli.app import run
+status = run(["--help"])
+heavy = {"torch", "torchvision", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+sys.exit(status)
+"""
+    done = in_a_new_process(code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "bench" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command.split(), "--help"]) == 0
+    printed = capsys.readouterr()
+    assert f"aae {command}" in printed.out
+    assert printed.err == ""
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"]])
+def test_without_a_command_there_is_help_and_wrong_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert "Usage: aae" in capsys.readouterr().out
+
+
+ON_MODEL = "--model-dir-path {model}"
+ON_EXPORT = "--export-dir-path {export}"
+TRAIN = "train semi-supervised --output-dir-path {tmp}/new --config-path {config}"
+
+ERRORS = [
+    # data directories
+    (f"evaluate {ON_MODEL} --dir-path {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
+    (f"visualize {ON_MODEL} --dir-path {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
+    (f"parity {ON_EXPORT} --dir-path {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
+    (f"{TRAIN} --dir-path {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
+    (f"{TRAIN} --dir-path {{model}}", 1, "holds no dataset.json"),
+    (f"{TRAIN} --dir-path {{foreign}}", 1, "is not the index of a data directory"),
+    (f"evaluate {ON_MODEL} --dir-path {{other}}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
+    (f"visualize {ON_MODEL} --dir-path {{other}}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
+    ("init-datasets --dir-path {tmp}/new --source folder", 2, "needs --raw-dir"),
+    ("init-datasets --dir-path {tmp}/new --source folder --raw-dir {tmp}/absent", 1, "is not a directory"),
+    ("init-datasets --dir-path {tmp}/new --source mnist --raw-dir {tmp}", 1, "mnist not found"),
+    ("init-datasets --dir-path {tmp}/new --source imagenet", 2, "--source"),
+    ("init-datasets --dir-path {tmp}/new --source digits --labeled 99999", 2, "the source has 1797 with a label"),
+    ("init-datasets --dir-path {tmp}/new --channels 2", 2, "choose 1 (grey) or 3 (RGB)"),
+    ("init-datasets --dir-path {foreign}/dataset.json --source digits", 1, "cannot be written"),
+    # model and export directories, model files
+    ("evaluate --model-dir-path {tmp}/absent --dir-path {data}", 1, "does not exist; train one with: aae train"),
+    ("visualize --model-dir-path {data} --dir-path {data}", 1, "holds no model.json"),
+    ("export --model-dir-path {tmp}/absent", 1, "does not exist; train one with: aae train"),
+    ("export --model-dir-path {model} --output-dir-path {foreign}/dataset.json", 1, "cannot be written"),
+    ("parity --export-dir-path {model} --dir-path {data}", 1, "holds no manifest.json; write one with: aae export"),
+    ("bench --export-dir-path {tmp}/absent", 1, "does not exist; write one with: aae export"),
+    ("predict {tmp}/x.png --model {tmp}/absent.onnx", 1, "absent.onnx does not exist"),
+    # configurations
+    (f"{TRAIN} --dir-path {{data}} --n-classes 2", 2, "--n-classes 2 is below the 3 labelled classes"),
+    (f"{TRAIN} --dir-path {{data}} --n-epochs 0", 2, "'training.n_epochs' is 0"),
+    (f"{TRAIN} --dir-path {{data}} --z-size -1", 2, "'model.z_size' is -1"),
+    (f"{TRAIN} --dir-path {{data}} --batch-size 1", 2, "'training.batch_size' is 1"),
+    (f"{TRAIN} --dir-path {{data}} --batch-size many", 2, "--batch-size"),
+    (f"{TRAIN} --dir-path {{data}} --precision fp8", 2, "--precision"),
+    ("train semi-supervised --dir-path {data} --config-path {unknown_key}", 2, "did you mean 'hidden_size'?"),
+    ("train semi-supervised --dir-path {data} --config-path {impossible}", 2, "semi_supervised.training.batch_size"),
+    ("train unsupervised --dir-path {data} --config-path {one_section}", 2, "has no section 'unsupervised'"),
+    ("train semi-supervised --dir-path {data} --config-path {tmp}/absent.yaml", 1, "cannot be read"),
+    # devices
+    (f"{TRAIN} --dir-path {{data}} --device banana", 2, "--device banana is no device"),
+    (f"parity {ON_EXPORT} --dir-path {{data}} --device banana", 2, "--device banana is no device"),
+    (f"bench {ON_EXPORT} --device banana", 2, "--device banana is no device"),
+    # trainings that are there, or not
+    ("train {variant} --dir-path {data} --output-dir-path {model}", 2, "already holds a training"),
+    (f"{TRAIN} --dir-path {{data}} --resume", 1, "nothing to resume"),
+    (
+        "train {variant} --dir-path {data} --output-dir-path {model} --resume --z-size 3",
+        2,
+        "use the same settings",
+    ),
+    # the command line itself
+    ("tarin", 2, "No such command 'tarin'"),
+    ("train supervised", 2, "No such command 'supervised'"),
+    ("evaluate", 2, "Missing option '--model-dir-path'"),
+    (f"evaluate {ON_MODEL}", 2, "Missing option '--dir-path'"),
+    (f"evaluate {ON_MODEL} --dir-path {{data}} --split train", 2, "'train' is not one of 'validation', 'test'"),
+    ("predict --model {export}/classifier.onnx", 2, "Missing argument 'IMAGE...'"),
+    ("doctor --fix", 2, "No such option: --fix"),
+    ("export --model-dir-path {model} --format tflite", 2, "'tflite' is not one of"),
+]
+
+
+@one_variant
+@pytest.mark.parametrize(("command", "status", "said"), ERRORS)
+def test_an_error_is_one_line_that_says_what_is_wrong(
+    command: str,
+    status: int,
+    said: str,
+    variant: Variant,
+    model_dir: Path,
+    export_dir: Path,
+    data_dir: Path,
+    other_data: Path,
+    tiny_yaml: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "dataset.json").write_text('{"of": "another program"}')
+    (tmp_path / "unknown_key.yaml").write_text("semi_supervised: {model: {hiden_size: 8}}")
+    (tmp_path / "one_section.yaml").write_text("semi_supervised: {model: {hidden_size: 8}}")
+    (tmp_path / "impossible.yaml").write_text("semi_supervised: {training: {batch_size: -3}}")
+    places = {
+        "variant": variant.replace("_", "-"),
+        "model": shutil.copytree(model_dir, tmp_path / "model"),
+        "export": export_dir,
+        "data": data_dir,
+        "other": other_data,
+        "foreign": foreign,
+        "config": tiny_yaml,
+        "unknown_key": tmp_path / "unknown_key.yaml",
+        "impossible": tmp_path / "impossible.yaml",
+        "one_section": tmp_path / "one_section.yaml",
+        "tmp": tmp_path,
+    }
+    before = (tmp_path / "model" / "model.json").read_bytes()
+    assert run(command.format(**places).split()) == status
+    error = capsys.readouterr().err
+    assert error.startswith("aae: ")
+    assert error.count("\n") == 1
+    assert error.endswith("\n")
+    assert said in error
+    assert "internal error" not in error
+    assert (tmp_path / "model" / "model.json").read_bytes() == before
+
+
+@one_variant
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+@pytest.mark.parametrize("command", ["train semi-supervised", "parity", "bench --backends eager", "bench"])
+def test_cuda_where_there_is_none_has_its_own_status(
+    command: str, data_dir: Path, export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {"train": ["--dir-path", data_dir, "--output-dir-path", tmp_path / "model"]}
+    flags["parity"] = ["--export-dir-path", shutil.copytree(export_dir, tmp_path / "export"), "--dir-path", data_dir]
+    flags["bench"] = ["--export-dir-path", export_dir]
+    name, *rest = command.split()
+    assert run([name, *rest, *map(str, flags[name]), "--device", "cuda"]) == 5
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "cuda asked for" in error
+
+
+def test_an_error_in_a_real_process_is_one_line_and_debug_shows_its_traceback(tmp_path: Path) -> None:
+    code = "from aae_toolkit.cli.app import main; main()"
+    arguments = ["evaluate", "--model-dir-path", str(tmp_path / "absent"), "--dir-path", str(tmp_path)]
+    done = in_a_new_process(code, *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    debugged = in_a_new_process(code, *arguments, "--debug")
+    assert debugged.returncode == 1
+    assert debugged.stderr.startswith("Traceback (most recent call last):")
+    assert debugged.stderr.endswith(done.stderr)
+
+
+def test_an_internal_error_is_one_line_and_debug_shows_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise LookupError("a\nb")
+
+    monkeypatch.setattr("aae_toolkit.doctor.diagnose", broken)
+    assert run(["doctor"]) == 1
+    assert capsys.readouterr().err == "aae: internal error: LookupError: a b; --debug shows the traceback\n"
+    assert status_of(lambda: main(["--debug", "doctor"])) == 1
+    error = capsys.readouterr().err
+    assert "Traceback (most recent call last):" in error
+    assert error.endswith("aae: internal error: LookupError: a b\n")
+
+
+def test_interrupting_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aae_toolkit.doctor.diagnose", interrupted)
+    assert run(["doctor"]) == 130
+    assert capsys.readouterr().err == "aae: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("torch", ["train", "unsupervised", "--dir-path", "."], "train,cpu"),
+        ("torch", ["evaluate", "--dir-path", ".", "--model-dir-path", "."], "train,cpu"),
+        ("torch", ["export", "--model-dir-path", "."], "train,cpu"),
+        ("sklearn", ["init-datasets", "--dir-path", ".", "--source", "digits"], "train,cpu"),
+        ("onnxruntime", ["predict", "x.png", "--model", "classifier.onnx"], "cpu"),
+    ],
+)
+def test_a_missing_package_is_said_with_the_extra_that_brings_it(
+    package: str, arguments: list[str], extra: str, data_dir: Path
+) -> None:
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {package!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+from aae_toolkit.cli.app import main
+main()
+"""
+    done = in_a_new_process(code, *[str(data_dir) if a == "." else a for a in arguments])
+    needs = f'{package} is not installed; this command needs: pip install "aae-toolkit[{extra}]"'
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"aae: {needs}"]
+
+
+def test_every_extra_that_is_named_is_one_of_the_package_s() -> None:
+    project = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    for extra in {name for extras in app._EXTRAS.values() for name in extras.split(",")}:
+        assert f"\n{extra} = [" in project
+
+
+def test_evaluate_prints_one_json_object_and_nothing_else(
+    model_dir: Path, data_dir: Path, variant: Variant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--model-dir-path", str(model_dir), "--dir-path", str(data_dir), "--split", "test", "--json"]
+    assert run(["evaluate", *flags]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    scores = json.loads(printed.out)
+    assert (scores["variant"], scores["split"], scores["n"]) == (variant, "test", 60)
+    for key in ("accuracy", "majority_accuracy"):
+        assert 0 <= scores[key] <= 1
+    assert (scores["hungarian_accuracy"] is None) == (variant == "unsupervised")  # 4 categories for 3 classes
+    assert {"nmi", "ari"} <= scores.keys()
+    assert [row["class_name"] for row in scores["per_class"]] == ["row_0", "row_1", "row_2"]
+    assert sum(map(sum, scores["confusion"])) == 60
+    assert run(["evaluate", *flags[:-1]]) == 0
+    assert f"ACCURACY: {100 * scores['accuracy']:.2f}%" in capsys.readouterr().out
+
+
+def test_a_training_is_resumed_or_replaced_only_when_asked(
+    data_dir: Path, tiny_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--dir-path", str(data_dir), "--output-dir-path", str(tmp_path), "--config-path", str(tiny_yaml)]
+    train = ["train", "semi-supervised", *flags, "--device", "cpu"]
+    assert run(train) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "loading data started...",
+        "dataset size in use: 30 [labeled trainset] 90 [un-labeled trainset] 60 [validation] 60 [test]",
+    ]
+    assert run(train) == 2
+    assert run([*train, "--resume"]) == 0
+    assert run([*train, "--overwrite", "--n-epochs", "1"]) == 0
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_init_datasets_of_the_seed_writes_a_data_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(seed.init_datasets, "--dir-path", str(tmp_path), "--source", "digits") == 0
+    sizes = "300 [labeled trainset] 837 [un-labeled trainset] 300 [validation] 360 [test]"
+    assert f"dataset size in use: {sizes}" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} >= {"dataset.json", "train_labeled.npz", "test.npz"}
+
+
+def test_the_seed_s_flags_train_and_draw_in_the_data_directory(
+    data_dir: Path, tiny_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = shutil.copytree(data_dir, tmp_path / "data")
+    flags = ["--dir-path", str(data), "--n-epochs", "1", "--z-size", "2", "--n-classes", "4", "--batch-size", "16"]
+    assert status_of(seed.train_semi_supervised, *flags) == 0  # on the seed's own configuration
+    assert "using configuration: {'learning_rates': {'auto_encoder_lr': 0.0008" in capsys.readouterr().out
+    assert status_of(seed.train_unsupervised, *flags, "--config-path", str(tiny_yaml)) == 0
+    for variant in ("semi_supervised", "unsupervised"):
+        written = {path.name for path in (data / variant).iterdir()}
+        assert written >= {
+            "config.yml",
+            "model.json",
+            f"encoder_{variant}.safetensors",
+            f"decoder_{variant}.safetensors",
+        }
+        assert list((data / variant).glob("*.png"))
+    capsys.readouterr()
+
+    model = data / "unsupervised"
+    flags = ["--dir-path", str(data), "--model-dir-path", str(model), "--mode", "unsupervised", "--n-classes", "4"]
+    assert status_of(seed.generate_model_visualization, *flags, "--z-size", "5") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--z-size 5, but the model" in error
+    assert not (model / "visualization").exists()
+    assert status_of(seed.generate_model_visualization, *flags, "--z-size", "2") == 0
+    printed = capsys.readouterr().out
+    assert "Best matching label" in printed
+    assert "ACCURACY: " in printed
+    drawn = {path.name: path.read_bytes() for path in (model / "visualization").iterdir()}
+    assert drawn.keys() == PICTURES | {"learned_modes.png"}
+    assert all(content.startswith(b"\x89PNG") for content in drawn.values())
+
+
+@one_variant
+def test_a_model_without_a_mode_decoder_has_seven_pictures(
+    model_dir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = shutil.copytree(model_dir, tmp_path / "model")
+    assert run(["visualize", "--model-dir-path", str(model), "--dir-path", str(data_dir)]) == 0
+    assert "7 pictures written" in capsys.readouterr().out
+    assert {path.name for path in (model / "visualization").iterdir()} == PICTURES
+
+
+def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere() -> None:
+    from rich.console import Console
+
+    from aae_toolkit.cli.options import ConsoleProgress
+
+    for terminal in (True, False):
+        progress = ConsoleProgress()
+        progress.console = Console(file=io.StringIO(), force_terminal=terminal, width=80, highlight=False)
+        assert list(progress.track(range(3), "counting", 3)) == [0, 1, 2]
+        progress.say("done [1, 2]")
+        written = progress.console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("counting" in written) == terminal
+        assert "done [1, 2]" in written

@@ -1,0 +1,297 @@
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+from refusals import refused, value_unless_refused
+
+from aae_toolkit.config import (
+    DEFAULT_CONFIG,
+    VARIANTS,
+    Precision,
+    SemiSupervisedConfig,
+    UnsupervisedConfig,
+    dump_config,
+    load_config,
+    shipped_configs,
+    with_flags,
+)
+from aae_toolkit.errors import UsageError
+
+SHIPPED = [
+    (name, variant)
+    for name, path in shipped_configs().items()
+    for variant in yaml.safe_load(path.read_text(encoding="utf-8"))
+]
+CONFIG_OF = {"semi_supervised": SemiSupervisedConfig, "unsupervised": UnsupervisedConfig}
+
+
+@pytest.fixture(scope="module")
+def config_path(tmp_path_factory):
+    return tmp_path_factory.mktemp("config") / "config.yaml"
+
+
+@pytest.fixture
+def load(config_path):
+    def write_and_load(text, variant="semi_supervised"):
+        config_path.write_text(text, encoding="utf-8")
+        return load_config(config_path, variant)
+
+    return write_and_load
+
+
+def nested(path, value):
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return yaml.safe_dump(value)
+
+
+def value_at(config, path):
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        (
+            "unsupervised",
+            {
+                "learning_rates.auto_encoder_lr": 0.0008,
+                "learning_rates.generator_lr": 0.002,
+                "learning_rates.discriminator_lr": 0.0002,
+                "learning_rates.info_lr": 0.00001,
+                "learning_rates.mode_lr": 0.0008,
+                "learning_rates.disentanglement_lr": 0.00005,
+                "model.hidden_size": 3000,
+                "model.encoder_dropout": 0.2,
+                "training.use_mutual_info": False,
+                "training.use_mode_decoder": False,
+                "training.use_disentanglement": True,
+                "training.use_adam_optimization": True,
+                "training.use_adversarial_categorial_weights": True,
+                "training.lambda_z_l2_regularization": 0.15,
+            },
+        ),
+        (
+            "semi_supervised",
+            {
+                "learning_rates.auto_encoder_lr": 0.0008,
+                "learning_rates.generator_lr": 0.001,
+                "learning_rates.discriminator_lr": 0.0002,
+                "learning_rates.classifier_lr": 0.001,
+                "model.hidden_size": 1000,
+                "model.encoder_dropout": 0.0,
+            },
+        ),
+    ],
+)
+def test_the_seeds_file_loads_with_the_seeds_values(variant, expected):
+    config = load_config(DEFAULT_CONFIG, variant)
+    assert {path: value_at(config, path) for path in expected} == expected
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_defaults_are_the_seeds(variant, load):
+    assert load_config(DEFAULT_CONFIG, variant) == load(f"{variant}: {{}}", variant) == CONFIG_OF[variant]()
+
+
+def test_the_default_configuration_is_shipped_with_both_variants():
+    assert {(DEFAULT_CONFIG, variant) for variant in VARIANTS} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize(("name", "variant"), SHIPPED)
+def test_a_shipped_configuration_loads_and_survives_being_written(name, variant, load):
+    config = load_config(name, variant)
+    assert isinstance(config, CONFIG_OF[variant])
+    assert load(dump_config(config, variant), variant) == config
+    assert load_config(shipped_configs()[name], variant) == config
+
+
+@given(
+    rate=st.floats(0, 1),
+    noise=st.floats(0, allow_infinity=False),
+    channels=st.lists(st.integers(1, 999), min_size=1, max_size=3),
+    compiled=st.none() | st.booleans(),
+    precision=st.sampled_from(get_args(Precision)),
+)
+@example(rate=1e-5, noise=1e300, channels=[1], compiled=None, precision="auto")
+def test_any_configuration_survives_being_written(config_path, rate, noise, channels, compiled, precision):
+    training = {"input_noise": noise, "compile": compiled, "precision": precision}
+    config = UnsupervisedConfig.model_validate(
+        {"learning_rates": {"info_lr": rate}, "model": {"conv_channels": channels}, "training": training}
+    )
+    config_path.write_text(dump_config(config, "unsupervised"), encoding="utf-8")
+    assert load_config(config_path, "unsupervised") == config
+
+
+@pytest.mark.parametrize("number", ["1e-5", "1E-5", "1.e-5", "1.0e-5", "+1e-5", "0.1e-4", "0.00001", "1e-05"])
+def test_exponents_are_numbers(number, load):
+    rates = load(f"semi_supervised: {{learning_rates: {{classifier_lr: {number}}}}}").learning_rates
+    assert rates.classifier_lr == 1e-5
+
+
+def test_a_whole_number_will_do_where_a_real_one_is_expected(load):
+    assert load(nested("semi_supervised.training.input_noise", 1)).training.input_noise == 1.0
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("semi_supervized", "semi_supervised"),
+        ("semi_supervised.modell", "model"),
+        ("semi_supervised.learning_rates.clasifier_lr", "classifier_lr"),
+        ("semi_supervised.model.zsize", "z_size"),
+        ("semi_supervised.training.schedule.milestone", "milestones"),
+        ("unsupervised.training.use_adversarial_categorical_weights", "use_adversarial_categorial_weights"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_name(path, nearest, load):
+    with refused(f"unknown key '{path}'", f"did you mean '{nearest}'?", kind=UsageError):
+        load(nested(path, 1))
+
+
+def test_an_unknown_key_that_resembles_none_is_refused_with_the_known_ones(load):
+    with refused("'semi_supervised.qqq'", "learning_rates, model, training", kind=UsageError):
+        load(nested("semi_supervised.qqq", 1))
+
+
+def test_a_refusal_exits_with_status_2_and_counts_the_further_complaints(load):
+    with pytest.raises(UsageError, match=r"\(and 1 more\)$") as caught:
+        load("semi_supervised: {model: {a_a: 1, b_b: 2}}")
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        # of the wrong type
+        ("training.n_epochs", "35"),
+        ("training.n_epochs", 3.5),
+        ("training.n_epochs", True),
+        ("training.n_epochs", None),
+        ("training.use_adam_optimization", 1),
+        ("training.use_adam_optimization", "yes please"),
+        ("training.input_noise", True),
+        ("training.precision", "fp8"),
+        ("training.schedule", 3),
+        ("training.schedule.kind", "linear"),
+        ("model.hidden_size", "two\nlines"),
+        ("model.conv_channels", 32),
+        ("model", [1]),
+        ("learning_rates.classifier_lr", "fast"),
+        # impossible
+        ("learning_rates.classifier_lr", -0.001),
+        ("learning_rates.generator_lr", 2),
+        ("learning_rates.generator_lr", float("nan")),
+        ("model.encoder_dropout", 1),
+        ("model.encoder_dropout", -0.1),
+        ("model.n_classes", 1),
+        ("model.z_size", 0),
+        ("model.hidden_size", 0),
+        ("model.conv_channels", []),
+        ("model.conv_channels", [32, 0]),
+        ("training.batch_size", 1),
+        ("training.n_epochs", 0),
+        ("training.seed", -1),
+        ("training.seed", 2**63),
+        ("training.input_noise", float("inf")),
+        ("training.schedule.gamma", 0),
+        ("training.schedule.milestones", [-1]),
+        ("training.schedule.warmup_epochs", float("inf")),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_path_of_its_key(path, value, load):
+    with refused(f"'semi_supervised.{path}", kind=UsageError):
+        load(nested(f"semi_supervised.{path}", value))
+
+
+def test_a_wrong_value_in_the_other_variants_section_is_refused_too(load):
+    with refused("'unsupervised.training.batch_size' is 1", kind=UsageError):
+        load("semi_supervised: {}\nunsupervised: {training: {batch_size: 1}}")
+
+
+@pytest.mark.parametrize(("text", "held"), [("unsupervised: {}", "'unsupervised'"), ("{}", "none")])
+def test_a_missing_section_is_refused_with_those_that_are_there(text, held, load):
+    with refused("no section 'semi_supervised'", f"it holds {held}", kind=UsageError):
+        load(text)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "semi_supervised", "- semi_supervised", "3"])
+def test_a_file_without_a_mapping_is_refused(text, load):
+    with refused("holds no sections", *VARIANTS, kind=UsageError):
+        load(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [1", "a: b: c", "\tq", "{[1]: 2}", "a: !!int x", "a: 2001-99-99", "a: !unknown 1", "[" * 5000]
+)
+def test_a_file_that_is_not_yaml_is_refused(text, load, config_path):
+    with refused(config_path, "not YAML"):
+        load(text)
+
+
+@given(st.text(st.sampled_from("ab_:-[]{}!&*#'\"\\ \n\t019.e~|>?,")) | st.text())
+def test_whatever_the_text_the_outcome_is_a_configuration_or_one_line(config_path, text):
+    config_path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    config = value_unless_refused(lambda: load_config(config_path, "semi_supervised"))
+    assert config is None or isinstance(config, SemiSupervisedConfig)
+
+
+def test_an_absent_file_is_refused(tmp_path):
+    with refused(tmp_path / "absent.yaml", "No such file"):
+        load_config(tmp_path / "absent.yaml", "semi_supervised")
+
+
+def test_a_directory_and_a_binary_file_are_refused(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path, tmp_path / "binary"):
+        with refused(path, "cannot be read"):
+            load_config(path, "semi_supervised")
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!!python/object/new:os.system"])
+def test_a_python_tag_is_refused_and_not_executed(tag, load, tmp_path):
+    executed = tmp_path / "executed"
+    with refused("not YAML", "python/object"):
+        load(f"semi_supervised: {tag} ['touch {executed}']")
+    assert not executed.exists()
+
+
+def test_flags_win_over_the_file_and_flags_not_given_leave_it_alone(load):
+    config = load("semi_supervised: {model: {z_size: 7}, training: {n_epochs: 3, seed: 4}}")
+    assert with_flags(config, n_epochs=None, z_size=None, seed=None, compile=None) == config
+    flagged = with_flags(config, n_epochs=5, z_size=9, n_classes=12, seed=0, compile=False)
+    assert (flagged.training.n_epochs, flagged.training.seed, flagged.training.compile) == (5, 0, False)
+    assert (flagged.model.z_size, flagged.model.n_classes) == (9, 12)
+    assert (config.training.n_epochs, config.model.z_size) == (3, 7)
+    assert with_flags(flagged, n_epochs=3, z_size=7, seed=4).learning_rates == config.learning_rates
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "path"),
+    [
+        ("n_epochs", 0, "training.n_epochs"),
+        ("batch_size", 1, "training.batch_size"),
+        ("precision", "fp8", "training.precision"),
+        ("n_classes", 1, "model.n_classes"),
+        ("z_size", -1, "model.z_size"),
+        ("encoder", "transformer", "model.encoder"),
+    ],
+)
+def test_a_bad_flag_value_is_refused(flag, value, path):
+    with refused("command line", f"'{path}' is {value!r}", kind=UsageError):
+        with_flags(UnsupervisedConfig(), **{flag: value})
+
+
+def test_importing_the_configuration_and_the_errors_loads_no_torch():
+    code = (
+        "import sys, aae_toolkit.config, aae_toolkit.errors;"
+        "print(*{'torch', 'torchvision', 'sklearn', 'scipy', 'matplotlib', 'onnx', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,0 +1,174 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from refusals import refused, value_unless_refused
+
+from aae_toolkit.data.images import read_image
+
+GRADIENT = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # H 3, W 4
+COLOURS = np.stack([GRADIENT, 255 - GRADIENT, GRADIENT // 2], axis=-1)
+ORIENTATION = 0x0112
+# What a viewer does to the stored pixels for each value of the EXIF tag.
+UPRIGHT = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).T,
+    8: np.rot90,
+}
+RGB_BYTES = {}
+for extension, name in {"png": "PNG", "jpg": "JPEG", "bmp": "BMP", "gif": "GIF", "webp": "WEBP", "ppm": "PPM"}.items():
+    buffer = io.BytesIO()
+    Image.fromarray(COLOURS).save(buffer, name)
+    RGB_BYTES[extension] = buffer.getvalue()
+
+
+def luminance(rgb):
+    return np.asarray(Image.fromarray(rgb).convert("L"))
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "pgm", "tif", "gif"])
+def test_a_grey_image_is_read_as_it_is(tmp_path, suffix):
+    Image.fromarray(GRADIENT).save(tmp_path / f"a.{suffix}")
+    image = read_image(tmp_path / f"a.{suffix}", (1, 3, 4))
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, GRADIENT[None])
+
+
+@pytest.mark.parametrize(
+    ("stored", "channels", "expected"),
+    [
+        (GRADIENT, 3, np.stack([GRADIENT] * 3)),
+        (COLOURS, 1, luminance(COLOURS)[None]),
+        (COLOURS, 3, COLOURS.transpose(2, 0, 1)),
+    ],
+)
+def test_grey_and_colour_are_converted_to_the_channels_asked_for(tmp_path, stored, channels, expected):
+    Image.fromarray(stored).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", (channels, 3, 4)), expected)
+
+
+def test_the_suffix_does_not_matter(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(RGB_BYTES["png"])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg", (3, 3, 4)), COLOURS.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_exif_orientation_is_applied(tmp_path, orientation, dtype):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(GRADIENT.astype(dtype) * (257 if dtype == np.uint16 else 1)).save(tmp_path / "a.png", exif=exif)
+    expected = UPRIGHT[orientation](GRADIENT)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", (1, *expected.shape)), expected[None])
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=50, deadline=None)
+def test_any_size_is_resized_to_the_shape_asked_for(tmp_path_factory, height, width, channels, new_height, new_width):
+    path = tmp_path_factory.getbasetemp() / "any_size.png"
+    Image.new("RGB", (width, height), (90, 90, 90)).save(path)
+    image = read_image(path, (channels, new_height, new_width))
+    assert image.shape == (channels, new_height, new_width)
+    assert (image == 90).all()
+
+
+def test_shrinking_averages_rather_than_skips(tmp_path):
+    stripes = np.zeros((32, 32), dtype=np.uint8)
+    stripes[:, ::2] = 200
+    Image.fromarray(stripes).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png", (1, 4, 4))
+    assert (abs(image.astype(int) - 100) < 15).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_pixel_format_can_be_read(tmp_path, mode, channels):
+    Image.new(mode, (5, 4)).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif", (channels, 2, 3)).shape == (channels, 2, 3)
+
+
+@pytest.mark.parametrize("transparency", [None, 0])
+def test_a_palette_is_resolved_to_its_colours(tmp_path, transparency):
+    palette = Image.fromarray(COLOURS).quantize(12)
+    palette.save(tmp_path / "a.png", **({} if transparency is None else {"transparency": transparency}))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.png", (3, 3, 4)), np.asarray(palette.convert("RGB")).transpose(2, 0, 1)
+    )
+
+
+def test_alpha_is_dropped(tmp_path):
+    Image.fromarray(np.dstack([COLOURS, GRADIENT])).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", (3, 3, 4)), COLOURS.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_a_pixel_are_scaled_rather_than_clipped(tmp_path, suffix, channels):
+    pixels = np.array([[0, 255, 256], [20000, 32768, 65535]], dtype=np.uint16)
+    if suffix == "pgm":
+        (tmp_path / "a.pgm").write_bytes(b"P5 3 2 65535\n" + pixels.astype(">u2").tobytes())
+    else:
+        Image.fromarray(pixels).save(tmp_path / f"a.{suffix}")
+    expected = np.array([[0, 0, 1], [78, 128, 255]], dtype=np.uint8)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / f"a.{suffix}", (channels, 2, 3)), np.broadcast_to(expected, (channels, 2, 3))
+    )
+
+
+def test_an_absent_file_is_refused(tmp_path):
+    with refused(tmp_path / "absent.png", "no such file"):
+        read_image(tmp_path / "absent.png", (1, 4, 4))
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"line\nline\n"])
+def test_a_file_that_is_not_an_image_is_refused(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with refused(tmp_path / "a.png"):
+        read_image(tmp_path / "a.png", (1, 4, 4))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "ppm"])
+def test_a_truncated_image_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(RGB_BYTES[suffix][: -len(RGB_BYTES[suffix]) // 3])
+    with refused(path):
+        read_image(path, (1, 4, 4))
+
+
+@given(st.sampled_from(sorted(RGB_BYTES)), st.data())
+@settings(deadline=None)
+def test_whatever_the_damage_the_outcome_is_an_image_or_one_line(tmp_path_factory, suffix, data):
+    content = bytearray(RGB_BYTES[suffix])
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / f"damaged.{suffix}"
+    path.write_bytes(content)
+    image = value_unless_refused(lambda: read_image(path, (1, 2, 2)))
+    assert image is None or image.shape == (1, 2, 2)
+
+
+def test_an_image_too_large_to_be_honest_is_refused(tmp_path, monkeypatch):
+    Image.fromarray(GRADIENT).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # 12 pixels are more than twice that
+    with refused(tmp_path / "a.png", "damaged"):
+        read_image(tmp_path / "a.png", (1, 4, 4))
+
+
+def test_a_directory_is_refused(tmp_path):
+    with refused(tmp_path):
+        read_image(tmp_path, (1, 4, 4))
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_other_channels_than_1_and_3_are_refused(tmp_path, channels):
+    Image.fromarray(GRADIENT).save(tmp_path / "a.png")
+    with refused("1 or 3 channels", f"takes {channels}"):
+        read_image(tmp_path / "a.png", (channels, 3, 4))

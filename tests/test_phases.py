@@ -1,0 +1,169 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
+from aae_toolkit.models.description import Architecture
+from aae_toolkit.models.networks import Networks
+from aae_toolkit.training.batches import Batch
+from aae_toolkit.training.device import Runtime
+from aae_toolkit.training.phases import OPTIONAL_PHASES, Phase, build_phases
+from aae_toolkit.training.step import PhaseRunner
+
+EAGER = Runtime(torch.device("cpu"), "fp32", compile=False)
+ALL_TERMS = UnsupervisedConfig.model_validate(
+    {
+        "training": {
+            "use_mutual_info": True,
+            "use_mode_decoder": True,
+            "use_disentanglement": True,
+            "use_augmentation_consistency": True,
+        }
+    }
+)
+
+
+def networks(seed: int = 0, *, mode_decoder: bool = True, encoder: str = "mlp", dropout: float = 0.0) -> Networks:
+    torch.manual_seed(seed)
+    architecture = Architecture(
+        encoder=encoder,
+        hidden_size=8,
+        conv_channels=(4, 8),
+        encoder_dropout=dropout,
+        image_shape=(1, 4, 4),
+        n_classes=3,
+        z_size=2,
+    )
+    return Networks(architecture, mode_decoder=mode_decoder)
+
+
+def a_batch(n: int = 10) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(2 * n, 1, 4, 4, generator=generator)
+    return Batch(images[:n], images[n:], torch.arange(n) % 3)
+
+
+def configs() -> list[VariantConfig]:
+    return [SemiSupervisedConfig(), ALL_TERMS]
+
+
+def all_phases() -> list[tuple[Networks, Phase]]:
+    found = []
+    for config in configs():
+        for index in range(len(build_phases(networks(), config))):
+            nets = networks()
+            found.append((nets, build_phases(nets, config)[index]))
+    return found
+
+
+def snapshot(nets: Networks) -> dict[str, Tensor]:
+    return copy.deepcopy(nets.state_dict())
+
+
+@pytest.mark.parametrize(("nets", "phase"), all_phases(), ids=lambda v: v.name if isinstance(v, Phase) else "")
+def test_a_phase_changes_its_own_parameters_all_of_its_networks_and_no_others(nets: Networks, phase: Phase) -> None:
+    before = snapshot(nets)
+    PhaseRunner(phase, EAGER).run(a_batch())
+    changed = {name for name, value in nets.state_dict().items() if not torch.equal(value, before[name])}
+    parameters = {name.partition(".")[0] for name in changed if name in dict(nets.named_parameters())}
+    assert parameters == set(phase.trains)
+
+
+@pytest.mark.parametrize(("nets", "phase"), all_phases(), ids=lambda v: v.name if isinstance(v, Phase) else "")
+def test_running_statistics_move_only_in_phases_that_see_nothing_but_real_images(nets: Networks, phase: Phase) -> None:
+    before = snapshot(nets)
+    PhaseRunner(phase, EAGER).run(a_batch())
+    moved = any("running_" in k and not torch.equal(v, before[k]) for k, v in nets.state_dict().items())
+    sees_the_encoder = hasattr(phase, "encoder")
+    assert moved == (sees_the_encoder and phase.updates_batch_norm)
+
+
+def test_the_phase_that_encodes_reconstructions_leaves_running_statistics_alone() -> None:
+    phase = next(p for p in build_phases(networks(), ALL_TERMS) if p.name == "mutual_information")
+    assert not phase.updates_batch_norm
+
+
+@pytest.mark.parametrize("switch", OPTIONAL_PHASES)
+def test_a_disabled_term_is_not_built_and_leaves_the_others_and_the_random_stream_untouched(switch: str) -> None:
+    names = {}
+    after = {}
+    for enabled in (True, False):
+        config = ALL_TERMS.model_copy(update={"training": ALL_TERMS.training.model_copy(update={switch: enabled})})
+        nets = networks()
+        phases = build_phases(nets, config)
+        names[enabled] = [p.name for p in phases]
+        torch.manual_seed(3)
+        for phase in phases:
+            if phase.name != OPTIONAL_PHASES[switch][0].name:
+                PhaseRunner(phase, EAGER).run(a_batch())
+        after[enabled] = (nets.state_dict(), torch.get_rng_state())
+    assert set(names[True]) - set(names[False]) == {OPTIONAL_PHASES[switch][0].name}
+    assert torch.equal(after[True][1], after[False][1])
+    assert all(torch.equal(v, after[False][0][k]) for k, v in after[True][0].items())
+
+
+def test_having_a_mode_decoder_leaves_the_other_initial_weights_as_they_are() -> None:
+    with_modes, without = networks().state_dict(), networks(mode_decoder=False).state_dict()
+    assert all(torch.equal(with_modes[name], value) for name, value in without.items())
+
+
+def test_without_a_weight_the_z_penalty_is_no_term() -> None:
+    config = UnsupervisedConfig.model_validate({"training": {"lambda_z_l2_regularization": 0}})
+    terms = build_phases(networks(), config)[0](a_batch())
+    assert set(terms) == {"reconstruction"}
+
+
+def test_every_optimizer_follows_the_adam_switch() -> None:
+    for use_adam, kind in ((True, torch.optim.Adam), (False, torch.optim.SGD)):
+        training = ALL_TERMS.training.model_copy(update={"use_adam_optimization": use_adam})
+        phases = build_phases(networks(), ALL_TERMS.model_copy(update={"training": training}))
+        assert len(phases) == 7
+        assert {type(phase.optimizer) for phase in phases} == {kind}
+
+
+def test_the_encoder_takes_any_shape_and_drops_out_where_the_configuration_says() -> None:
+    nets = networks(dropout=0.5)
+    nets.train()
+    first, second = (nets.encoder(a_batch().images)[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    nets.eval()
+    first, second = (nets.encoder(a_batch().images)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_conv_phases_run_too() -> None:
+    nets = networks(encoder="conv")
+    for phase in build_phases(nets, ALL_TERMS):
+        terms = PhaseRunner(phase, EAGER).run(a_batch())
+        assert all(term.isfinite() for term in terms.values())
+
+
+def test_a_term_that_is_not_finite_stops_before_the_step_and_names_phase_and_term() -> None:
+    from aae_toolkit.errors import AaeError
+
+    nets = networks()
+    phase = build_phases(nets, SemiSupervisedConfig())[0]
+    before = snapshot(nets)
+    broken = a_batch()._replace(images=torch.full((10, 1, 4, 4), float("nan")))
+    with pytest.raises(AaeError, match=r"phase reconstruction is not finite \(reconstruction = nan\)") as caught:
+        PhaseRunner(phase, EAGER).run(broken)
+    assert "\n" not in str(caught.value)
+    parameters = dict(nets.named_parameters())
+    assert all(torch.equal(value, before[name]) for name, value in parameters.items())
+
+
+def test_bf16_autocast_and_compiled_phases_agree_with_eager_fp32_to_their_precision() -> None:
+    found = {}
+    for name, runtime in {
+        "fp32": EAGER,
+        "bf16": Runtime(torch.device("cpu"), "bf16", compile=False),
+        "compiled": Runtime(torch.device("cpu"), "fp32", compile=True),
+    }.items():
+        phase = build_phases(
+            networks(), SemiSupervisedConfig.model_validate({"training": {"input_noise": 0, "augment_labeled": False}})
+        )[3]
+        found[name] = PhaseRunner(phase, runtime).run(a_batch())["classification"].item()
+    assert found["compiled"] == pytest.approx(found["fp32"], rel=1e-4)
+    assert found["bf16"] == pytest.approx(found["fp32"], rel=3e-2)

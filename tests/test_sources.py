@@ -1,0 +1,212 @@
+import shutil
+import struct
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+from conftest import MNIST_RAW_DIR, needs_mnist
+from PIL import Image
+from refusals import refused
+
+from aae_toolkit.data.sources import UNLABELED, load_source
+from aae_toolkit.errors import UsageError
+
+SHAPE = (1, 6, 5)
+IDX_FILES = {
+    "train-images-idx3-ubyte": (8, 28, 28),
+    "train-labels-idx1-ubyte": (8,),
+    "t10k-images-idx3-ubyte": (4, 28, 28),
+    "t10k-labels-idx1-ubyte": (4,),
+}
+FAMILY = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
+
+
+def draw(path, value, size=(5, 6), mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value if mode == "L" else (value, 0, 0)).save(path)
+
+
+@pytest.fixture
+def load_folder(tmp_path):
+    return lambda shape=SHAPE: load_source("folder", tmp_path, tmp_path / "unused", shape)
+
+
+def test_digits_come_offline_in_the_full_range(tmp_path):
+    source = load_source("digits", None, tmp_path, SHAPE)
+    assert source.images.shape == (1797, 1, 8, 8)
+    assert source.images.dtype == np.uint8
+    assert (source.images.min(), source.images.max()) == (0, 255)
+    assert source.labels.shape == (1797,)
+    assert source.labels.dtype == np.int64
+    assert set(source.labels) == set(range(10))
+    assert source.class_names == tuple("0123456789")
+    assert source.test_images is source.test_labels is None
+    assert (source.default_labeled, source.default_validation, source.default_test) == (300, 300, 360)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_has_a_class_for_each_directory_in_the_order_of_names(tmp_path, load_folder):
+    draw(tmp_path / "pear" / "a.png", 10)
+    draw(tmp_path / "apple" / "b.jpg", 20)
+    draw(tmp_path / "apple" / "deeper" / "c.JPEG", 30)
+    draw(tmp_path / "Quince" / "d.bmp", 40, size=(50, 60), mode="RGB")
+    draw(tmp_path / "_unlabeled" / "e.png", 50)
+    source = load_folder()
+    assert source.name == "folder"
+    assert source.class_names == ("Quince", "apple", "pear")
+    assert source.labels.tolist() == [0, 1, 1, 2, UNLABELED]
+    assert source.labels.dtype == np.int64
+    assert source.images.shape == (5, *SHAPE)
+    assert source.images.dtype == np.uint8
+    assert source.images[1:, 0, 0, 0].tolist() == [20, 30, 10, 50]
+    assert source.test_images is None
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 5), (3, 2, 9)])
+def test_a_folders_images_get_the_shape_asked_for(tmp_path, load_folder, shape):
+    draw(tmp_path / "a" / "grey.png", 70)
+    draw(tmp_path / "a" / "red.png", 70, size=(9, 2), mode="RGB")
+    assert load_folder(shape).images.shape == (2, *shape)
+
+
+def test_a_folder_labels_all_it_can_and_holds_out_a_fifth_twice(tmp_path, load_folder):
+    for i in range(11):
+        draw(tmp_path / "ab"[i % 2] / f"{i}.png", i)
+    draw(tmp_path / "_unlabeled" / "x.png", 0)
+    source = load_folder()
+    assert (source.default_labeled, source.default_validation, source.default_test) == (None, 2, 2)
+
+
+def test_hidden_and_underscored_directories_and_other_files_are_ignored(tmp_path, load_folder):
+    draw(tmp_path / "a" / "kept.png", 10)
+    for name in (".git/x.png", "_other/x.png", "a/.hidden.png", "a/.checkpoints/kept.png", "loose.png"):
+        draw(tmp_path / name, 20)
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "a" / "directory.png").mkdir()
+    source = load_folder()
+    assert source.class_names == ("a",)
+    assert source.images[:, 0, 0, 0].tolist() == [10]
+
+
+def test_a_folder_without_labels_has_no_classes(tmp_path, load_folder):
+    for i in range(3):
+        draw(tmp_path / "_unlabeled" / f"{i}.png", i)
+    source = load_folder()
+    assert source.class_names == ()
+    assert source.labels.tolist() == [UNLABELED] * 3
+    assert (source.default_validation, source.default_test) == (0, 0)
+
+
+def test_a_class_directory_without_images_is_refused_by_name(tmp_path, load_folder):
+    draw(tmp_path / "a" / "x.png", 1)
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "hollow" / "notes.txt").write_text("no image")
+    with refused(tmp_path / "hollow", "holds no images"):
+        load_folder()
+
+
+@pytest.mark.parametrize("name", [None, "loose.png", ".hidden/x.png", "_other/x.png", "_unlabeled/.x.png"])
+def test_a_folder_without_images_is_refused(tmp_path, load_folder, name):
+    if name:
+        draw(tmp_path / name, 1)
+    with refused(tmp_path, "holds no images", "<class>/*.png", "_unlabeled"):
+        load_folder()
+
+
+def test_a_folder_needs_a_raw_dir(tmp_path):
+    with refused("--raw-dir", "sub-directory", kind=UsageError):
+        load_source("folder", None, tmp_path, SHAPE)
+
+
+def test_a_raw_dir_that_is_absent_or_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "absent", tmp_path / "file"):
+        with refused(path, "not a directory"):
+            load_source("folder", path, tmp_path, SHAPE)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", "half"])
+def test_a_damaged_image_is_named(tmp_path, load_folder, content):
+    draw(tmp_path / "a" / "good.png", 1)
+    draw(tmp_path / "b" / "bad.png", 1)
+    whole = (tmp_path / "b" / "bad.png").read_bytes()
+    (tmp_path / "b" / "bad.png").write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    with refused(tmp_path / "b" / "bad.png"):
+        load_folder()
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_mnist_family_is_read_from_files_already_there(tmp_path, name):
+    raw = tmp_path / FAMILY[name] / "raw"
+    raw.mkdir(parents=True)
+    for fill, (file, shape) in enumerate(IDX_FILES.items()):
+        header = struct.pack(f">{1 + len(shape)}I", 0x800 + len(shape), *shape)
+        (raw / file).write_bytes(header + bytes([fill]) * int(np.prod(shape)))
+    source = load_source(name, tmp_path, tmp_path / "unused", SHAPE)
+    assert (source.images.shape, source.test_images.shape) == ((8, 1, 28, 28), (4, 1, 28, 28))
+    assert source.images.dtype == source.test_images.dtype == np.uint8
+    assert source.labels.dtype == source.test_labels.dtype == np.int64
+    fills = [int(np.unique(a)[0]) for a in (source.images, source.labels, source.test_images, source.test_labels)]
+    assert fills == [0, 1, 2, 3]
+    assert len(set(source.class_names)) == 10
+    assert (source.class_names[9] == "Ankle boot") == (name == "fashion-mnist")
+    assert not (tmp_path / "unused").exists()
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_absent_files_of_the_mnist_family_are_refused_with_the_path_expected(tmp_path, name):
+    with refused(f"{name} not found", tmp_path / FAMILY[name] / "raw"):
+        load_source(name, tmp_path, tmp_path / "unused", SHAPE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x00", b"no IDX file\n" * 9, struct.pack(">2I", 0x801, 60000)])
+def test_damaged_files_of_the_mnist_family_are_refused_with_the_path_expected(tmp_path, content):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in IDX_FILES:
+        (raw / file).write_bytes(content)
+    with refused("mnist not found", "readable IDX files", raw):
+        load_source("mnist", tmp_path, tmp_path / "unused", SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (URLError("no route to host"), "no route to host"),
+        (RuntimeError("Error downloading train-images:\nTried https://a\nTried https://b"), "Error downloading"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_a_download_that_fails_is_one_line_with_what_to_do_instead(tmp_path, monkeypatch, error, reason):
+    def fail(root, train, download):
+        assert (root, download) == (str(tmp_path / "raw"), True)
+        raise error
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", fail)
+    with refused("mnist cannot be downloaded", reason, "--raw-dir", "--source digits"):
+        load_source("mnist", None, tmp_path / "raw", SHAPE)
+
+
+@needs_mnist
+def test_real_mnist_has_60000_images_to_split_and_10000_to_test():
+    source = load_source("mnist", MNIST_RAW_DIR, MNIST_RAW_DIR / "unused", SHAPE)
+    assert source.images.shape == (60000, 1, 28, 28)
+    assert source.test_images.shape == (10000, 1, 28, 28)
+    assert (source.images.min(), source.images.max()) == (0, 255)
+    assert np.bincount(source.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(source.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert source.class_names == tuple("0123456789")
+    assert (source.default_labeled, source.default_validation) == (3000, 10000)
+
+
+@needs_mnist
+def test_real_mnist_with_one_file_missing_is_refused(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in list(IDX_FILES)[:3]:
+        original = MNIST_RAW_DIR / "MNIST" / "raw" / file
+        if original.is_file():
+            shutil.copy(original, raw)
+    with refused(raw):
+        load_source("mnist", tmp_path, tmp_path / "unused", SHAPE)

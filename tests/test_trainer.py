@@ -1,0 +1,204 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MODEL_EPOCHS, tiny_config, tiny_source
+from safetensors.torch import load_file
+
+from aae_toolkit.config import Variant, VariantConfig, load_config
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
+from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.models.description import read_description
+from aae_toolkit.models.directory import load_model
+from aae_toolkit.progress import Silent
+from aae_toolkit.training import trainer
+from aae_toolkit.training.trainer import train
+
+
+class StopAfter(Silent):
+    """A listener that interrupts training after some epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def say(self, line: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return {f"{p.name}:{k}": v for p in sorted(directory.glob("*.safetensors")) for k, v in load_file(p).items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_model_directory_holds_what_the_contract_says(model_dir: Path, variant: Variant) -> None:
+    expected = {"config.yml", "model.json", "metrics.jsonl", "checkpoint.pt"}
+    expected |= {f"encoder_{variant}.safetensors", f"decoder_{variant}.safetensors"}
+    assert {p.name for p in model_dir.iterdir()} == expected
+    lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, MODEL_EPOCHS + 1))
+    own = {"semi_supervised": {"classification", "validation_accuracy"}, "unsupervised": {"z_l2", "mode_separation"}}
+    assert {"reconstruction", "seconds", "images_per_second"} | own[variant] <= lines[0].keys()
+
+
+def test_the_tiny_task_is_learned(model_dir: Path, variant: Variant) -> None:
+    last = json.loads((model_dir / "metrics.jsonl").read_text().splitlines()[-1])
+    if variant == "semi_supervised":
+        assert last["validation_accuracy"] > 0.9
+    else:
+        assert last["validation_majority_accuracy"] > 0.4  # chance is a third
+
+
+def test_the_resolved_configuration_is_taken_back(model_dir: Path, variant: Variant) -> None:
+    config = load_config(model_dir / "config.yml", variant)
+    assert config.training.n_epochs == MODEL_EPOCHS
+    assert config.model.n_classes == (3 if variant == "semi_supervised" else 4)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    variant: Variant, data_dir: Path, tmp_path: Path
+) -> None:
+    data = DataDirectory(data_dir)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(tiny_config(variant, seed=seed), data, tmp_path / name, device="cpu")
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_a_resumed_run_ends_at_the_weights_of_an_uninterrupted_one(
+    variant: Variant, data_dir: Path, tmp_path: Path
+) -> None:
+    data, config = DataDirectory(data_dir), tiny_config(variant, n_epochs=3)
+    train(config, data, tmp_path / "whole", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, tmp_path / "cut", device="cpu", progress=StopAfter(2))
+    assert not (tmp_path / "cut" / "model.json").exists()
+    train(config, data, tmp_path / "cut", device="cpu", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert (tmp_path / "cut" / "metrics.jsonl").read_text().count("\n") == 3
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
+    train(tiny_config(variant, n_epochs=MODEL_EPOCHS), DataDirectory(data_dir), copy, device="cpu", resume=True)
+    assert same(weights(copy), weights(model_dir))
+
+
+def test_resuming_with_other_settings_names_the_first_that_differs(
+    model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
+    with pytest.raises(UsageError, match=rf"n_epochs: {MODEL_EPOCHS}.*n_epochs: 9"):
+        train(tiny_config(variant, n_epochs=9), DataDirectory(data_dir), copy, device="cpu", resume=True)
+
+
+def test_a_damaged_checkpoint_is_one_line(model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
+    content = (copy / "checkpoint.pt").read_bytes()
+    for damaged in (b"", b"not a checkpoint", content[: len(content) // 2]):
+        (copy / "checkpoint.pt").write_bytes(damaged)
+        with pytest.raises(AaeError, match="damaged or not a checkpoint") as caught:
+            train(tiny_config(variant, n_epochs=MODEL_EPOCHS), DataDirectory(data_dir), copy, device="cpu", resume=True)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_pickle_in_place_of_the_checkpoint_runs_nothing(data_dir: Path, variant: Variant, tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "harm",))
+
+    torch.save({"format": "aae-checkpoint-1", "x": Hostile()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(AaeError, match="damaged or not a checkpoint"):
+        train(tiny_config(variant), DataDirectory(data_dir), tmp_path, device="cpu", resume=True)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_the_test_split_is_never_read_in_training(variant: Variant, tmp_path: Path) -> None:
+    write_data_directory(tmp_path / "data", tiny_source(), None, None, None, seed=0)
+    (tmp_path / "data" / "test.npz").unlink()
+    train(tiny_config(variant, n_epochs=1), DataDirectory(tmp_path / "data"), tmp_path / "model", device="cpu")
+
+
+def test_labels_of_the_unlabelled_images_cannot_matter(variant: Variant, tmp_path: Path) -> None:
+    write_data_directory(tmp_path / "data", tiny_source(), None, None, None, seed=0)
+    assert (DataDirectory(tmp_path / "data").load("train_unlabeled").labels == -1).all()
+
+
+def test_data_without_any_label_trains_unsupervised_and_names_categories_by_themselves(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    import numpy as np
+
+    source = tiny_source()
+    bare = replace(
+        source,
+        class_names=(),
+        labels=np.full_like(source.labels, -1),
+        default_labeled=None,
+        default_validation=0,
+        default_test=0,
+    )
+    write_data_directory(tmp_path / "data", bare, None, None, None, seed=0)
+    data = DataDirectory(tmp_path / "data")
+    description = train(tiny_config("unsupervised"), data, tmp_path / "model", device="cpu")
+    assert description.class_names == ("category_0", "category_1", "category_2", "category_3")
+    assert description.category_to_class == (0, 1, 2, 3)
+    with pytest.raises(UsageError, match="no labelled training images"):
+        train(tiny_config("semi_supervised"), data, tmp_path / "other", device="cpu")
+
+
+def test_more_categories_than_classes_still_give_class_labels(data_dir: Path, tmp_path: Path) -> None:
+    config = tiny_config("semi_supervised")
+    wide = config.model_copy(update={"model": config.model.model_copy(update={"n_classes": 5})})
+    description = train(wide, DataDirectory(data_dir), tmp_path, device="cpu")
+    assert description.category_to_class[:3] == (0, 1, 2)
+    assert len(description.category_to_class) == 5
+    assert set(description.category_to_class) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "conv"])
+def test_any_image_shape_trains_and_loads(encoder: str, tmp_path: Path) -> None:
+    write_data_directory(tmp_path / "data", tiny_source(channels=3, size=9), None, None, None, seed=0)
+    config: VariantConfig = tiny_config("semi_supervised", n_epochs=1)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"encoder": encoder})})
+    train(config, DataDirectory(tmp_path / "data"), tmp_path / "model", device="cpu")
+    assert load_model(tmp_path / "model").architecture.image_shape == (3, 9, 9)
+
+
+def test_a_mode_decoder_is_saved_where_trained_and_gone_after_a_training_without(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    data, path = DataDirectory(data_dir), tmp_path / "mode_decoder_unsupervised.safetensors"
+    train(tiny_config("unsupervised", use_mode_decoder=True), data, tmp_path, device="cpu")
+    assert path.exists()
+    assert load_model(tmp_path).mode_decoder is not None
+    train(tiny_config("unsupervised"), data, tmp_path, device="cpu", overwrite=True)
+    assert not path.exists()
+
+
+def test_a_model_is_not_replaced_unless_asked(model_dir: Path, data_dir: Path, variant: Variant) -> None:
+    before = weights(model_dir)
+    with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
+        train(tiny_config(variant), DataDirectory(data_dir), model_dir, device="cpu")
+    assert same(weights(model_dir), before)
+
+
+def test_a_full_disk_is_one_line_and_no_model(
+    data_dir: Path, variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainer, "save_checkpoint", full)
+    with pytest.raises(AaeError, match="cannot be written: No space left on device"):
+        train(tiny_config(variant), DataDirectory(data_dir), tmp_path / "model", device="cpu")
+    with pytest.raises(AaeError, match=r"holds no model\.json"):
+        read_description(tmp_path / "model")
