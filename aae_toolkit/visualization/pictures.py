@@ -141,10 +141,10 @@ def modes_and_samples(view: View, path: Path) -> None:
                 if column < len(members):
                     show_image(axes, view.images[members[column]])
             if len(members) == 0:
-                grid[category, 1].text(0, 0.5, "never predicted", va="center")
+                grid[category, 1].text(0, 0.5, "never predicted", va="center", in_layout=False)
             _row_label(grid[category, 0], f"{category} ({view.class_name(category)})")
         grid[0, 0].set_title("mode", fontsize=9)
-        grid[0, 1].set_title("real images", fontsize=9, loc="left")
+        grid[0, 1].set_title("real images", fontsize=9, loc="left", in_layout=False)
         drawn.suptitle("Each category's mode, and images the model puts there: a row shows one class")
 
 
