@@ -17,6 +17,7 @@ app = typer.Typer(
     epilog="Any command takes --debug, which shows the traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # its boxes cut long flags short on narrow terminals
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -54,8 +55,12 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     """Run `aae` with `arguments`; return the exit status. `debug` lets exceptions through."""
     try:
         result = app(arguments, prog_name="aae", standalone_mode=False)
-    except typer.TyperException as error:  # wrong usage; with no arguments at all, its message is the help
-        return _fail(error.format_message(), error.exit_code)
+    except typer.TyperException as error:
+        message = error.format_message()
+        if message.startswith("Usage:"):  # no command given: the help is the answer
+            typer.echo(message)
+            return error.exit_code
+        return _fail(message, error.exit_code)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -74,7 +79,6 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    """Print one line on standard error (none where the help was the answer), and return the status."""
-    if message:
-        print(f"aae: {' '.join(message.split())}", file=sys.stderr)
+    """Print one line on standard error, and return the status."""
+    print(f"aae: {' '.join(message.split())}", file=sys.stderr)
     return status

@@ -28,7 +28,10 @@ def bench(
     device: Annotated[str, typer.Option("--device", help="Where they run: cpu, cuda or cuda:<index>.")] = "cpu",
     output: Annotated[Path | None, typer.Option(help="JSON file for the results.")] = None,
 ) -> None:
-    """Measure images per second and latency on every backend."""
+    """Measure speed on every backend.
+
+    Images per second and latency percentiles of the classifier, by batch size and threads.
+    """
     from aae_toolkit.backends.base import parse_backends
     from aae_toolkit.bench import bench as run_bench
     from aae_toolkit.bench import parse_sizes

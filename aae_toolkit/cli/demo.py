@@ -21,7 +21,10 @@ def demo(
         Path, typer.Option(help="Where everything is written; an earlier demo there is replaced.")
     ] = Path("aae-demo"),
 ) -> None:
-    """Train both variants on scikit-learn's digits, export, prove parity, measure speed: no network needed."""
+    """Run the whole pipeline on small data.
+
+    Trains both variants on scikit-learn's digits, exports, proves parity and measures speed; no network needed.
+    """
     from aae_toolkit.backends.base import BACKENDS
     from aae_toolkit.bench import Effort
     from aae_toolkit.bench import bench as run_bench

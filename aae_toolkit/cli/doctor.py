@@ -15,7 +15,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Say which devices and providers really load, the versions, and what does not go together; exit 1 on a problem."""
+    """Say what this machine can run.
+
+    Devices and providers that really load, versions, and packages that do not go together; exit 1 on a problem.
+    """
     from aae_toolkit.doctor import diagnose
 
     diagnosis = diagnose()

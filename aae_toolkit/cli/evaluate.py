@@ -24,7 +24,10 @@ def evaluate(
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which images to score.")] = "validation",
     json: JsonOption = False,
 ) -> None:
-    """Score a trained model: accuracy, clustering scores, and a line per class."""
+    """Score a trained model.
+
+    Accuracy, clustering scores, and a line per class.
+    """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.evaluation import evaluate as evaluate_model
     from aae_toolkit.models.directory import load_model

@@ -24,7 +24,10 @@ def export(
         typer.Option(help="Give it once per format; default: all. TorchScript is deprecated upstream."),
     ] = None,
 ) -> None:
-    """Export classifier, encoder and decoder to files that deploy anywhere."""
+    """Write files that deploy anywhere.
+
+    Classifier, encoder and decoder, in each format, with checksums, golden vectors and a model card.
+    """
     from aae_toolkit.export.writer import export_model
 
     progress = ConsoleProgress()

@@ -41,7 +41,10 @@ def init_datasets(
     channels: Annotated[int, typer.Option(min=1, max=3, help="1 (grey) or 3 (RGB), folder only.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
 ) -> None:
-    """Split a source of images into labelled, unlabelled, validation and test sets."""
+    """Split images into the four data sets.
+
+    Labelled and unlabelled training images, validation and test: stratified, seeded and disjoint.
+    """
     progress = ConsoleProgress()
     if channels == 2:
         raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")

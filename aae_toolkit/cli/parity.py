@@ -26,7 +26,10 @@ def parity(
     device: Annotated[str, typer.Option("--device", help="Where artifacts run: cpu, cuda or cuda:<index>.")] = "cpu",
     json: JsonOption = False,
 ) -> None:
-    """Run every artifact over a whole split and compare it with the trained model; exit 3 where they differ."""
+    """Prove that exported files are the model.
+
+    Runs every artifact over a whole split and compares it with the trained model; exit 3 where one differs.
+    """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.parity import check_parity
 

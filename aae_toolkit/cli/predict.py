@@ -21,7 +21,10 @@ def predict(
     model: Annotated[Path, typer.Option(help="classifier.onnx, written by export.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Label image files with an exported classifier; exit 1 where a file could not be read."""
+    """Label image files.
+
+    Needs no torch: an exported classifier runs on ONNX Runtime. Exit 1 where a file could not be read.
+    """
     from aae_toolkit.predict import predict as predict_files
 
     progress = ConsoleProgress()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,73 +30,50 @@ _Resume = Annotated[bool, typer.Option("--resume", help="Continue from the check
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model that is already there.")]
 
 
+_VARIANT_HELP: dict[Variant, str] = {
+    "semi_supervised": "Train with a small labelled set and many unlabelled images.",
+    "unsupervised": "Train without any label; categories are named afterwards, on the validation images.",
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add the group and its two commands."""
     group = typer.Typer(no_args_is_help=True, help="Train an adversarial autoencoder.")
-    group.command("semi-supervised")(semi_supervised)
-    group.command("unsupervised")(unsupervised)
+    for variant, help_text in _VARIANT_HELP.items():
+        group.command(variant.replace("_", "-"), help=help_text)(_command(variant))
     app.add_typer(group, name="train")
 
 
-def semi_supervised(
-    dir_path: DataDirOption,
-    output_dir_path: _OutputDir = None,
-    config_path: _Config = DEFAULT_CONFIG,
-    n_epochs: _Epochs = None,
-    z_size: _ZSize = None,
-    n_classes: _Classes = None,
-    batch_size: _BatchSize = None,
-    seed: _Seed = None,
-    device: DeviceOption = "auto",
-    precision: _Precision = None,
-    compile: _Compile = None,  # noqa: A002  (the flag's name)
-    resume: _Resume = False,
-    overwrite: _Overwrite = False,
-) -> None:
-    """Train with a small labelled set and many unlabelled images."""
-    flags = _flags(n_epochs, z_size, n_classes, batch_size, seed, precision, compile)
-    run_training("semi_supervised", dir_path, output_dir_path, config_path, flags, device, resume, overwrite)
+def _command(variant: Variant) -> Callable[..., None]:
+    """The command of one variant; both take the same flags."""
 
+    def train(
+        dir_path: DataDirOption,
+        output_dir_path: _OutputDir = None,
+        config_path: _Config = DEFAULT_CONFIG,
+        n_epochs: _Epochs = None,
+        z_size: _ZSize = None,
+        n_classes: _Classes = None,
+        batch_size: _BatchSize = None,
+        seed: _Seed = None,
+        device: DeviceOption = "auto",
+        precision: _Precision = None,
+        compile: _Compile = None,  # noqa: A002  (the flag's name)
+        resume: _Resume = False,
+        overwrite: _Overwrite = False,
+    ) -> None:
+        flags = {
+            "n_epochs": n_epochs,
+            "z_size": z_size,
+            "n_classes": n_classes,
+            "batch_size": batch_size,
+            "seed": seed,
+            "precision": precision,
+            "compile": compile,
+        }
+        run_training(variant, dir_path, output_dir_path, config_path, flags, device, resume, overwrite)
 
-def unsupervised(
-    dir_path: DataDirOption,
-    output_dir_path: _OutputDir = None,
-    config_path: _Config = DEFAULT_CONFIG,
-    n_epochs: _Epochs = None,
-    z_size: _ZSize = None,
-    n_classes: _Classes = None,
-    batch_size: _BatchSize = None,
-    seed: _Seed = None,
-    device: DeviceOption = "auto",
-    precision: _Precision = None,
-    compile: _Compile = None,  # noqa: A002  (the flag's name)
-    resume: _Resume = False,
-    overwrite: _Overwrite = False,
-) -> None:
-    """Train without any label; categories are named afterwards, on the validation images."""
-    flags = _flags(n_epochs, z_size, n_classes, batch_size, seed, precision, compile)
-    run_training("unsupervised", dir_path, output_dir_path, config_path, flags, device, resume, overwrite)
-
-
-def _flags(
-    n_epochs: int | None,
-    z_size: int | None,
-    n_classes: int | None,
-    batch_size: int | None,
-    seed: int | None,
-    precision: Precision | None,
-    compile_: bool | None,
-) -> dict[str, Any]:
-    """The flags that override the configuration, by its keys."""
-    return {
-        "n_epochs": n_epochs,
-        "z_size": z_size,
-        "n_classes": n_classes,
-        "batch_size": batch_size,
-        "seed": seed,
-        "precision": precision,
-        "compile": compile_,
-    }
+    return train
 
 
 def run_training(

@@ -27,7 +27,10 @@ def visualize(
     ] = None,
     z_size: Annotated[int | None, typer.Option(hidden=True, help="The seed's flag; checked against the model.")] = None,
 ) -> None:
-    """Draw what a trained model has learned, into <model>/visualization/."""
+    """Draw what a trained model has learned.
+
+    The seed document's eight pictures, into <model>/visualization/.
+    """
     from aae_toolkit.cli.evaluate import show
     from aae_toolkit.cli.init_datasets import dataset_line
     from aae_toolkit.data.directory import DataDirectory
