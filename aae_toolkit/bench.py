@@ -110,7 +110,7 @@ def bench(
     cells = [(t, b) for t in threads for b in batch_sizes]
     opened: list[Backend] = []
     opened_for = None
-    judge = None if "eager" in backends else open_backend(export_dir, offered[0])  # eager judges, timed or not
+    judge = open_backend(export_dir, offered[0])  # eager, whether it is timed or not
     try:
         for n_threads, batch_size in progress.track(cells, "bench", len(cells)):
             if opened_for != n_threads:
@@ -118,11 +118,14 @@ def bench(
                 opened += [open_backend(export_dir, r, device=device, threads=n_threads) for r in wanted]
                 opened_for = n_threads
             images = np.random.default_rng(0).integers(0, 256, (batch_size, *shape), dtype=np.uint8)
-            results += _measure(opened, {"images": images}, batch_size, n_threads, effort, judge or opened[0])
+            results += _measure(opened, {"images": images}, batch_size, n_threads, effort, judge)
     finally:
-        _close(opened)
+        _close([*opened, judge])
         torch.set_num_threads(threads_before)
-    return BenchReport(describe_environment(), results)
+    environment = describe_environment()
+    if device.startswith("cuda"):
+        environment |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return BenchReport(environment, results)
 
 
 def _close(opened: list[Backend]) -> None:

@@ -190,7 +190,8 @@ def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
     try:
         return type(config).model_validate(content)
     except ValidationError as error:
-        raise UsageError(f"command line: {_explain(error)}") from error
+        flag = str(error.errors()[0]["loc"][-1]).replace("_", "-")
+        raise UsageError(f"--{flag}: {_explain(error)}") from error
 
 
 def dump_config(config: VariantConfig, variant: Variant) -> str:

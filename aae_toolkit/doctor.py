@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -74,8 +76,9 @@ def _providers(problems: list[str]) -> dict[str, str]:
     """Load a session on every provider that the package offers: being offered is not being there."""
     import onnxruntime as ort
 
-    if hasattr(ort, "preload_dlls") and find_spec("torch") is not None:
-        ort.preload_dlls()  # finds CUDA's libraries where torch brought them
+    if find_spec("torch") is not None:
+        with redirect_stdout(sys.stderr):  # it prints what it cannot load
+            ort.preload_dlls()  # finds CUDA's libraries where torch brought them
     ort.set_default_logger_severity(4)  # what fails to load is said in the findings
     found = {}
     for provider in ort.get_available_providers():

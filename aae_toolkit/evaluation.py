@@ -107,7 +107,7 @@ def evaluate(model: TrainedModel, split: Split, split_name: SplitName) -> Evalua
     """Score a trained model on the labelled images of a split.
 
     Raises:
-        AaeError: the split has no labels, another image shape, or other classes.
+        AaeError: the split has no labels, another image shape, or more classes.
     """
     description = model.description
     description.require_image_shape(split.images.shape[1:])

@@ -57,7 +57,7 @@ def consistency(y: Tensor, augmented_y_logits: Tensor) -> Tensor:
 
 def balance(y: Tensor) -> Tensor:
     """How far a batch's mean y [B, K] is from even use of all categories: log K - H(mean y) >= 0, nats. [IMSAT]."""
-    mean = y.float().mean(dim=0)
+    mean = y.float().mean(dim=0).clamp_min(torch.finfo(torch.float32).tiny)  # at 0 the gradient is infinite
     entropy: Tensor = -torch.special.xlogy(mean, mean).sum()
     return math.log(y.shape[1]) - entropy
 

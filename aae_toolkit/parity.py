@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aae_toolkit.backends.base import Backend, BackendName, Runnable, Tensors, open_backend, runnables
 from aae_toolkit.data.directory import Split, SplitName
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.errors import ParityError
+from aae_toolkit.errors import AaeError, ParityError
 from aae_toolkit.export.card import model_card
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, contract_of
 from aae_toolkit.export.manifest import Manifest, read_manifest
@@ -98,6 +98,7 @@ def check_parity(
     split: Split,
     split_name: SplitName,
     *,
+    class_names: tuple[str, ...] = (),
     device: str = "cpu",
     batch_sizes: tuple[int, ...] = BATCH_SIZES,
     progress: Progress,
@@ -108,18 +109,20 @@ def check_parity(
         export_dir: written by `aae export`; its checksums are verified first.
         split: images to compare on; labels are used for accuracies where there are some.
         split_name: for the report.
+        class_names: the data's, which must be the model's; empty where it has none.
         device: where artifacts run; the reference runs on the CPU.
         batch_sizes: each is run over the whole split.
         progress: told of each comparison.
 
     Raises:
-        AaeError: a missing, damaged or unloadable file, or images of another shape.
+        AaeError: a missing, damaged or unloadable file, images of another shape, or other classes.
         ParityError: nothing to compare.
     """
     manifest = read_manifest(export_dir)
     manifest.verify(export_dir)
     description = read_description(export_dir)
     description.require_image_shape(split.images.shape[1:])
+    description.require_class_names(class_names)
     if len(split) == 0 or not manifest.artifacts:
         raise ParityError(
             f"nothing compared: {len(split)} images, {len(manifest.artifacts)} artifacts; parity is not proven"
@@ -135,8 +138,13 @@ def check_parity(
     accuracy = reference.accuracy(reference.outputs["classifier"]["label"])
     report = ParityReport(len(split), split_name, batch_sizes, TOLERANCE, accuracy, results)
     recorded = manifest.model_copy(update={"parity": _summary(report), "accuracy": accuracy})
-    recorded.save(export_dir)
-    write_text(export_dir / CARD_FILE, model_card(description, recorded))
+    try:
+        recorded.save(export_dir)
+        write_text(export_dir / CARD_FILE, model_card(description, recorded))
+    except OSError as error:
+        verdict = "proven" if report else "refused"
+        reason = f"cannot be recorded in {export_dir}: {error.strerror or error}"
+        raise AaeError(f"parity is {verdict}, but {reason}") from error
     return report
 
 

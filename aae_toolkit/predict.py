@@ -67,3 +67,4 @@ def predict(model: Path, paths: Iterable[Path]) -> Iterator[Prediction]:
             else:
                 label, probabilities = next(found)
                 yield Prediction(str(path), label, class_names[label], probabilities[label])
+    backend.close()

@@ -122,7 +122,7 @@ def test_cuda_where_there_is_none_is_said_and_never_replaced_by_the_cpu(
 def test_a_gpu_beyond_those_there_is_said(export_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(DeviceError, match="device cuda:3 asked for, torch finds 1 CUDA devices"):
+    with pytest.raises(DeviceError, match="--device cuda:3 asked for, 1 CUDA devices found"):
         open_backend(export_dir, runnable_on(export_dir, "eager"), device="cuda:3")
 
 

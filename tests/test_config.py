@@ -284,7 +284,7 @@ def test_flags_win_over_the_file_and_flags_not_given_leave_it_alone(load):
     ],
 )
 def test_a_bad_flag_value_is_refused(flag, value, path):
-    with refused("command line", f"'{path}' is {value!r}", kind=UsageError):
+    with refused(f"--{flag.replace('_', '-')}", f"'{path}' is {value!r}", kind=UsageError):
         with_flags(UnsupervisedConfig(), **{flag: value})
 
 

@@ -83,9 +83,9 @@ def test_the_index_says_what_the_files_hold(data_dir):
     assert {name: entry["n"] for name, entry in index["splits"].items()} == N
     for name, entry in index["splits"].items():
         each = 0 if name == "train_unlabeled" else N[name] // 3
-        assert set(entry) == {"file", "n", "class_counts", "sha256"}
+        assert set(entry) == {"n", "class_counts", "sha256"}
         assert entry["class_counts"] == {"row_0": each, "row_1": each, "row_2": each}
-        assert entry["sha256"] == sha256(data_dir / entry["file"])
+        assert entry["sha256"] == sha256(data_dir / f"{name}.npz")
     assert names(data_dir) == FILES
 
 

@@ -88,25 +88,40 @@ def test_shrinking_averages_rather_than_skips(tmp_path):
     assert (abs(image.astype(int) - 100) < 15).all()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_pixel_format_can_be_read(tmp_path, mode, channels):
     Image.new(mode, (5, 4)).save(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif", (channels, 2, 3)).shape == (channels, 2, 3)
 
 
-@pytest.mark.parametrize("transparency", [None, 0])
-def test_a_palette_is_resolved_to_its_colours(tmp_path, transparency):
+def test_a_palette_is_resolved_to_its_colours(tmp_path):
     palette = Image.fromarray(COLOURS).quantize(12)
-    palette.save(tmp_path / "a.png", **({} if transparency is None else {"transparency": transparency}))
+    palette.save(tmp_path / "a.png")
     np.testing.assert_array_equal(
         read_image(tmp_path / "a.png", (3, 3, 4)), np.asarray(palette.convert("RGB")).transpose(2, 0, 1)
     )
 
 
-def test_alpha_is_dropped(tmp_path):
-    Image.fromarray(np.dstack([COLOURS, GRADIENT])).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png", (3, 3, 4)), COLOURS.transpose(2, 0, 1))
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_what_is_see_through_is_drawn_on_white(tmp_path, suffix):
+    drawn = np.zeros((3, 4, 4), dtype=np.uint8)  # black everywhere, opaque in one pixel
+    drawn[1, 2, 3] = 255
+    Image.fromarray(drawn).save(tmp_path / f"a.{suffix}", lossless=True)
+    expected = np.full((1, 3, 4), 255, dtype=np.uint8)
+    expected[0, 1, 2] = 0
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}", (1, 3, 4)), expected)
+
+
+def test_32_bit_integers_keep_a_range_of_8_bits(tmp_path):
+    Image.fromarray(np.full((2, 2), 200, dtype=np.int32)).save(tmp_path / "a.tif")
+    assert (read_image(tmp_path / "a.tif", (1, 2, 2)) == 200).all()
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    Image.new("F", (2, 2), 0.8).save(tmp_path / "a.tif")
+    with refused("a.tif", "floating-point", "8 or 16 bits"):
+        read_image(tmp_path / "a.tif", (1, 2, 2))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])

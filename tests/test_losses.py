@@ -69,6 +69,13 @@ def test_mutual_information_is_least_where_the_code_survives_the_cycle() -> None
     assert lost.item() > 10
 
 
+def test_balance_has_a_finite_gradient_where_a_category_has_underflowed() -> None:
+    logits = torch.tensor([[0.0, 0.0, -200.0]], requires_grad=True)
+    losses.balance(logits.softmax(1)).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
 def test_balance_is_zero_for_even_use_and_log_k_for_a_single_category() -> None:
     assert losses.balance(torch.eye(4)).item() == pytest.approx(0, abs=1e-6)
     assert losses.balance(torch.eye(4)[[0, 0, 0]]).item() == pytest.approx(math.log(4))

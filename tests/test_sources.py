@@ -8,6 +8,7 @@ from conftest import MNIST_RAW_DIR, needs_mnist
 from PIL import Image
 from refusals import refused
 
+from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.data.sources import UNLABELED, load_source
 from aae_toolkit.errors import UsageError
 
@@ -210,3 +211,17 @@ def test_real_mnist_with_one_file_missing_is_refused(tmp_path):
             shutil.copy(original, raw)
     with refused(raw):
         load_source("mnist", tmp_path, tmp_path / "unused", SHAPE)
+
+
+def test_a_folder_without_any_label_still_has_validation_and_test_images(tmp_path):
+    (tmp_path / "raw" / "_unlabeled").mkdir(parents=True)
+    for i in range(20):
+        Image.new("L", (4, 4), i).save(tmp_path / "raw" / "_unlabeled" / f"{i}.png")
+    source = load_source("folder", tmp_path / "raw", tmp_path, (1, 4, 4))
+    index = write_data_directory(tmp_path / "data", source, None, None, None, seed=0)
+    assert {name: split.n for name, split in index.splits.items()} == {
+        "train_labeled": 0,
+        "train_unlabeled": 12,
+        "validation": 4,
+        "test": 4,
+    }

@@ -202,3 +202,28 @@ def test_a_full_disk_is_one_line_and_no_model(
         train(tiny_config(variant), DataDirectory(data_dir), tmp_path / "model", device="cpu")
     with pytest.raises(AaeError, match=r"holds no model\.json"):
         read_description(tmp_path / "model")
+
+
+def test_resuming_on_other_data_is_refused(model_dir: Path, variant: Variant, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
+    write_data_directory(tmp_path / "data", tiny_source(), None, None, None, seed=9)
+    config = tiny_config(variant, n_epochs=MODEL_EPOCHS)
+    with pytest.raises(UsageError, match="trained on other data"):
+        train(config, DataDirectory(tmp_path / "data"), copy, device="cpu", resume=True)
+
+
+def test_where_most_images_have_labels_an_epoch_passes_over_them_too(tmp_path: Path) -> None:
+    write_data_directory(tmp_path / "data", tiny_source(), 119, 60, 60, seed=0)  # one is left unlabelled
+    data = DataDirectory(tmp_path / "data")
+    for variant in ("semi_supervised", "unsupervised"):
+        train(tiny_config(variant, n_epochs=1), data, tmp_path / variant, device="cpu")
+        line = json.loads((tmp_path / variant / "metrics.jsonl").read_text())
+        assert line["images_per_second"] * line["seconds"] == pytest.approx(120)
+
+
+def test_categories_cannot_be_named_without_validation_images(tmp_path: Path) -> None:
+    write_data_directory(tmp_path / "data", tiny_source(), 30, 0, 60, seed=0)
+    data = DataDirectory(tmp_path / "data")
+    with pytest.raises(UsageError, match="no validation images to name the categories by"):
+        train(tiny_config("unsupervised"), data, tmp_path / "model", device="cpu")
+    train(tiny_config("semi_supervised"), data, tmp_path / "model", device="cpu")  # its categories are the classes

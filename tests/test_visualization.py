@@ -111,3 +111,12 @@ def test_grey_and_colour_images_are_drawn(tmp_path: Path) -> None:
         with figure(path, 2, 2) as drawn:
             show_image(drawn.subplots(), np.random.default_rng(0).integers(0, 256, (channels, 8, 8), dtype=np.uint8))
         assert is_drawn(path)
+
+
+def test_a_class_name_is_not_read_as_mathematics(model_dir: Path, data_dir: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    model = load_model(model_dir)
+    named = model.description.model_copy(update={"class_names": ("a$b_$c", "$5 and $10", "x^2")})
+    split = DataDirectory(data_dir).load("validation")
+    assert draw_all(replace(model, description=named), split, tmp_path, Silent())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -59,10 +62,15 @@ class Runnable:
     file: str
 
 
+def can_compile() -> bool:
+    """Whether torch.compile finds the C++ compiler that it needs."""
+    return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None
+
+
 def runnables(manifest: Manifest, artifact: ArtifactName, weights_file: str) -> list[Runnable]:
-    """Every backend that can run `artifact` of an export, the reference (`eager`) first."""
+    """Every backend that can run `artifact` of an export here, the reference (`eager`) first."""
     files = {entry.format: entry.file for entry in manifest.artifacts if entry.artifact == artifact}
-    found = [Runnable(artifact, name, weights_file) for name in WEIGHTS_BACKENDS]
+    found = [Runnable(artifact, name, weights_file) for name in WEIGHTS_BACKENDS if name == "eager" or can_compile()]
     return found + [Runnable(artifact, b, files[f]) for b, f in _FORMAT_OF.items() if f in files]
 
 

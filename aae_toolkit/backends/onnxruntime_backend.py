@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,9 @@ class OnnxRuntimeBackend:
         provider: Any = _PROVIDERS[kind]
         if kind == "cuda":
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            ort.preload_dlls()
-            provider = (provider, {"device_id": int(index or 0)})
+            with redirect_stdout(sys.stderr):  # it prints what it cannot load
+                ort.preload_dlls()
+            provider = (provider, {"device_id": int(index or 0), "use_tf32": "0"})  # parity is judged in full float32
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[provider], enable_fallback=False)
         except Exception as error:  # its exception types are not public

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export.passes import move_to_device_pass
 
 from aae_toolkit.backends.base import Runnable, Tensors
-from aae_toolkit.errors import AaeError, DeviceError
+from aae_toolkit.device import resolve_device
+from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import contract_of
 from aae_toolkit.export.writer import load_exported
 from aae_toolkit.models.description import read_description
@@ -27,12 +29,14 @@ class TorchBackend:
             AaeError: the file is absent or damaged.
             DeviceError: the device is not there.
         """
-        _require_device(device)
+        resolved = resolve_device(device)
+        if resolved.type == "cuda":  # parity is judged in full float32
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         if threads is not None:
             torch.set_num_threads(threads)
         self.name = runnable.backend
         self.artifact = runnable.file
-        self.device = device
+        self.device = str(resolved)
         contract = contract_of(runnable.artifact, read_description(directory))
         self.input_names = contract.input_names
         self._output_names = contract.output_names
@@ -40,12 +44,12 @@ class TorchBackend:
         if not path.is_file():
             raise AaeError(f"{path} does not exist; write it with aae export")
         loaders: dict[str, Callable[[], Callable[..., Any]]] = {
-            "eager": lambda: load_exported(directory, device).deployed()[runnable.artifact].to(device),
+            "eager": lambda: load_exported(directory, self.device).deployed()[runnable.artifact].to(resolved),
             "compiled": lambda: torch.compile(
-                load_exported(directory, device).deployed()[runnable.artifact].to(device), dynamic=True
+                load_exported(directory, self.device).deployed()[runnable.artifact].to(resolved), dynamic=True
             ),
-            "torchscript": lambda: _load_torchscript(path, device),
-            "torch-export": lambda: _load_torch_export(path, device),
+            "torchscript": lambda: _load_torchscript(path, self.device),
+            "torch-export": lambda: _load_torch_export(path, resolved),
         }
         # a CUDA toolkit without a GPU makes torch warn on every compilation; the device is said above
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -64,14 +68,6 @@ class TorchBackend:
         del self._call
 
 
-def _require_device(device: str) -> None:
-    if not device.startswith("cuda"):
-        return
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if (torch.device(device).index or 0) >= found:
-        raise DeviceError(f"device {device} asked for, torch finds {found} CUDA devices; see aae doctor")
-
-
 def _load_torchscript(path: Path, device: str) -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.*")  # deprecated upstream, still asked for
@@ -81,10 +77,12 @@ def _load_torchscript(path: Path, device: str) -> Callable[..., Any]:
             raise AaeError(f"{path} is damaged or not TorchScript; run aae export again") from error
 
 
-def _load_torch_export(path: Path, device: str) -> Callable[..., Any]:
+def _load_torch_export(path: Path, device: torch.device) -> Callable[..., Any]:
     logging.getLogger("torch.export").setLevel(logging.ERROR)  # it logs a traceback, then raises another error
     try:
         program = torch.export.load(path)
     except Exception as error:  # damage surfaces anywhere in its deserializer
         raise AaeError(f"{path} is damaged or not a torch.export archive; run aae export again") from error
-    return program.module().to(device)
+    if device.type != "cpu":  # the graph names its device too, which Module.to() would leave as it is
+        program = move_to_device_pass(program, device)
+    return program.module()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from aae_toolkit.cli.options import ConsoleProgress, JsonOption, print_json
@@ -32,12 +33,12 @@ def doctor(json: JsonOption = False) -> None:
                 for package, version in value.items():
                     table.add_row(package, version)
             else:
-                table.add_row(key, str(value))
+                table.add_row(key, escape(str(value)))
         table.add_section()
         for device, finding in diagnosis.torch_devices.items():
-            table.add_row(f"torch {device}", finding)
+            table.add_row(f"torch {device}", escape(finding))
         for provider, finding in diagnosis.onnxruntime_providers.items():
-            table.add_row(provider, finding)
+            table.add_row(provider, escape(finding))
         progress.console.print(table)
         progress.say("no problem found" if not diagnosis.problems else f"{len(diagnosis.problems)} problems found")
     if diagnosis.problems:

@@ -32,7 +32,9 @@ def evaluate(
     from aae_toolkit.evaluation import evaluate as evaluate_model
     from aae_toolkit.models.directory import load_model
 
-    evaluation = evaluate_model(load_model(model_dir_path), DataDirectory(dir_path).load(split), split)
+    model, data = load_model(model_dir_path), DataDirectory(dir_path)
+    model.description.require_class_names(data.class_names)
+    evaluation = evaluate_model(model, data.load(split), split)
     if json:
         print_json(evaluation.to_json())
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
+_SECONDS_BETWEEN_LINES = 20
 _PLAIN_WIDTH = 120  # characters, for tables that go to a file or a pipe
 
 DataDirOption = Annotated[Path, typer.Option("--dir-path", help="Data directory, written by init-datasets.")]
@@ -39,9 +41,14 @@ class ConsoleProgress:
         self.console.print(line, markup=False, soft_wrap=True)
 
     def track(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
-        """Yield `items` under a bar that goes when it is full."""
+        """Yield `items` under a bar that goes when it is full; off a terminal, a line now and then."""
         if not self.console.is_terminal:
-            yield from items
+            said = time.monotonic()
+            for done, item in enumerate(items):
+                if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+                    said = time.monotonic()
+                    self.say(f"{description}: {done}/{total}")
+                yield item
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:

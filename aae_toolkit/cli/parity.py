@@ -34,7 +34,10 @@ def parity(
     from aae_toolkit.parity import check_parity
 
     progress = ConsoleProgress(stderr=json)
-    report = check_parity(export_dir_path, DataDirectory(dir_path).load(split), split, device=device, progress=progress)
+    data = DataDirectory(dir_path)
+    report = check_parity(
+        export_dir_path, data.load(split), split, class_names=data.class_names, device=device, progress=progress
+    )
     if json:
         print_json(report.to_json())
     else:

@@ -8,7 +8,6 @@ import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption
 from aae_toolkit.config import Variant
-from aae_toolkit.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -19,13 +18,9 @@ def register(app: typer.Typer) -> None:
 def visualize(
     model_dir_path: ModelDirOption,
     dir_path: DataDirOption,
-    mode: Annotated[
-        Variant | None, typer.Option(hidden=True, help="The seed's flag; checked against the model.")
-    ] = None,
-    n_classes: Annotated[
-        int | None, typer.Option(hidden=True, help="The seed's flag; checked against the model.")
-    ] = None,
-    z_size: Annotated[int | None, typer.Option(hidden=True, help="The seed's flag; checked against the model.")] = None,
+    mode: Annotated[Variant | None, typer.Option(hidden=True, help="The seed's flag; the model itself says.")] = None,
+    n_classes: Annotated[int | None, typer.Option(hidden=True, help="The seed's flag; the model itself says.")] = None,
+    z_size: Annotated[int | None, typer.Option(hidden=True, help="The seed's flag; the model itself says.")] = None,
 ) -> None:
     """Draw what a trained model has learned.
 
@@ -46,8 +41,9 @@ def visualize(
         ("--z-size", z_size, model.architecture.z_size),
     ):
         if given is not None and given != actual:
-            raise UsageError(f"{flag} {given}, but the model in {model_dir_path} has {actual}; leave the flag out")
+            progress.say(f"{flag} {given} is not looked at: the model in {model_dir_path} has {actual}")
     data = DataDirectory(dir_path)
+    model.description.require_class_names(data.class_names)
     progress.say("loading data started...")
     progress.say(dataset_line(data.index))
     validation = data.load("validation")

@@ -38,7 +38,6 @@ class SplitIndex(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    file: str
     n: int
     class_counts: dict[str, int]
     sha256: str
@@ -103,7 +102,6 @@ def _write_split(path: Path, split: Split, class_names: tuple[str, ...]) -> Spli
         np.savez(temporary, images=split.images, labels=split.labels)
     counts = np.bincount(split.labels[split.labels != UNLABELED], minlength=len(class_names))
     return SplitIndex(
-        file=path.name,
         n=len(split),
         class_counts=dict(zip(class_names, counts.tolist(), strict=True)),
         sha256=sha256(path),

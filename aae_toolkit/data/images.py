@@ -33,8 +33,17 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as opened:
             upright = ImageOps.exif_transpose(opened)
-            if upright.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip at 255
-                upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
+            if upright.mode == "F":
+                raise AaeError(
+                    f"{path}: its pixels are floating-point numbers, whose range is unknown; give 8 or 16 bits"
+                )
+            if upright.mode.startswith("I"):  # up to 32 bits a pixel, which convert() would clip at 255
+                pixels = np.asarray(upright)
+                shift = 8 if upright.mode.startswith("I;16") or pixels.max() > 255 else 0
+                upright = Image.fromarray((pixels >> shift).clip(0, 255).astype(np.uint8))
+            if upright.has_transparency_data:  # what is see-through is drawn on white, as viewers show it
+                drawn = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
             upright = upright.convert(_MODES[channels])
     except FileNotFoundError as error:
         raise AaeError(f"{path}: no such file") from error

@@ -111,6 +111,9 @@ def _folder(raw_dir: Path, image_shape: tuple[int, int, int]) -> Source:
     if not raw_dir.is_dir():
         raise AaeError(f"{raw_dir} is not a directory; expected one sub-directory of images per class")
     classes = sorted(d for d in raw_dir.iterdir() if d.is_dir() and not d.name.startswith((".", "_")))
+    for directory in classes:
+        if not directory.name.isprintable() or not _is_text(directory.name):
+            raise AaeError(f"class directory {directory.name!r} has a name that is no printable text; rename it")
     files = [(path, label) for label, directory in enumerate(classes) for path in _image_files(directory)]
     files += [(path, UNLABELED) for path in _image_files(raw_dir / UNLABELED_FOLDER)]
     if not files:
@@ -121,7 +124,7 @@ def _folder(raw_dir: Path, image_shape: tuple[int, int, int]) -> Source:
     for label, directory in enumerate(classes):
         if not (labels == label).any():
             raise AaeError(f"class directory {directory} holds no images; fill it or remove it")
-    n_labeled = int((labels != UNLABELED).sum())
+    held_out = (int((labels != UNLABELED).sum()) or len(labels)) // 5
     return Source(
         name="folder",
         class_names=tuple(directory.name for directory in classes),
@@ -130,9 +133,17 @@ def _folder(raw_dir: Path, image_shape: tuple[int, int, int]) -> Source:
         test_images=None,
         test_labels=None,
         default_labeled=None,
-        default_validation=n_labeled // 5,
-        default_test=n_labeled // 5,
+        default_validation=held_out,
+        default_test=held_out,
     )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding
+        return False
+    return True
 
 
 def _image_files(directory: Path) -> list[Path]:

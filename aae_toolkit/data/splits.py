@@ -16,9 +16,9 @@ def split_indices(
 ) -> dict[str, Indices]:
     """Divide a source into the four sets.
 
-    Validation and test keep the class shares of the labelled images. The labelled set takes as many of each class as
-    can be (10 of each for 100 of 10 classes), as label-efficient learning is compared in the literature. The
-    rest, and all that has no label, is unlabelled.
+    Validation and test keep the class shares of the labelled images; where no image has a label, they are drawn from
+    all. The labelled set takes as many of each class as can be (10 of each for 100 of 10 classes), as label-efficient
+    learning is compared in the literature. The rest, and all that has no label, is unlabelled.
 
     Args:
         labels: int64 [N], -1 where unknown.
@@ -35,6 +35,8 @@ def split_indices(
     """
     rng = np.random.default_rng(seed)
     available = np.flatnonzero(labels != UNLABELED)
+    if len(available) == 0 and not n_labeled:
+        available, n_labeled = np.arange(len(labels)), 0  # no label anywhere: the held-out sets have none either
     n_classes = len(np.unique(labels[available]))
     needed = n_classes if n_labeled is None else n_labeled
     if n_test + n_validation + needed > len(available):

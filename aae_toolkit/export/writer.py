@@ -49,7 +49,7 @@ def export_model(model_dir: Path, output_dir: Path, formats: tuple[Format, ...],
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         artifacts = [f"{artifact}{suffix}" for artifact in ARTIFACTS for suffix in SUFFIXES.values()]
-        for stale in (MANIFEST_FILE, *artifacts):
+        for stale in (MANIFEST_FILE, CARD_FILE, *artifacts):
             (output_dir / stale).unlink(missing_ok=True)
         weights = {"encoder": model.encoder.state_dict(), "decoder": model.decoder.state_dict()}
         flat = {f"{network}.{k}": v.contiguous() for network, tensors in weights.items() for k, v in tensors.items()}

@@ -39,7 +39,8 @@ class Batches:
         Args:
             unlabeled: images of the epoch; their labels are never read.
             labeled: the labelled set, None for the unsupervised variant.
-            batch_size: B. The epoch is cut into equal batches of at most B (of at least 2: BatchNorm needs them).
+            batch_size: B. The epoch is cut into equal batches of at most B, or of 3 where B is 2 and the
+                images are odd: BatchNorm needs 2 in each.
             seed: of every permutation.
             device: where batches are made.
         """

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from aae_toolkit.config import Precision, TrainingConfig
-from aae_toolkit.errors import DeviceError, UsageError
+from aae_toolkit.device import resolve_device
 
 ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -49,23 +49,6 @@ def resolve_runtime(device: str, training: TrainingConfig) -> Runtime:
         precision=_resolve_precision(training.precision, resolved),
         compile=compile_pays if training.compile is None else training.compile,
     )
-
-
-def resolve_device(device: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:i` as a device that exists; errors as `resolve_runtime`."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(f"--device {device} is no device; choose auto, cpu, cuda or cuda:<index>") from error
-    if resolved.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {device} is not supported; choose auto, cpu, cuda or cuda:<index>")
-    if resolved.type == "cuda":
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (resolved.index or 0) >= found:
-            raise DeviceError(f"--device {device} asked for, {found} CUDA devices found; --device cpu runs anywhere")
-    return resolved
 
 
 def _resolve_precision(precision: Precision, device: torch.device) -> ResolvedPrecision:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,12 +82,12 @@ def train(
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         if resume:
-            _restore(state, load_checkpoint(output_dir), config, variant, runtime)
+            _restore(state, load_checkpoint(output_dir), config, variant, data, runtime)
         else:
             for stale in (DESCRIPTION_FILE, CHECKPOINT_FILE, METRICS_FILE):
                 (output_dir / stale).unlink(missing_ok=True)
         write_text(output_dir / CONFIG_FILE, dump_config(config, variant))
-        y = _run(state, batches, validation, config, variant, runtime, output_dir, data.class_names, progress)
+        y = _run(state, batches, validation, config, variant, data, runtime, output_dir, progress)
         description = _describe(state.networks, y, validation, variant, data.class_names)
         save_model(output_dir, state.networks, description)
     except OSError as error:
@@ -100,9 +101,9 @@ def _run(
     validation: Split,
     config: VariantConfig,
     variant: Variant,
+    data: DataDirectory,
     runtime: Runtime,
     output_dir: Path,
-    class_names: tuple[str, ...],
     progress: Progress,
 ) -> Floats:
     """Train the epochs that are left; return y [N, K] of the validation images after the last."""
@@ -112,14 +113,14 @@ def _run(
         metrics = _train_epoch(state, batches, config, progress)
         seconds = time.perf_counter() - started
         y, _ = encode(state.networks.encoder, validation.images)
-        metrics |= _validate(y, validation, variant, len(class_names))
+        metrics |= _validate(y, validation, variant, len(data.class_names))
         state.epoch += 1
         n_images = len(batches.images)
         metrics = {"epoch": state.epoch, **metrics, "seconds": seconds, "images_per_second": n_images / seconds}
         state.history.append(metrics)
         # metrics first: a resumed run drops lines beyond its checkpoint
         write_text(output_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in state.history))
-        save_checkpoint(output_dir, _checkpoint(state, config, variant, runtime))
+        save_checkpoint(output_dir, _checkpoint(state, config, variant, data, runtime))
         progress.say(_epoch_line(metrics, n_epochs))
     return encode(state.networks.encoder, validation.images)[0]
 
@@ -146,9 +147,16 @@ def _validate(y: Floats, validation: Split, variant: Variant, n_classes: int) ->
         return {}
     labels, categories = validation.labels[known], y[known].argmax(axis=1)
     if variant == "semi_supervised":
-        return {"validation_accuracy": float((categories == labels).mean())}
+        predicted = np.array(_learned_map(y, validation, n_classes))[categories]
+        return {"validation_accuracy": float((predicted == labels).mean())}
     table = contingency_table(labels, categories, n_classes, y.shape[1])
     return {"validation_majority_accuracy": majority_accuracy(table)}
+
+
+def _learned_map(y: Floats, validation: Split, n_classes: int) -> tuple[int, ...]:
+    """Category -> class of the semi-supervised variant: itself, or the majority where it is beyond the classes."""
+    further = fit_category_map(y, validation.labels, n_classes)[n_classes:] if y.shape[1] > n_classes else ()
+    return (*range(n_classes), *further)
 
 
 def _describe(
@@ -160,10 +168,9 @@ def _describe(
         names = tuple(f"category_{k}" for k in range(n_categories))
         mapping, found = tuple(range(n_categories)), "identity: the data has no labels"
     elif variant == "semi_supervised":
-        names, n_classes = class_names, len(class_names)
-        extra = fit_category_map(y, validation.labels, n_classes)[n_classes:] if n_categories > n_classes else ()
-        mapping = (*range(n_classes), *extra)
-        found = "identity: learned from labels" + ("; further categories by majority on validation" if extra else "")
+        names, mapping = class_names, _learned_map(y, validation, len(class_names))
+        further = "; further categories by majority on validation" if n_categories > len(names) else ""
+        found = "identity: learned from labels" + further
     else:
         names, found = class_names, "majority on validation"
         mapping = fit_category_map(y, validation.labels, len(class_names))
@@ -190,6 +197,11 @@ def _fit_config_to_data(config: VariantConfig, data: DataDirectory) -> VariantCo
         raise UsageError(
             f"--n-classes {k} is below the {n_classes} labelled classes of {data.path}; ask for at least {n_classes}"
         )
+    map_is_fitted = not semi_supervised or k > n_classes
+    if n_classes and map_is_fitted and data.index.splits["validation"].n == 0:
+        raise UsageError(
+            f"{data.path} has no validation images to name the categories by; write it with --validation above 0"
+        )
     return with_flags(config, n_classes=k)
 
 
@@ -204,7 +216,10 @@ def _refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None
 
 def _batches(config: VariantConfig, labeled: Split, unlabeled: Split, runtime: Runtime) -> Batches:
     semi_supervised = isinstance(config, SemiSupervisedConfig)
-    passed = unlabeled if len(unlabeled) else labeled  # all images have labels: they serve both ends
+    passed = unlabeled
+    if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch passes over all of them, labels unread
+        images = np.concatenate([unlabeled.images, labeled.images])
+        passed = Split(images, np.full(len(images), UNLABELED))
     if len(passed) < 2:
         raise AaeError(f"{len(passed)} training images; at least 2 are needed")
     training = config.training
@@ -230,8 +245,11 @@ def _initial_state(config: VariantConfig, image_shape: tuple[int, int, int], run
     return TrainingState(networks, [PhaseRunner(phase, runtime) for phase in build_phases(networks, config)])
 
 
-def _checkpoint(state: TrainingState, config: VariantConfig, variant: Variant, runtime: Runtime) -> dict[str, Any]:
+def _checkpoint(
+    state: TrainingState, config: VariantConfig, variant: Variant, data: DataDirectory, runtime: Runtime
+) -> dict[str, Any]:
     return {
+        "data": _fingerprint(data),
         "config": dump_config(config, variant),
         "epoch": state.epoch,
         "history": state.history,
@@ -242,8 +260,17 @@ def _checkpoint(state: TrainingState, config: VariantConfig, variant: Variant, r
 
 
 def _restore(
-    state: TrainingState, checkpoint: dict[str, Any], config: VariantConfig, variant: Variant, runtime: Runtime
+    state: TrainingState,
+    checkpoint: dict[str, Any],
+    config: VariantConfig,
+    variant: Variant,
+    data: DataDirectory,
+    runtime: Runtime,
 ) -> None:
+    if checkpoint["data"] != _fingerprint(data):
+        raise UsageError(
+            f"--resume: the checkpoint was trained on other data than {data.path}; name that data directory"
+        )
     asked = dump_config(config, variant)
     if checkpoint["config"] != asked:
         pairs = zip(checkpoint["config"].splitlines(), asked.splitlines(), strict=False)
@@ -256,6 +283,11 @@ def _restore(
         runner.load_state_dict(checkpoint["phases"][runner.phase.name])
     state.epoch, state.history = checkpoint["epoch"], checkpoint["history"]
     restore_random_state(checkpoint["random"], runtime.device)
+
+
+def _fingerprint(data: DataDirectory) -> dict[str, str]:
+    """Checksums of what training reads; a resumed run must read the same."""
+    return {name: split.sha256 for name, split in data.index.splits.items() if name != "test"}
 
 
 def _epoch_line(metrics: dict[str, Any], n_epochs: int) -> str:

@@ -43,6 +43,8 @@ _OWN: dict[Variant, _Curves] = {
 
 def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
     """Draw every curve whose terms were trained; return the files written."""
+    from matplotlib.ticker import PercentFormatter
+
     lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     written = []
     for template, (title, terms) in (_SHARED | _OWN[variant]).items():
@@ -60,7 +62,10 @@ def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
                 )
             axes.set_title(title)
             axes.set_xlabel("epoch")
-            axes.set_ylabel("accuracy" if "accuracy" in present[0] else "loss, nats")
+            if "accuracy" in present[0]:
+                axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+            else:
+                axes.set_ylabel("loss, nats")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
             axes.legend()

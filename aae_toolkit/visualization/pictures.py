@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from aae_toolkit.evaluation import encode
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import decode_modes
 from aae_toolkit.progress import Progress
-from aae_toolkit.visualization.canvas import colors, figure, show_image
+from aae_toolkit.visualization.canvas import colors, figure, show_image, tile, tile_centres
 
 _N_SAMPLES = 8  # real images beside each mode
 _N_STYLES = 11  # steps of z
@@ -114,15 +114,12 @@ def learned_latent_features(view: View, path: Path) -> None:
         z = torch.zeros(_N_STYLES, a.z_size)
         z[:, 0] = torch.from_numpy(styles)
         pictures.append(_decode(view.model, y, z))
-    with figure(path, 0.75 * _N_STYLES + 1, 0.75 * a.n_classes + 1) as drawn:
-        grid = drawn.subplots(a.n_classes, _N_STYLES, squeeze=False)
-        for category, row in enumerate(pictures):
-            for column, picture in enumerate(row):
-                show_image(grid[category, column], picture)
-            _row_label(grid[category, 0], f"{category} ({view.class_name(category)})")
-        for column, style in enumerate(styles):
-            grid[-1, column].set_xlabel(f"{style:.1f}", fontsize=8)
-        drawn.suptitle("Category (row) and first style z0 (column): the class stays, the style changes")
+    with figure(path, 0.7 * _N_STYLES + 1, 0.7 * a.n_classes + 1) as drawn:
+        axes = drawn.subplots()
+        _show_rows(view, axes, pictures, _N_STYLES)
+        axes.set_xticks(tile_centres(_N_STYLES, a.image_shape[2]), [f"{style:.1f}" for style in styles], fontsize=8)
+        axes.set_xlabel("z0")
+        axes.set_title("Category (row) and first style z0 (column):\nthe class stays, the style changes")
 
 
 def modes_and_samples(view: View, path: Path) -> None:
@@ -130,22 +127,19 @@ def modes_and_samples(view: View, path: Path) -> None:
     a = view.model.architecture
     with torch.inference_mode():
         modes = decode_modes(view.model.decoder, a).sigmoid().reshape(-1, *a.image_shape).numpy()
-    with figure(path, 0.75 * (_N_SAMPLES + 1) + 1, 0.75 * a.n_classes + 1) as drawn:
-        grid = drawn.subplots(a.n_classes, _N_SAMPLES + 1, squeeze=False)
-        for category in range(a.n_classes):
-            show_image(grid[category, 0], modes[category])
-            members = np.flatnonzero(view.categories == category)[:_N_SAMPLES]
-            for column in range(_N_SAMPLES):
-                axes = grid[category, column + 1]
-                axes.axis("off")
-                if column < len(members):
-                    show_image(axes, view.images[members[column]])
-            if len(members) == 0:
-                grid[category, 1].text(0, 0.5, "never predicted", va="center", in_layout=False)
-            _row_label(grid[category, 0], f"{category} ({view.class_name(category)})")
-        grid[0, 0].set_title("mode", fontsize=9)
-        grid[0, 1].set_title("real images", fontsize=9, loc="left", in_layout=False)
-        drawn.suptitle("Each category's mode, and images the model puts there: a row shows one class")
+    rows = []
+    for category in range(a.n_classes):
+        members = np.flatnonzero(view.categories == category)[:_N_SAMPLES]
+        rows.append([modes[category], *view.images[members]])
+    with figure(path, 0.7 * (_N_SAMPLES + 1) + 1, 0.7 * a.n_classes + 1) as drawn:
+        axes = drawn.subplots()
+        _show_rows(view, axes, rows, _N_SAMPLES + 1)
+        centres_x = tile_centres(_N_SAMPLES + 1, a.image_shape[2])
+        for row, y in zip(rows, tile_centres(a.n_classes, a.image_shape[1]), strict=True):
+            if len(row) == 1:
+                axes.text(centres_x[1], y, "never predicted", va="center")
+        axes.set_xticks(centres_x[:2], ["mode", "real images"], fontsize=8)
+        axes.set_title("Each category's mode, and images the model puts there:\na row shows one class")
 
 
 def predicted_label_distribution(view: View, path: Path) -> None:
@@ -238,6 +232,15 @@ def learned_modes(view: View, path: Path) -> None:
 @torch.inference_mode()
 def _decode(model: TrainedModel, y: torch.Tensor, z: torch.Tensor) -> NDArray[np.float32]:
     return model.decoder(y, z).sigmoid().reshape(-1, *model.architecture.image_shape).numpy()  # type: ignore[no-any-return]
+
+
+def _show_rows(view: View, axes: Any, rows: Sequence[Iterable[NDArray[Any]]], n_columns: int) -> None:
+    """Draw a row of pictures per category, named by category and class."""
+    a = view.model.architecture
+    show_image(axes, tile(rows, n_columns))
+    names = [f"{category} ({view.class_name(category)})" for category in range(a.n_classes)]
+    axes.set_yticks(tile_centres(a.n_classes, a.image_shape[1]), names, fontsize=8)
+    axes.tick_params(length=0)
 
 
 def _row_label(axes: Any, text: str) -> None:

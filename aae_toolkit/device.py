@@ -1,0 +1,30 @@
+"""Names of devices, resolved against this machine."""
+
+from __future__ import annotations
+
+import torch
+
+from aae_toolkit.errors import DeviceError, UsageError
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:i` as a device that exists.
+
+    Raises:
+        DeviceError: a device that is not there.
+        UsageError: a device that is not a name of one.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"--device {device} is no device; choose auto, cpu, cuda or cuda:<index>") from error
+    if resolved.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {device} is not supported; choose auto, cpu, cuda or cuda:<index>")
+    if resolved.type == "cuda":
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (resolved.index or 0) >= found:
+            raise DeviceError(f"--device {device} asked for, {found} CUDA devices found; see aae doctor")
+        return torch.device("cuda", resolved.index or 0)
+    return resolved
