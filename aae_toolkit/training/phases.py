@@ -6,6 +6,7 @@ turns off is never built.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,7 +25,7 @@ _BATCH_NORM_MOMENTUM = 0.1  # torch's default
 _SGD_MOMENTUM = 0.9
 
 
-class Phase(nn.Module):
+class Phase(nn.Module, ABC):
     """One optimizer step's worth of loss over a fixed set of trained networks.
 
     Attributes:
@@ -68,9 +69,9 @@ class Phase(nn.Module):
             if isinstance(module, _BatchNorm):
                 module.momentum = _BATCH_NORM_MOMENTUM if self.updates_batch_norm else 0.0
 
+    @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Loss terms, scalars by name; the optimizer minimizes their sum."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
