@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -111,6 +111,8 @@ class UnsupervisedTrainingConfig(TrainingConfig):
 class SemiSupervisedConfig(Section):
     """Section `semi_supervised`."""
 
+    variant: ClassVar[Variant] = "semi_supervised"
+
     learning_rates: SemiSupervisedLearningRates = SemiSupervisedLearningRates()
     model: ModelConfig = ModelConfig()
     training: SemiSupervisedTrainingConfig = SemiSupervisedTrainingConfig()
@@ -118,6 +120,8 @@ class SemiSupervisedConfig(Section):
 
 class UnsupervisedConfig(Section):
     """Section `unsupervised`."""
+
+    variant: ClassVar[Variant] = "unsupervised"
 
     learning_rates: UnsupervisedLearningRates = UnsupervisedLearningRates()
     model: ModelConfig = ModelConfig(hidden_size=3000, encoder_dropout=0.2)
@@ -194,9 +198,9 @@ def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
         raise UsageError(f"--{flag}: {_explain(error)}") from error
 
 
-def dump_config(config: VariantConfig, variant: Variant) -> str:
+def dump_config(config: VariantConfig) -> str:
     """YAML text of one variant's fully resolved section, which `load_config` takes back unchanged."""
-    return yaml.safe_dump({variant: config.model_dump(mode="json")}, sort_keys=False)
+    return yaml.safe_dump({config.variant: config.model_dump(mode="json")}, sort_keys=False)
 
 
 def _explain(error: ValidationError) -> str:

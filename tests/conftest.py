@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tensors as small as these, threads cost more than they give
+
 from pathlib import Path
 
 import numpy as np

@@ -180,3 +180,10 @@ def test_backends_are_chosen_by_name_in_the_table_s_order() -> None:
 def test_an_unknown_backend_is_refused_with_the_names_there_are(names: str) -> None:
     with pytest.raises(UsageError, match="choose from eager, compiled, torchscript, torch-export, onnxruntime"):
         parse_backends(names)
+
+
+@one_variant
+def test_without_a_compiler_the_compiled_backend_is_left_out(export_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    names = [r.backend for r in runnables(read_manifest(export_dir), "classifier", WEIGHTS_FILE)]
+    assert names == ["eager", "torchscript", "torch-export", "onnxruntime"]

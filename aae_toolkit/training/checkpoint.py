@@ -8,17 +8,29 @@ from typing import Any
 
 import torch
 
-from aae_toolkit.errors import AaeError
+from aae_toolkit.config import dump_config
+from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path
+from aae_toolkit.training.device import random_state, restore_random_state
+from aae_toolkit.training.setup import CHECKPOINT_FILE, Run, TrainingState
 
-FILE_NAME = "checkpoint.pt"
 _FORMAT = "aae-checkpoint-1"
 
 
-def save_checkpoint(directory: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
     """Write the state, whole or not at all."""
-    with atomic_path(directory / FILE_NAME) as temporary:
-        torch.save({"format": _FORMAT, **state}, temporary)
+    content = {
+        "format": _FORMAT,
+        "data": _fingerprint(run),
+        "config": dump_config(run.config),
+        "epoch": state.epoch,
+        "history": state.history,
+        "networks": state.networks.state_dict(),
+        "phases": {runner.phase.name: runner.state_dict() for runner in state.runners},
+        "random": random_state(run.runtime.device),
+    }
+    with atomic_path(directory / CHECKPOINT_FILE) as temporary:
+        torch.save(content, temporary)
 
 
 def load_checkpoint(directory: Path) -> dict[str, Any]:
@@ -27,7 +39,7 @@ def load_checkpoint(directory: Path) -> dict[str, Any]:
     Raises:
         AaeError: absent, damaged, or not a checkpoint of this tool.
     """
-    path = directory / FILE_NAME
+    path = directory / CHECKPOINT_FILE
     if not path.is_file():
         raise AaeError(f"nothing to resume: {path} does not exist; leave out --resume to start")
     try:
@@ -37,3 +49,30 @@ def load_checkpoint(directory: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise AaeError(f"{path} is not a checkpoint of this version ({_FORMAT}); delete it and train again")
     return state
+
+
+def resume_from(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> None:
+    """Set `state` to what was saved.
+
+    Raises:
+        UsageError: the checkpoint is of other data or other settings.
+    """
+    if checkpoint["data"] != _fingerprint(run):
+        raise UsageError(
+            f"--resume: the checkpoint was trained on other data than {run.data.path}; name that directory"
+        )
+    asked = dump_config(run.config)
+    if checkpoint["config"] != asked:
+        pairs = zip(checkpoint["config"].splitlines(), asked.splitlines(), strict=False)
+        found, wanted = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("another variant", "this one"))
+        raise UsageError(f"--resume: trained so far with {found!r}, asked for {wanted!r}; use the same settings")
+    state.networks.load_state_dict(checkpoint["networks"])
+    for runner in state.runners:
+        runner.load_state_dict(checkpoint["phases"][runner.phase.name])
+    state.epoch, state.history = checkpoint["epoch"], checkpoint["history"]
+    restore_random_state(checkpoint["random"], run.runtime.device)
+
+
+def _fingerprint(run: Run) -> dict[str, str]:
+    """Checksums of what training reads; a resumed run must read the same."""
+    return {name: split.sha256 for name, split in run.data.index.splits.items() if name != "test"}

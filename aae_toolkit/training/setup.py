@@ -1,0 +1,112 @@
+"""Setting a run up: what it is made of, checked against the data and the directory before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
+from aae_toolkit.data.directory import DataDirectory, Split
+from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
+from aae_toolkit.models.description import Architecture
+from aae_toolkit.models.networks import Networks
+from aae_toolkit.progress import Progress
+from aae_toolkit.training.batches import Batches
+from aae_toolkit.training.device import Runtime
+from aae_toolkit.training.phases import build_phases
+from aae_toolkit.training.step import PhaseRunner
+
+CHECKPOINT_FILE = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays as it is while training."""
+
+    config: VariantConfig
+    data: DataDirectory
+    runtime: Runtime
+    output_dir: Path
+    progress: Progress
+
+
+@dataclass
+class TrainingState:
+    """What training changes, and all that a checkpoint holds."""
+
+    networks: Networks
+    runners: list[PhaseRunner]
+    epoch: int = 0  # epochs done
+    history: list[dict[str, Any]] = field(default_factory=list)  # a line of metrics.jsonl each
+
+
+def fit_config_to_data(config: VariantConfig, data: DataDirectory) -> VariantConfig:
+    """Resolve `n_classes`; raise `UsageError` for what the data cannot serve."""
+    n_classes = len(data.class_names)
+    semi_supervised = isinstance(config, SemiSupervisedConfig)
+    if semi_supervised and data.index.splits["train_labeled"].n == 0:
+        raise UsageError(f"{data.path} has no labelled training images; train unsupervised, or label some")
+    k = config.model.n_classes or n_classes
+    if k < 2:
+        raise UsageError(f"{data.path} names {n_classes} classes; say how many categories to find with --n-classes")
+    if semi_supervised and k < n_classes:
+        raise UsageError(
+            f"--n-classes {k} is below the {n_classes} labelled classes of {data.path}; ask for at least {n_classes}"
+        )
+    map_is_fitted = not semi_supervised or k > n_classes
+    if n_classes and map_is_fitted and data.index.splits["validation"].n == 0:
+        raise UsageError(
+            f"{data.path} has no validation images to name the categories by; write it with --validation above 0"
+        )
+    return with_flags(config, n_classes=k)
+
+
+def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise `UsageError` where a training already is, unless it is to be continued or replaced."""
+    occupied = [name for name in (DESCRIPTION_FILE, CHECKPOINT_FILE) if (output_dir / name).exists()]
+    if occupied and not (resume or overwrite):
+        raise UsageError(
+            f"{output_dir} already holds a training ({', '.join(occupied)}); continue it with --resume, replace it with"
+            " --overwrite, or name another --output-dir-path"
+        )
+
+
+def build_batches(run: Run) -> Batches:
+    """Read the training splits, and move them to the device."""
+    labeled, unlabeled = run.data.load("train_labeled"), run.data.load("train_unlabeled")
+    passed = unlabeled
+    if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch passes over all of them, labels unread
+        images = np.concatenate([unlabeled.images, labeled.images])
+        passed = Split(images, np.full(len(images), UNLABELED))
+    if len(passed) < 2:
+        raise AaeError(f"{len(passed)} training images; at least 2 are needed")
+    training = run.config.training
+    cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
+    return Batches(passed, cycled, training.batch_size, training.seed, run.runtime.device)
+
+
+def initial_state(run: Run) -> TrainingState:
+    """Seed, and build networks and phases."""
+    config, runtime = run.config, run.runtime
+    torch.manual_seed(config.training.seed)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = runtime.precision != "fp32"
+    model = config.model
+    assert model.n_classes is not None
+    architecture = Architecture(
+        encoder=model.encoder,
+        hidden_size=model.hidden_size,
+        conv_channels=model.conv_channels,
+        encoder_dropout=model.encoder_dropout,
+        image_shape=run.data.image_shape,
+        n_classes=model.n_classes,
+        z_size=model.z_size,
+    )
+    with_modes = getattr(config.training, "use_mode_decoder", False)
+    networks = Networks(architecture, mode_decoder=with_modes).to(runtime.device)
+    return TrainingState(networks, [PhaseRunner(phase, runtime) for phase in build_phases(networks, config)])
