@@ -401,3 +401,19 @@ def test_a_model_is_not_scored_on_data_with_other_classes(
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "the model's classes are row_0, row_1, row_2; the data's are x, y, z" in error
+
+
+def test_an_export_of_a_replaced_model_proves_nothing(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump({"semi_supervised": {"model": TINY_MODEL, "training": TINY_TRAINING}}))
+    model = tmp_path / "model"
+    train = ["train", "semi-supervised", "--dir-path", str(data_dir), "--config-path", str(config)]
+    train += ["--output-dir-path", str(model)]
+    assert run(train) == 0
+    assert run(["export", "--model-dir-path", str(model), "--format", "torchscript"]) == 0
+    assert run([*train, "--overwrite", "--seed", "1"]) == 0
+    capsys.readouterr()
+    assert run(["parity", "--export-dir-path", str(model / "export"), "--dir-path", str(data_dir)]) == 1
+    assert "holds no manifest.json" in capsys.readouterr().err

@@ -100,9 +100,9 @@ def run_training(
     from aae_toolkit.training.trainer import train
     from aae_toolkit.visualization.curves import draw_learning_curves
 
-    if overwrite:  # what was exported from the model that goes is no longer an export of this directory's model
-        (output_dir / "export" / "manifest.json").unlink(missing_ok=True)
     train(config, data, output_dir, device=device, resume=resume, overwrite=overwrite, progress=progress)
+    if overwrite:  # what lies in its export directory was exported from the model that is gone
+        (output_dir / "export" / "manifest.json").unlink(missing_ok=True)
     draw_learning_curves(output_dir, variant)
     progress.say(f"model written to {output_dir}")
     return output_dir
