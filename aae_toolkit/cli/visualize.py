@@ -24,7 +24,7 @@ def visualize(
 ) -> None:
     """Draw what a trained model has learned.
 
-    The seed document's eight pictures, into <model>/visualization/.
+    The seed document's pictures, the eighth where a mode decoder was trained, into <model>/visualization/.
     """
     from aae_toolkit.cli.evaluate import show
     from aae_toolkit.cli.init_datasets import dataset_line

@@ -75,6 +75,7 @@ def train(
         output_dir.mkdir(parents=True, exist_ok=True)
         if resume:
             resume_from(load_checkpoint(output_dir), state, run)
+            _write_metrics(state, run)  # without the lines that are beyond the checkpoint
         else:
             for stale in (DESCRIPTION_FILE, CHECKPOINT_FILE, METRICS_FILE):
                 (output_dir / stale).unlink(missing_ok=True)
@@ -104,10 +105,13 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run) ->
             "images_per_second": len(batches.images) / seconds,
         }
         state.history.append(metrics)
-        # metrics first: a resumed run drops lines beyond its checkpoint
-        write_text(run.output_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in state.history))
+        _write_metrics(state, run)
         save_checkpoint(run.output_dir, state, run)
         run.progress.say(_epoch_line(metrics, n_epochs))
+
+
+def _write_metrics(state: TrainingState, run: Run) -> None:
+    write_text(run.output_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in state.history))
 
 
 def _train_epoch(state: TrainingState, batches: Batches, run: Run) -> dict[str, float]:

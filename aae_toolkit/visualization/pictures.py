@@ -186,6 +186,8 @@ def y_distribution(view: View, path: Path) -> None:
         axes = drawn.subplots()
         axes.hist(largest, bins=50, range=(0, 1), color=colors(1)[0])
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:.0f}")
+        axes.yaxis.set_minor_formatter("")
         axes.set_xlabel("largest probability in y")
         axes.set_ylabel("images (log scale)")
         sure = (largest > 0.9).mean()
