@@ -19,6 +19,7 @@ from aae_toolkit.errors import AaeError, UsageError
 Variant = Literal["semi_supervised", "unsupervised"]
 VARIANTS: tuple[Variant, ...] = ("semi_supervised", "unsupervised")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
 DEFAULT_CONFIG = "seed"
 
@@ -87,9 +88,12 @@ class TrainingConfig(Section):
     use_adam_optimization: bool = True  # false: SGD with momentum 0.9, for every phase
     use_augmentation_consistency: bool = False  # small affine changes of an image leave its category
     lambda_balance: float = Field(default=2.0, ge=0)  # weight of even use of categories, beside consistency
+    pseudo_label_confidence: float | None = Field(default=None, ge=0, lt=1)  # of images that consistency is asked of
     schedule: ScheduleConfig = ScheduleConfig()
     precision: Precision = "auto"
-    compile: bool | None = None  # None: where it pays for a run of this length
+    compile: bool | None = None  # None: on CUDA
+    compile_mode: CompileMode = "default"  # reduce-overhead and max-autotune: CUDA graphs
+    resident_mib: int = Field(default=4096, ge=0)  # images up to this live on the device, larger sets stream to it
 
 
 class SemiSupervisedTrainingConfig(TrainingConfig):

@@ -2,7 +2,7 @@
 
 Names: B batch, K categories, Z styles, D = C*H*W pixels. Sources: Makhzani et al., "Adversarial Autoencoders" [AAE];
 Chen et al., "InfoGAN", section 5 [InfoGAN]; Hu et al., "Learning Discrete Representations via Information Maximizing
-Self-Augmented Training" [IMSAT]; the seed document, section 7.1 [seed].
+Self-Augmented Training" [IMSAT]; Sohn et al., "FixMatch" [FixMatch]; the seed document, section 7.1 [seed].
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from aae_toolkit.distributed import batch_mean
 
 SEED_BATCH_SIZE = 100  # the batch at which the seed's penalty on z was written
 
@@ -38,7 +40,7 @@ def classification(y_logits: Tensor, labels: Tensor) -> Tensor:
 
 def z_l2(z: Tensor) -> Tensor:
     """Root mean square norm of z [B, Z], scaled to equal the seed's whole-batch norm at B = 100. [seed, point 2]."""
-    mean_square = z.float().square().sum(dim=1).mean()
+    mean_square = batch_mean(z.float().square().sum(dim=1))
     return math.sqrt(SEED_BATCH_SIZE) * (mean_square + 1e-12).sqrt()  # the epsilon keeps the gradient finite at z = 0
 
 
@@ -55,9 +57,19 @@ def consistency(y: Tensor, augmented_y_logits: Tensor) -> Tensor:
     return F.cross_entropy(augmented_y_logits.float(), y.float())
 
 
+def pseudo_label(y: Tensor, augmented_y_logits: Tensor, confidence: float) -> Tensor:
+    """Cross-entropy of augmented images under the clean images' likeliest categories, both [B, K], nats. [FixMatch].
+
+    Images whose y is nowhere above `confidence` count as 0.
+    """
+    sure, category = y.float().max(dim=1)
+    per_image = F.cross_entropy(augmented_y_logits.float(), category, reduction="none")
+    return (per_image * (sure > confidence)).mean()
+
+
 def balance(y: Tensor) -> Tensor:
     """How far a batch's mean y [B, K] is from even use of all categories: log K - H(mean y) >= 0, nats. [IMSAT]."""
-    mean = y.float().mean(dim=0).clamp_min(torch.finfo(torch.float32).tiny)  # at 0 the gradient is infinite
+    mean = batch_mean(y.float()).clamp_min(torch.finfo(torch.float32).tiny)  # at 0 the gradient is infinite
     entropy: Tensor = -torch.special.xlogy(mean, mean).sum()
     return math.log(y.shape[1]) - entropy
 
@@ -76,13 +88,13 @@ def mode_separation(mode_logits: Tensor) -> Tensor:
 def prior_weights(y: Tensor) -> Tensor:
     """Sampling weights [K] for the categorical prior: categories that `y` [B, K] uses less are drawn more.
 
-    With c the expected count of a category under y and e = B / K, the weight is 2 e / (e + c): 1 at balance, and never
+    With c a category's mean under y and e = 1 / K, the weight is 2 e / (e + c): 1 at balance, and never
     above 2, so that no empty category can take over the prior. The idea is the seed's
     `use_adversarial_categorial_weights`, whose exp(e - c) had no bound.
     """
-    counts = y.float().sum(dim=0)
-    expected = y.shape[0] / y.shape[1]
-    return 2 * expected / (expected + counts)
+    share = batch_mean(y.float())
+    expected = 1 / y.shape[1]
+    return 2 * expected / (expected + share)
 
 
 def sample_categories(weights: Tensor, n: int) -> Tensor:

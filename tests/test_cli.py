@@ -139,7 +139,7 @@ ERRORS = [
     (f"bench {ON_EXPORT} --device banana", 2, "--device banana is no device"),
     # trainings that are there, or not
     ("train {variant} --dir-path {data} --output-dir-path {model}", 2, "already holds a training"),
-    (f"{TRAIN} --dir-path {{data}} --resume", 1, "nothing to resume"),
+    (f"{TRAIN} --dir-path {{data}} --checkpoint-every 0", 2, "greater than or equal to 1"),
     (
         "train {variant} --dir-path {data} --output-dir-path {model} --resume --z-size 3",
         2,

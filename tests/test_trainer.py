@@ -1,12 +1,20 @@
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
-from conftest import MODEL_EPOCHS, tiny_config, tiny_source
+from conftest import MODEL_EPOCHS, TINY_MODEL, TINY_TRAINING, tiny_config, tiny_source
 from safetensors.torch import load_file
 
+from aae_toolkit import losses
 from aae_toolkit.config import Variant, VariantConfig, load_config
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import AaeError, UsageError
@@ -14,7 +22,10 @@ from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.training import trainer
+from aae_toolkit.training.stop import Stopped, StopRequest
 from aae_toolkit.training.trainer import train
+
+T = TypeVar("T")
 
 
 class StopAfter(Silent):
@@ -27,6 +38,27 @@ class StopAfter(Silent):
         self.left -= 1
         if self.left == 0:
             raise KeyboardInterrupt
+
+
+class SignalAt(Silent):
+    """A listener that sends this process a signal before some step."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        self.signum, self.left = signum, step
+
+    def track(self, items: Iterable[T], description: str, total: int, done: int = 0) -> Iterator[T]:
+        for item in items:
+            self.left -= 1
+            if self.left == 0:
+                signal.raise_signal(self.signum)
+            yield item
+
+
+def losses_of(directory: Path) -> list[float]:
+    """Every loss term of every epoch."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    measured = {"seconds", "images_per_second", "peak_memory_mib"}
+    return [value for line in lines for name, value in line.items() if name not in measured]
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -84,6 +116,137 @@ def test_a_resumed_run_ends_at_the_weights_of_an_uninterrupted_one(
     assert (tmp_path / "cut" / "metrics.jsonl").read_text().count("\n") == 3
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [1, 5, 6])
+def test_a_signal_lets_the_step_finish_and_the_run_resumes_to_the_same_weights(
+    data_dir: Path, tmp_path: Path, variant: Variant, signum: int, step: int
+) -> None:
+    data, config = DataDirectory(data_dir), tiny_config(variant, n_epochs=2)  # of 6 steps
+    train(config, data, tmp_path / "whole", device="cpu")
+    handler = signal.getsignal(signum)
+    with pytest.raises(Stopped, match=rf"stopped by {signal.Signals(signum).name}.*continue with --resume") as caught:
+        train(config, data, tmp_path / "cut", device="cpu", progress=SignalAt(signum, step))
+    assert caught.value.exit_status == 128 + signum
+    assert signal.getsignal(signum) is handler
+    assert not (tmp_path / "cut" / "model.json").exists()
+    train(config, data, tmp_path / "cut", device="cpu", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert losses_of(tmp_path / "whole") == pytest.approx(losses_of(tmp_path / "cut"))
+
+
+def test_a_second_signal_is_not_held_back() -> None:
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.signum() == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_outside_the_main_thread_training_leaves_signals_alone(data_dir: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        config = tiny_config("semi_supervised", n_epochs=1)
+        pool.submit(train, config, DataDirectory(data_dir), tmp_path, device="cpu").result()
+    assert (tmp_path / "model.json").exists()
+
+
+def test_killed_at_any_moment_a_run_resumes_to_the_same_weights(data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(
+        json.dumps({"semi_supervised": {"model": TINY_MODEL, "training": TINY_TRAINING | {"n_epochs": 60}}})
+    )
+    paths = ["--dir-path", data_dir, "--config-path", tmp_path / "tiny.yaml", "--output-dir-path"]
+    command = [sys.executable, "-m", "aae_toolkit", "train", "semi-supervised", "--device", "cpu", *paths]
+    subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
+    resumed = [*command, tmp_path / "cut", "--resume", "--checkpoint-every", "1"]
+    for sign_of_life, delay in (("loading", 0.0), ("epoch", 0.0), ("epoch", 0.3)):
+        process = subprocess.Popen(resumed, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith(sign_of_life):
+            assert process.poll() is None
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        if sign_of_life == "epoch":
+            torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)  # it is whole
+    subprocess.run(resumed, check=True, capture_output=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_resume_starts_where_nothing_has_been_kept_yet(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
+    data, config = DataDirectory(data_dir), tiny_config(variant)
+    train(config, data, tmp_path / "fresh", device="cpu")
+    train(config, data, tmp_path / "resumed", device="cpu", resume=True)
+    assert same(weights(tmp_path / "fresh"), weights(tmp_path / "resumed"))
+
+
+def test_a_finished_model_without_a_checkpoint_is_not_started_again(
+    model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
+    (copy / "checkpoint.pt").unlink()
+    with pytest.raises(UsageError, match=r"already holds a training \(model\.json\)"):
+        train(tiny_config(variant, n_epochs=MODEL_EPOCHS), DataDirectory(data_dir), copy, device="cpu", resume=True)
+
+
+def test_a_loss_that_is_not_finite_ends_the_epoch_and_the_last_checkpoint_stands(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, config = DataDirectory(data_dir), tiny_config("semi_supervised", n_epochs=3)
+    train(config, data, tmp_path / "whole", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, tmp_path / "cut", device="cpu", progress=StopAfter(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(losses, "generation", lambda logits: logits.mean() * float("nan"))
+        expected = r"in epoch 2: .*generator_categorical = nan, generator_gaussian = nan"
+        with pytest.raises(AaeError, match=expected):
+            train(config, data, tmp_path / "cut", device="cpu", resume=True)
+    train(config, data, tmp_path / "cut", device="cpu", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_nothing_is_compiled_again_after_the_first_epoch(data_dir: Path, tmp_path: Path) -> None:
+    class ForbidAfterFirst(Silent):
+        def say(self, line: str) -> None:
+            torch.compiler.set_stance("fail_on_recompile")
+
+    compiled = torch._dynamo.utils.counters["stats"]
+    compiled.clear()
+    config = tiny_config("semi_supervised", n_epochs=3, batch_size=17, compile=True, precision="bf16")  # two sizes
+    try:
+        train(config, DataDirectory(data_dir), tmp_path, device="cpu", progress=ForbidAfterFirst())
+    finally:
+        torch.compiler.set_stance("default")
+    assert 4 <= compiled["unique_graphs"] <= 8  # four phases, at most two batch sizes
+
+
+def test_peak_memory_is_recorded_and_levels_off(data_dir: Path, tmp_path: Path) -> None:
+    train(tiny_config("unsupervised", n_epochs=30), DataDirectory(data_dir), tmp_path, device="cpu")
+    peaks = [json.loads(line)["peak_memory_mib"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert peaks[0] > 10
+    assert peaks[-1] - peaks[9] < 5
+
+
+def test_streamed_images_give_the_same_weights(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
+    data = DataDirectory(data_dir)
+    for name, budget in (("resident", 1), ("streamed", 0)):
+        train(tiny_config(variant, resident_mib=budget), data, tmp_path / name, device="cpu")
+    assert same(weights(tmp_path / "resident"), weights(tmp_path / "streamed"))
+
+
+def test_bf16_and_compiled_runs_learn_as_much(data_dir: Path, tmp_path: Path) -> None:
+    accuracy = {}
+    for name, training in {
+        "fp32": {},
+        "bf16": {"precision": "bf16"},
+        "compiled": {"compile": True},
+    }.items():
+        config = tiny_config("semi_supervised", n_epochs=MODEL_EPOCHS, augment_labeled=False, **training)
+        train(config, DataDirectory(data_dir), tmp_path / name, device="cpu")
+        last = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
+        accuracy[name] = last["validation_accuracy"]
+    assert min(accuracy.values()) > 0.9
+
+
 def test_resuming_a_finished_run_changes_nothing(
     model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path
 ) -> None:
@@ -115,7 +278,7 @@ def test_a_pickle_in_place_of_the_checkpoint_runs_nothing(data_dir: Path, varian
         def __reduce__(self):
             return (Path.touch, (tmp_path / "harm",))
 
-    torch.save({"format": "aae-checkpoint-1", "x": Hostile()}, tmp_path / "checkpoint.pt")
+    torch.save({"format": "aae-checkpoint-2", "x": Hostile()}, tmp_path / "checkpoint.pt")
     with pytest.raises(AaeError, match="damaged or not a checkpoint"):
         train(tiny_config(variant), DataDirectory(data_dir), tmp_path, device="cpu", resume=True)
     assert not (tmp_path / "harm").exists()

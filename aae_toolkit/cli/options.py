@@ -40,19 +40,19 @@ class ConsoleProgress:
         """Print a line; brackets in it are not markup."""
         self.console.print(line, markup=False, soft_wrap=True)
 
-    def track(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    def track(self, items: Iterable[T], description: str, total: int, done: int = 0) -> Iterator[T]:
         """Yield `items` under a bar that goes when it is full; off a terminal, a line now and then."""
         if not self.console.is_terminal:
             said = time.monotonic()
-            for done, item in enumerate(items):
+            for count, item in enumerate(items, done):
                 if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
                     said = time.monotonic()
-                    self.say(f"{description}: {done}/{total}")
+                    self.say(f"{description}: {count}/{total}")
                 yield item
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:
-            yield from bar.track(items, total=total, description=description)
+            yield from bar.track(items, total=total, completed=done, description=description)
 
 
 def print_json(value: Any) -> None:

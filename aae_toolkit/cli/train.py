@@ -11,7 +11,8 @@ import typer
 from aae_toolkit.cli.init_datasets import dataset_line
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption
 from aae_toolkit.config import DEFAULT_CONFIG, Precision, Variant, load_config, with_flags
-from aae_toolkit.progress import Progress
+from aae_toolkit.launch import world_from_environment
+from aae_toolkit.progress import Progress, Silent
 
 _OutputDir = Annotated[
     Path | None, typer.Option("--output-dir-path", help="Model directory; default: <dir-path>/<variant>.")
@@ -26,7 +27,12 @@ _BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images a s
 _Seed = Annotated[int | None, typer.Option("--seed", help="Of weights, noise and order; default 0.")]
 _Precision = Annotated[Precision | None, typer.Option("--precision", help="Arithmetic; default auto.")]
 _Compile = Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile; default: on CUDA only.")]
-_Resume = Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint of the model directory.")]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue from the model directory's checkpoint; start where there is none.")
+]
+_CheckpointEvery = Annotated[
+    int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints; default: each epoch.")
+]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model that is already there.")]
 
 
@@ -61,6 +67,7 @@ def _command(variant: Variant) -> Callable[..., None]:
         compile: _Compile = None,  # noqa: A002  (the flag's name)
         resume: _Resume = False,
         overwrite: _Overwrite = False,
+        checkpoint_every: _CheckpointEvery = None,
     ) -> None:
         flags = {
             "n_epochs": n_epochs,
@@ -71,7 +78,9 @@ def _command(variant: Variant) -> Callable[..., None]:
             "precision": precision,
             "compile": compile,
         }
-        run_training(variant, dir_path, output_dir_path, config_path, flags, device, resume, overwrite)
+        run_training(
+            variant, dir_path, output_dir_path, config_path, flags, device, resume, overwrite, checkpoint_every
+        )
 
     return train
 
@@ -85,10 +94,12 @@ def run_training(
     device: str,
     resume: bool,
     overwrite: bool,
+    checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Load configuration and data, train, draw the learning curves; return the model directory."""
-    progress = progress or ConsoleProgress()
+    main = world_from_environment().is_main
+    progress = progress or (ConsoleProgress() if main else Silent())
     config = with_flags(load_config(config_path, variant), **flags)
     from aae_toolkit.data.directory import DataDirectory
 
@@ -100,7 +111,18 @@ def run_training(
     from aae_toolkit.training.trainer import train
     from aae_toolkit.visualization.curves import draw_learning_curves
 
-    train(config, data, output_dir, device=device, resume=resume, overwrite=overwrite, progress=progress)
+    train(
+        config,
+        data,
+        output_dir,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+    )
+    if not main:
+        return output_dir
     if overwrite:  # what lies in its export directory was exported from the model that is gone
         (output_dir / "export" / "manifest.json").unlink(missing_ok=True)
     draw_learning_curves(output_dir, variant)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +22,7 @@ from aae_toolkit.files import atomic_path, sha256, verify_sha256, write_text
 SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train_labeled", "train_unlabeled", "validation", "test")
 INDEX = "dataset.json"
+_ZIP_NAME_LENGTH_AT = 26  # in a member's local header, which the name and the extra field follow
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,8 @@ class DataDirectory:
         """Names by class index; empty where no image has a label."""
         return self.index.class_names
 
-    def load(self, name: SplitName) -> Split:
-        """Read one split.
+    def load(self, name: SplitName, *, mapped: bool = False) -> Split:
+        """Read one split; `mapped` leaves its images in the file until they are looked at.
 
         Raises:
             AaeError: the file is absent, damaged, or not what the index says.
@@ -152,7 +156,7 @@ class DataDirectory:
         verify_sha256(path, entry.sha256)
         try:
             with np.load(path, allow_pickle=False) as content:
-                split = Split(content["images"], content["labels"])
+                split = Split(map_images(path) if mapped else content["images"], content["labels"])
         except Exception as error:  # zipfile's and numpy's header readers raise half a dozen kinds
             reason = " ".join(str(error).split()) or "it ends early"
             raise AaeError(f"{path} is not a split of a data directory: {reason}") from error
@@ -163,3 +167,22 @@ class DataDirectory:
         if split.labels.dtype != np.int64 or not np.isin(split.labels, known).all():
             raise AaeError(f"{path} holds {split.labels.dtype} labels; expected int64 from -1 to {known[-1]}")
         return split
+
+
+def map_images(path: Path) -> NDArray[np.uint8]:
+    """The images of a split, as a private memory map of the npz file; numpy itself maps no member of an archive.
+
+    Raises:
+        ValueError: the file's images are not stored as `write_data_directory` stores them.
+    """
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("images.npy")
+    with path.open("rb") as file:
+        file.seek(member.header_offset + _ZIP_NAME_LENGTH_AT)
+        name_length, extra_length = struct.unpack("<HH", file.read(4))
+        file.seek(name_length + extra_length, os.SEEK_CUR)
+        np.lib.format.read_magic(file)
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+        if member.compress_type != zipfile.ZIP_STORED or dtype != np.uint8 or fortran_order:
+            raise ValueError("its images are compressed, or not uint8 in C order")
+        return np.memmap(file, np.uint8, mode="c", offset=file.tell(), shape=shape)

@@ -6,6 +6,7 @@ Sources: Makhzani et al., "Adversarial Autoencoders", sections 4 and 5, appendix
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -13,6 +14,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aae_toolkit.models.description import Architecture
+
+_SIDE_TO_STRIDE = 16  # pixels from which the first convolution stage may halve the picture
+_SIDE_TO_POOL = 4  # and a later one
+_LAST_SIDE = 4  # of the picture that the heads see
+
+
+class Dropout(nn.Dropout):
+    """torch's dropout, with a mask that costs a tenth on the CPU: four 16-bit numbers from each random one."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the base class's name)
+        """Drop with probability p, to a 65536th, and scale what is kept."""
+        if not self.training or input.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(input)
+        bits = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        kept = bits[: input.numel()].view_as(input) >= round(self.p * 2**16) - 2**15
+        return input * (kept.to(input.dtype) / (1 - self.p))
 
 
 def _hidden_layers(sizes: list[int], *, batch_norm: bool, dropout: float = 0.0) -> nn.Sequential:
@@ -24,22 +41,37 @@ def _hidden_layers(sizes: list[int], *, batch_norm: bool, dropout: float = 0.0) 
             layers.append(nn.BatchNorm1d(n_out))
         layers.append(nn.ReLU(inplace=True))
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
     return nn.Sequential(*layers)
 
 
-def _conv_stages(in_channels: int, widths: tuple[int, ...], size: int, dropout: float) -> nn.Sequential:
-    """A 3x3 convolution stage per width, halving the picture between stages while its short side allows it."""
+def _conv_stages(
+    image_shape: tuple[int, int, int], widths: tuple[int, ...], dropout: float
+) -> tuple[nn.Sequential, int]:
+    """A convolution stage per width, and how many features [B, F] come out of them.
+
+    The picture is halved by the first stage's stride (6 x 6, a quarter of the cost of full resolution) and by pooling
+    between stages, as long as its sides allow it; at the end larger ones are averaged down to about 4 x 4.
+    """
+    channels, height, width = image_shape
     layers: list[nn.Module] = []
-    for index, (n_in, n_out) in enumerate(pairwise((in_channels, *widths))):
-        if index and size >= 4:
-            layers.append(nn.MaxPool2d(2))
-            size //= 2
-        layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    for index, (n_in, n_out) in enumerate(pairwise((channels, *widths))):
+        kernel, stride = (6, 2) if index == 0 and min(height, width) >= _SIDE_TO_STRIDE else (3, 1)
+        padding = (kernel - 1) // 2
+        layers += [nn.Conv2d(n_in, n_out, kernel, stride, padding, bias=False), nn.BatchNorm2d(n_out)]
+        height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+        if index < len(widths) - 1 and min(height, width) >= _SIDE_TO_POOL:
+            layers.append(nn.MaxPool2d(2))  # before ReLU, which it commutes with and leaves a quarter to
+            height, width = height // 2, width // 2
+        layers.append(nn.ReLU(inplace=True))
+    window = (max(1, height // _LAST_SIDE), max(1, width // _LAST_SIDE))
+    if window != (1, 1):
+        layers.append(nn.AvgPool2d(window))
+    layers.append(nn.Flatten())
     if dropout:
-        layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers)
+        layers.append(Dropout(dropout))
+    n_features = widths[-1] * (height // window[0]) * (width // window[1])
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last), n_features
 
 
 class Encoder(nn.Module):
@@ -48,15 +80,13 @@ class Encoder(nn.Module):
     def __init__(self, a: Architecture) -> None:
         """Build the features (`mlp`: two hidden layers, `conv`: convolution stages) and the two heads."""
         super().__init__()
-        channels, height, width = a.image_shape
         if a.encoder == "mlp":
-            sizes = [channels * height * width, a.hidden_size, a.hidden_size]
+            sizes = [math.prod(a.image_shape), a.hidden_size, a.hidden_size]
             hidden = _hidden_layers(sizes, batch_norm=True, dropout=a.encoder_dropout)
             self.features = nn.Sequential(nn.Flatten(), *hidden)
             n_features = a.hidden_size
         else:
-            self.features = _conv_stages(channels, a.conv_channels, min(height, width), a.encoder_dropout)
-            n_features = a.conv_channels[-1]
+            self.features, n_features = _conv_stages(a.image_shape, a.conv_channels, a.encoder_dropout)
         self.y_head = nn.Linear(n_features, a.n_classes)
         self.z_head = nn.Linear(n_features, a.z_size)
 
@@ -73,7 +103,7 @@ class Decoder(nn.Module):
         """Two hidden layers, without BatchNorm: a code decodes to the same picture in any batch."""
         super().__init__()
         self.hidden = _hidden_layers([a.n_classes + a.z_size, a.hidden_size, a.hidden_size], batch_norm=False)
-        self.out = nn.Linear(a.hidden_size, a.image_shape[0] * a.image_shape[1] * a.image_shape[2])
+        self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """Decode category probabilities (or one-hot rows) and styles."""
@@ -87,7 +117,7 @@ class ModeDecoder(nn.Module):
         """Two hidden layers, as in the decoder."""
         super().__init__()
         self.hidden = _hidden_layers([a.n_classes, a.hidden_size, a.hidden_size], batch_norm=False)
-        self.out = nn.Linear(a.hidden_size, a.image_shape[0] * a.image_shape[1] * a.image_shape[2])
+        self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
 
     def forward(self, y: Tensor) -> Tensor:
         """Decode category probabilities (or one-hot rows)."""

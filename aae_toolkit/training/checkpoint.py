@@ -11,10 +11,10 @@ import torch
 from aae_toolkit.config import dump_config
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path
-from aae_toolkit.training.device import random_state, restore_random_state
 from aae_toolkit.training.setup import CHECKPOINT_FILE, Run, TrainingState
+from aae_toolkit.training.weights import refresh
 
-_FORMAT = "aae-checkpoint-1"
+_FORMAT = "aae-checkpoint-2"
 
 
 def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
@@ -24,10 +24,12 @@ def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
         "data": _fingerprint(run),
         "config": dump_config(run.config),
         "epoch": state.epoch,
+        "step": state.step,
+        "sums": state.sums,
+        "seconds": state.seconds,
         "history": state.history,
         "networks": state.networks.state_dict(),
         "phases": {runner.phase.name: runner.state_dict() for runner in state.runners},
-        "random": random_state(run.runtime.device),
     }
     with atomic_path(directory / CHECKPOINT_FILE) as temporary:
         torch.save(content, temporary)
@@ -40,8 +42,6 @@ def load_checkpoint(directory: Path) -> dict[str, Any]:
         AaeError: absent, damaged, or not a checkpoint of this tool.
     """
     path = directory / CHECKPOINT_FILE
-    if not path.is_file():
-        raise AaeError(f"nothing to resume: {path} does not exist; leave out --resume to start")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
@@ -69,8 +69,10 @@ def resume_from(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> N
     state.networks.load_state_dict(checkpoint["networks"])
     for runner in state.runners:
         runner.load_state_dict(checkpoint["phases"][runner.phase.name])
-    state.epoch, state.history = checkpoint["epoch"], checkpoint["history"]
-    restore_random_state(checkpoint["random"], run.runtime.device)
+    refresh(state.working.parameters())
+    for name in ("epoch", "step", "seconds", "history"):
+        setattr(state, name, checkpoint[name])
+    state.sums = {name: total.to(run.runtime.device) for name, total in checkpoint["sums"].items()}
 
 
 def _fingerprint(run: Run) -> dict[str, str]:

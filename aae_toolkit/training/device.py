@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
+import resource
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from aae_toolkit.config import Precision, TrainingConfig
+from aae_toolkit.config import CompileMode, Precision, TrainingConfig
 from aae_toolkit.device import resolve_device
+from aae_toolkit.errors import UsageError
+from aae_toolkit.launch import ALONE, World, world_from_environment
 
 ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -21,33 +32,108 @@ class Runtime:
     device: torch.device
     precision: ResolvedPrecision
     compile: bool
+    compile_mode: CompileMode = "default"
+    world: World = ALONE
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of matrix products."""
+        return _DTYPES[self.precision]
+
+    @contextmanager
+    def at_full_speed(self) -> Iterator[None]:
+        """Set this process up for training, and set it back afterwards, except for what its allocator keeps.
+
+        On the CPU numbers too small for float32's full precision count as zero: the optimizer's moments of a unit that
+        has gone quiet sink into them, and each product with one takes a hundred times as long.
+        """
+        cuda = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = [backend.allow_tf32 for backend in cuda]
+        for backend in cuda:
+            backend.allow_tf32 = self.precision != "fp32"
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        else:
+            _keep_freed_memory()
+            torch.set_flush_denormal(True)
+        try:
+            yield
+        finally:
+            for backend, allowed in zip(cuda, before, strict=True):
+                backend.allow_tf32 = allowed
+            torch.set_flush_denormal(False)
 
     def autocast(self) -> torch.autocast:
-        """Context in which forward passes run."""
-        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision], enabled=self.precision != "fp32")
+        """Context in which forward passes run; weights have its precision already, see `weights`."""
+        enabled = self.precision != "fp32"
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled, cache_enabled=False)
 
     def grad_scaler(self) -> torch.amp.GradScaler:
         """Gradient scaling, active for fp16 only."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def compiled(self, module: nn.Module) -> nn.Module:
+        """`module`, compiled in place where asked for; its two batch sizes are a graph each, both met in one epoch."""
+        if self.compile:
+            module.compile(mode=self.compile_mode, dynamic=False)
+        return module
+
+    def distribute(self, module: nn.Module, ignored: Iterable[str]) -> nn.Module:
+        """`module`, its gradients averaged over the processes.
+
+        `ignored` names the parameters without gradient, and the buffers: BatchNorm is synchronized, so they are equal.
+        """
+        if self.world.size == 1:
+            return module
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+            module, list(ignored)
+        )
+        return DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+    def seed(self, *numbers: int) -> None:
+        """Seed this process's random streams; processes differ."""
+        [mixed] = np.random.SeedSequence([*numbers, self.world.rank]).generate_state(1, np.uint64)
+        torch.manual_seed(int(mixed))
+
+    def mark_step(self) -> None:
+        """Say that the last step's results are no longer needed: CUDA graphs write the next ones over them."""
+        if self.compile and self.device.type == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+    def peak_memory_mib(self) -> float:
+        """The most memory held so far: of the GPU, else of this process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
 
 
 def resolve_runtime(device: str, training: TrainingConfig) -> Runtime:
     """Resolve `auto` choices against this machine.
 
     Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:i`.
-        training: for `precision` and `compile`.
+        device: `auto`, `cpu`, `cuda` or `cuda:i`; of several processes, each takes the GPU of its local rank.
+        training: for `precision`, `compile` and `compile_mode`.
 
     Raises:
         DeviceError: a device that is not there.
-        UsageError: a device that is not a name of one.
+        UsageError: a device that is not a name of one, or one GPU for several processes.
     """
+    world = world_from_environment()
     resolved = resolve_device(device)
-    compile_pays = resolved.type == "cuda"  # on CPU it costs 17-30 s and gains nothing measurable
+    if resolved.type == "cuda":
+        if world.size > 1 and ":" in device:
+            raise UsageError(f"--device {device} names one GPU for {world.size} processes; use --device cuda")
+        if world.size > 1:
+            resolved = resolve_device(f"cuda:{world.local_rank}")
+    precision = _resolve_precision(training.precision, resolved)
+    compile_pays = resolved.type == "cuda"  # docs/performance.md: on CPU it costs more than it gains
     return Runtime(
         device=resolved,
-        precision=_resolve_precision(training.precision, resolved),
+        precision=precision,
         compile=compile_pays if training.compile is None else training.compile,
+        compile_mode=training.compile_mode,
+        world=world,
     )
 
 
@@ -61,16 +147,13 @@ def _resolve_precision(precision: Precision, device: torch.device) -> ResolvedPr
     return "bf16" if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") else "fp32"
 
 
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """State of the random streams that a run on `device` draws from."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
+def _keep_freed_memory() -> None:
+    """Tell glibc's malloc to keep what is freed for the next step.
 
-
-def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Set the random streams to what `random_state` returned."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+    By default each large tensor is memory fresh from the kernel, page by page, and given back when it is freed: a fifth
+    to a quarter of a step of the seed's unsupervised configuration (docs/performance.md).
+    """
+    with suppress(OSError, AttributeError):  # another C library: its allocator stays as it is
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,77 +1,20 @@
-"""The phases: each a module whose `forward(batch)` returns its named, weighted loss terms.
-
-A phase owns which networks it trains, its optimizer and its BatchNorm policy, and nothing else. What the configuration
-turns off is never built.
-"""
+"""The phases of both variants, and which of them a configuration asks for; what it turns off is never built."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from aae_toolkit import losses
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
-from aae_toolkit.models.networks import Decoder, Discriminator, Encoder, ModeDecoder, Networks, decode_modes
+from aae_toolkit.models.networks import Discriminator, Networks, decode_modes
 from aae_toolkit.training.augmentation import random_affine
 from aae_toolkit.training.batches import Batch
-
-_BATCH_NORM_MOMENTUM = 0.1  # torch's default
-_SGD_MOMENTUM = 0.9
-
-
-class Phase(nn.Module, ABC):
-    """One optimizer step's worth of loss over a fixed set of trained networks.
-
-    Attributes:
-        name: in errors and checkpoints.
-        trains: names of the networks that its optimizer steps.
-        updates_batch_norm: whether running statistics move. Only clean, real images move them, because only such
-            images reach a trained model.
-    """
-
-    name: ClassVar[str]
-    trains: ClassVar[tuple[str, ...]]
-    uses: ClassVar[tuple[str, ...]] = ()
-    updates_batch_norm: ClassVar[bool] = True
-
-    encoder: Encoder
-    decoder: Decoder
-    mode_decoder: ModeDecoder
-    categorical_discriminator: Discriminator
-    gaussian_discriminator: Discriminator
-
-    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool) -> None:
-        """Take the networks that are trained or used, and build the optimizer over the trained ones."""
-        super().__init__()
-        for name in self.trains + self.uses:
-            self.add_module(name, getattr(networks, name))
-        self.trained = [p for name in self.trains for p in getattr(networks, name).parameters()]
-        self.optimizer: torch.optim.Optimizer
-        if use_adam:
-            self.optimizer = torch.optim.Adam(self.trained, lr=learning_rate, fused=True)
-        else:
-            self.optimizer = torch.optim.SGD(self.trained, lr=learning_rate, momentum=_SGD_MOMENTUM, fused=True)
-        for group in self.optimizer.param_groups:
-            group["initial_lr"] = learning_rate
-
-    def prepare(self) -> None:
-        """Give gradients to the trained networks alone, and set the BatchNorm policy."""
-        self.requires_grad_(False)
-        for parameter in self.trained:
-            parameter.requires_grad_(True)
-        for module in self.modules():
-            if isinstance(module, _BatchNorm):
-                module.momentum = _BATCH_NORM_MOMENTUM if self.updates_batch_norm else 0.0
-
-    @abstractmethod
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss terms, scalars by name; the optimizer minimizes their sum."""
+from aae_toolkit.training.phase import Phase
 
 
 @dataclass(frozen=True)
@@ -136,13 +79,15 @@ class DiscriminatorPhase(Phase):
             real_y = losses.sample_categories(weights, len(y))
             real_z = torch.randn_like(z, dtype=torch.float32)
         return {
-            "discriminator_categorical": losses.discrimination(
-                self.categorical_discriminator(real_y), self.categorical_discriminator(y)
-            ),
-            "discriminator_gaussian": losses.discrimination(
-                self.gaussian_discriminator(real_z), self.gaussian_discriminator(z)
-            ),
+            "discriminator_categorical": _discrimination(self.categorical_discriminator, real_y, y),
+            "discriminator_gaussian": _discrimination(self.gaussian_discriminator, real_z, z),
         }
+
+
+def _discrimination(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+    """Loss of one discriminator, which judges both in one batch: it has no BatchNorm, so that is the same."""
+    real_logits, fake_logits = discriminator(torch.cat([real, fake])).chunk(2)
+    return losses.discrimination(real_logits, fake_logits)
 
 
 class GeneratorPhase(Phase):
@@ -167,6 +112,7 @@ class ClassificationPhase(Phase):
 
     name = "classification"
     trains = ("encoder",)
+    out_of_reach = ("encoder.z_head",)
     updates_batch_norm = False  # its inputs are changed images
 
     def __init__(
@@ -207,6 +153,7 @@ class ModeDecoderPhase(Phase):
 
     name = "mode_reconstruction"
     trains = ("encoder", "mode_decoder")
+    out_of_reach = ("encoder.z_head",)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Term `mode_reconstruction`."""
@@ -232,24 +179,39 @@ class ModeSeparationPhase(Phase):
 
 
 class ConsistencyPhase(Phase):
-    """The encoder gives an image and its augmentation the same category, and uses all categories. [IMSAT]."""
+    """The encoder gives an image and its augmentation the same category, and uses all categories. [IMSAT; FixMatch]."""
 
     name = "consistency"
     trains = ("encoder",)
+    out_of_reach = ("encoder.z_head",)
     updates_batch_norm = False  # half of its inputs are changed images
 
-    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool, lambda_balance: float) -> None:
-        """`lambda_balance` weighs the balance term."""
+    def __init__(
+        self,
+        networks: Networks,
+        learning_rate: float,
+        *,
+        use_adam: bool,
+        lambda_balance: float,
+        confidence: float | None,
+    ) -> None:
+        """`lambda_balance` weighs the balance term; with a `confidence` only sure images count, by their category."""
         super().__init__(networks, learning_rate, use_adam=use_adam)
         self.lambda_balance = lambda_balance
+        self.confidence = confidence
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `consistency` and `balance`."""
         both = torch.cat([batch.images, random_affine(batch.images)])  # together, so that BatchNorm treats them alike
         y_logits, _ = self.encoder(both)
         clean, augmented = y_logits.float().chunk(2)
+        target = clean.softmax(dim=1).detach()
+        if self.confidence is None:
+            consistency = losses.consistency(target, augmented)
+        else:
+            consistency = losses.pseudo_label(target, augmented, self.confidence)
         return {
-            "consistency": losses.consistency(clean.softmax(dim=1).detach(), augmented),
+            "consistency": consistency,
             "balance": self.lambda_balance * losses.balance(y_logits.float().softmax(dim=1)),
         }
 
@@ -285,8 +247,15 @@ def build_phases(networks: Networks, config: VariantConfig) -> list[Phase]:
         if getattr(training, switch, False):
             phases.append(phase(networks, getattr(rates, rate_name), use_adam=use_adam))
     if training.use_augmentation_consistency:
-        weight = training.lambda_balance
-        phases.append(ConsistencyPhase(networks, rates.consistency_lr, use_adam=use_adam, lambda_balance=weight))
+        phases.append(
+            ConsistencyPhase(
+                networks,
+                rates.consistency_lr,
+                use_adam=use_adam,
+                lambda_balance=training.lambda_balance,
+                confidence=training.pseudo_label_confidence,
+            )
+        )
     return phases
 
 

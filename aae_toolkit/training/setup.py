@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
 from aae_toolkit.data.directory import DataDirectory, Split
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.distributed import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import Architecture
@@ -21,6 +24,7 @@ from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.step import PhaseRunner
+from aae_toolkit.training.weights import working_networks
 
 CHECKPOINT_FILE = "checkpoint.pt"
 
@@ -34,15 +38,20 @@ class Run:
     runtime: Runtime
     output_dir: Path
     progress: Progress
+    checkpoint_every: int | None = None  # steps between checkpoints within an epoch
 
 
 @dataclass
 class TrainingState:
     """What training changes, and all that a checkpoint holds."""
 
-    networks: Networks
+    networks: Networks  # in float32
+    working: Networks  # what phases run on
     runners: list[PhaseRunner]
     epoch: int = 0  # epochs done
+    step: int = 0  # steps done of the running epoch,
+    sums: dict[str, Tensor] = field(default_factory=dict)  # the sum of each loss term over them,
+    seconds: float = 0.0  # and how long they took
     history: list[dict[str, Any]] = field(default_factory=list)  # a line of metrics.jsonl each
 
 
@@ -70,6 +79,7 @@ def fit_config_to_data(config: VariantConfig, data: DataDirectory) -> VariantCon
 def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise `UsageError` where a training already is, unless it is to be continued or replaced."""
     occupied = [name for name in (DESCRIPTION_FILE, CHECKPOINT_FILE) if (output_dir / name).exists()]
+    resume = resume and CHECKPOINT_FILE in occupied
     if occupied and not (resume or overwrite):
         raise UsageError(
             f"{output_dir} already holds a training ({', '.join(occupied)}); continue it with --resume, replace it with"
@@ -78,24 +88,40 @@ def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def build_batches(run: Run) -> Batches:
-    """Read the training splits, and move them to the device."""
-    labeled, unlabeled = run.data.load("train_labeled"), run.data.load("train_unlabeled")
+    """Open the training splits, and move them to the device unless they are too large for it.
+
+    Raises:
+        UsageError: several processes cannot share a batch evenly.
+        AaeError: unreadable or too few images.
+    """
+    training, world = run.config.training, run.runtime.world
+    if training.batch_size % world.size:
+        raise UsageError(
+            f"--batch-size {training.batch_size} is of all {world.size} processes together; give a multiple of"
+            f" {world.size}"
+        )
+    resident_bytes = training.resident_mib * 2**20
+    entries = run.data.index.splits
+    n_images = entries["train_labeled"].n + entries["train_unlabeled"].n
+    mapped = n_images * math.prod(run.data.image_shape) > resident_bytes
+    labeled, unlabeled = (run.data.load(name, mapped=mapped) for name in ("train_labeled", "train_unlabeled"))
     passed = unlabeled
     if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch passes over all of them, labels unread
         images = np.concatenate([unlabeled.images, labeled.images])
         passed = Split(images, np.full(len(images), UNLABELED))
-    if len(passed) < 2:
-        raise AaeError(f"{len(passed)} training images; at least 2 are needed")
-    training = run.config.training
+    if len(passed) < 2 * world.size:
+        raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
-    return Batches(passed, cycled, training.batch_size, training.seed, run.runtime.device)
+    device = run.runtime.device
+    return Batches(
+        passed, cycled, training.batch_size, training.seed, device, resident_bytes=resident_bytes, world=world
+    )
 
 
 def initial_state(run: Run) -> TrainingState:
     """Seed, and build networks and phases."""
     config, runtime = run.config, run.runtime
     torch.manual_seed(config.training.seed)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = runtime.precision != "fp32"
     model = config.model
     assert model.n_classes is not None
     architecture = Architecture(
@@ -109,4 +135,7 @@ def initial_state(run: Run) -> TrainingState:
     )
     with_modes = getattr(config.training, "use_mode_decoder", False)
     networks = Networks(architecture, mode_decoder=with_modes).to(runtime.device)
-    return TrainingState(networks, [PhaseRunner(phase, runtime) for phase in build_phases(networks, config)])
+    if runtime.world.size > 1:
+        synchronize_batch_norm(networks)
+    working = working_networks(networks, runtime.dtype)
+    return TrainingState(networks, working, [PhaseRunner(phase, runtime) for phase in build_phases(working, config)])

@@ -1,4 +1,7 @@
-"""Running one phase: the only place that knows autocast, compilation, gradient scaling and finiteness."""
+"""Running one phase: the only place that knows autocast, compilation, several processes, gradient scaling, finiteness.
+
+Nothing here waits for the device: what a step finds out stays there until the trainer reads it.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +11,51 @@ import torch
 from torch import Tensor
 
 from aae_toolkit.config import ScheduleConfig
-from aae_toolkit.errors import AaeError
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.device import Runtime
-from aae_toolkit.training.phases import Phase
+from aae_toolkit.training.phase import Phase
+from aae_toolkit.training.weights import hand_over_gradients, refresh
 
 
 class PhaseRunner:
     """A phase, ready to run on a runtime."""
 
     def __init__(self, phase: Phase, runtime: Runtime) -> None:
-        """Compile the phase where the runtime says so."""
+        """Compile the phase and spread it over processes, where the runtime says so."""
         self.phase = phase
         self.runtime = runtime
         self.scaler = runtime.grad_scaler()
-        if runtime.compile:
-            phase.compile()
+        phase.prepare()
+        self.module = runtime.distribute(runtime.compiled(phase), ignored=phase.untrained_names())
 
     def run(self, batch: Batch) -> dict[str, Tensor]:
         """Take one optimizer step and return the loss terms, detached.
 
-        Raises:
-            AaeError: a term is not finite; the step is not taken.
+        Where the loss is not finite the step is not taken; the terms tell.
         """
-        phase, optimizer = self.phase, self.phase.optimizer
+        phase = self.phase
         phase.prepare()
+        self.runtime.mark_step()
         with self.runtime.autocast():
-            terms = phase(batch)
-        loss = torch.stack(list(terms.values())).sum()
-        if not loss.isfinite():
-            raise AaeError(_explain_loss(phase.name, terms))
-        optimizer.zero_grad(set_to_none=True)
+            terms = self.module(batch)
+        values = torch.stack(list(terms.values()))
+        loss = values.sum()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(optimizer)
-        self.scaler.update()
-        return {name: term.detach() for name, term in terms.items()}
+        hand_over_gradients(phase.trained)
+        self._step(loss.detach())
+        refresh(phase.trained)
+        return dict(zip(terms, values.detach().unbind(), strict=True))
+
+    def _step(self, loss: Tensor) -> None:
+        """Step the optimizer, unless the loss (with scaling: a gradient) is not finite, without asking the device."""
+        optimizer = self.phase.optimizer
+        if self.scaler.is_enabled():
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.found_inf = loss.isfinite().logical_not().float()  # type: ignore[attr-defined]  # fused kernels read it
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     def set_rate(self, factor: float) -> None:
         """Set every learning rate to `factor` times the configured one."""
@@ -75,8 +88,3 @@ def rate_factor(schedule: ScheduleConfig, epoch: float, n_epochs: int) -> float:
     if schedule.kind == "multistep":
         return schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
     return 1.0
-
-
-def _explain_loss(phase: str, terms: dict[str, Tensor]) -> str:
-    found = ", ".join(f"{name} = {term.item():g}" for name, term in terms.items())
-    return f"training stopped: the loss of phase {phase} is not finite ({found}); lower its learning rate, or use fp32"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from aae_toolkit import __version__
 from aae_toolkit.config import VariantConfig, dump_config
 from aae_toolkit.data.directory import DataDirectory, Split
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.distributed import gather, mean_over_processes, process_group, wait_for_all
 from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import Floats, contingency_table, encode, fit_category_map, majority_accuracy
 from aae_toolkit.files import write_text
@@ -35,6 +36,7 @@ from aae_toolkit.training.setup import (
     refuse_occupied,
 )
 from aae_toolkit.training.step import rate_factor
+from aae_toolkit.training.stop import Stopped, StopRequest
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yml"
@@ -48,65 +50,89 @@ def train(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> ModelDescription:
     """Train one variant and write its model directory, a checkpoint each epoch.
+
+    Launched by `torchrun`, the processes share every batch, and the first of them writes.
 
     Args:
         config: the variant's section; its type says which variant.
         data: images and labels; the test split is not read.
         output_dir: the model directory.
         device: `auto`, `cpu`, `cuda` or `cuda:i`.
-        resume: continue from the directory's checkpoint.
+        resume: continue from the directory's checkpoint, or start where there is none yet.
         overwrite: replace a model that is already there.
+        checkpoint_every: steps between further checkpoints.
         progress: told of each epoch.
 
     Raises:
         UsageError: a configuration that does not fit the data, or a directory that already holds a model.
         AaeError: unreadable data or checkpoint, or a loss that is not finite.
         DeviceError: a device that is not there.
+        Stopped: SIGINT or SIGTERM came, and the running step was finished and kept.
     """
     runtime = resolve_runtime(device, config.training)
-    run = Run(fit_config_to_data(config, data), data, runtime, output_dir, progress or Silent())
+    main = runtime.world.is_main
+    run = Run(
+        fit_config_to_data(config, data),
+        data,
+        runtime,
+        output_dir,
+        progress if progress and main else Silent(),
+        checkpoint_every,
+    )
     refuse_occupied(output_dir, resume=resume, overwrite=overwrite)
     batches, validation = build_batches(run), data.load("validation")
-    state = initial_state(run)
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        if resume:
-            resume_from(load_checkpoint(output_dir), state, run)
-            _write_metrics(state, run)  # without the lines that are beyond the checkpoint
-        else:
-            for stale in (DESCRIPTION_FILE, CHECKPOINT_FILE, METRICS_FILE):
-                (output_dir / stale).unlink(missing_ok=True)
-        write_text(output_dir / CONFIG_FILE, dump_config(run.config))
-        _fit(state, batches, validation, run)
-        y, _ = encode(state.networks.encoder, validation.images)
-        description = _describe(state.networks, y, validation, run)
-        save_model(output_dir, state.networks, description)
-    except OSError as error:
-        raise AaeError(f"model directory {output_dir} cannot be written: {error.strerror or error}") from error
+    with runtime.at_full_speed(), process_group(runtime.world, runtime.device):
+        state = initial_state(run)
+        try:
+            resume = resume and (output_dir / CHECKPOINT_FILE).is_file()
+            if resume:
+                resume_from(load_checkpoint(output_dir), state, run)
+            if main:
+                _prepare_directory(state, run, resume=resume)
+            with StopRequest() as stop:
+                _fit(state, batches, validation, run, stop)
+            description = _describe(state.networks, _encode(state.networks.encoder, validation, run), validation, run)
+            if main:
+                save_model(output_dir, state.networks, description)
+        except OSError as error:
+            raise AaeError(f"model directory {output_dir} cannot be written: {error.strerror or error}") from error
+        wait_for_all()
     return description
 
 
-def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run) -> None:
+def _prepare_directory(state: TrainingState, run: Run, *, resume: bool) -> None:
+    """Leave in the model directory what this run has done so far, and nothing else."""
+    run.output_dir.mkdir(parents=True, exist_ok=True)
+    if resume:
+        _write_metrics(state, run)  # without the lines that are beyond the checkpoint
+    else:
+        for stale in (DESCRIPTION_FILE, CHECKPOINT_FILE, METRICS_FILE):
+            (run.output_dir / stale).unlink(missing_ok=True)
+    write_text(run.output_dir / CONFIG_FILE, dump_config(run.config))
+
+
+def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, stop: StopRequest) -> None:
     """Train the epochs that are left, with a line of metrics and a checkpoint for each."""
     n_epochs = run.config.training.n_epochs
     while state.epoch < n_epochs:
-        started = time.perf_counter()
-        means = _train_epoch(state, batches, run)
-        seconds = time.perf_counter() - started
-        state.epoch += 1
+        _train_epoch(state, batches, run, stop)
         metrics = {
-            "epoch": state.epoch,
-            **means,
+            "epoch": state.epoch + 1,
+            **_epoch_means(state),
             **_validate(state.networks.encoder, validation, run),
-            "seconds": seconds,
-            "images_per_second": len(batches.images) / seconds,
+            "seconds": state.seconds,
+            "images_per_second": batches.n_images / state.seconds,
+            "peak_memory_mib": run.runtime.peak_memory_mib(),
         }
+        state.epoch, state.step, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
         state.history.append(metrics)
-        _write_metrics(state, run)
-        save_checkpoint(run.output_dir, state, run)
+        if run.runtime.world.is_main:
+            _write_metrics(state, run)
+            save_checkpoint(run.output_dir, state, run)
         run.progress.say(_epoch_line(metrics, n_epochs))
 
 
@@ -114,19 +140,60 @@ def _write_metrics(state: TrainingState, run: Run) -> None:
     write_text(run.output_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in state.history))
 
 
-def _train_epoch(state: TrainingState, batches: Batches, run: Run) -> dict[str, float]:
-    """Run every phase on every batch; return the epoch's mean of each loss term."""
-    state.networks.train()
-    sums: dict[str, Tensor] = {}
+def _train_epoch(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> None:
+    """Run every phase on every batch that is left of the epoch, and add the loss terms up on the device."""
+    state.working.train()
     n_steps, training = batches.steps_per_epoch, run.config.training
+    steps = batches.epoch(state.epoch, state.step)
     description = f"epoch {state.epoch + 1}/{training.n_epochs}"
-    for step, batch in enumerate(run.progress.track(batches.epoch(state.epoch), description, n_steps)):
-        factor = rate_factor(training.schedule, state.epoch + step / n_steps, training.n_epochs)
+    before = time.perf_counter() - state.seconds
+    for batch in run.progress.track(steps, description, n_steps, state.step):
+        run.runtime.seed(training.seed, state.epoch, state.step)
+        factor = rate_factor(training.schedule, state.epoch + state.step / n_steps, training.n_epochs)
         for runner in state.runners:
             runner.set_rate(factor)
             for name, term in runner.run(batch).items():
-                sums[name] = sums[name] + term if name in sums else term
-    return {name: total.item() / n_steps for name, total in sums.items()}
+                state.sums[name] = state.sums[name] + term if name in state.sums else term
+        state.step += 1
+        state.seconds = time.perf_counter() - before
+        signum = stop.signum()
+        if signum or (run.checkpoint_every and state.step % run.checkpoint_every == 0):
+            _keep(state, run)
+        if signum:
+            raise Stopped(signum, f"in epoch {state.epoch + 1}, after step {state.step} of {n_steps}")
+
+
+def _keep(state: TrainingState, run: Run) -> None:
+    """Checkpoint in the midst of an epoch, once the terms so far are known to be finite."""
+    _epoch_means(state)
+    if run.runtime.world.is_main:
+        save_checkpoint(run.output_dir, state, run)
+    wait_for_all()
+
+
+def _epoch_means(state: TrainingState) -> dict[str, float]:
+    """Mean of each loss term over the epoch's steps and the processes; here the device is waited for.
+
+    Raises:
+        AaeError: a term was not finite at some step.
+    """
+    means = {name: mean_over_processes(total).item() / state.step for name, total in state.sums.items()}
+    if wrong := [f"{name} = {mean:g}" for name, mean in means.items() if not math.isfinite(mean)]:
+        raise AaeError(
+            f"training stopped in epoch {state.epoch + 1}: loss terms became not finite ({', '.join(wrong)}); lower"
+            " their phase's learning rate, or use --precision fp32; the last checkpoint stands"
+        )
+    return means
+
+
+def _encode(encoder: Encoder, validation: Split, run: Run) -> Floats:
+    """Category probabilities [N, K] of the validation images, each process encoding its share of them."""
+    world = run.runtime.world
+    share, _ = encode(encoder, validation.images[world.rank :: world.size])
+    y = np.empty((len(validation), share.shape[1]), dtype=np.float32)
+    for rank, part in enumerate(gather(share)):
+        y[rank :: world.size] = part
+    return y
 
 
 def _validate(encoder: Encoder, validation: Split, run: Run) -> dict[str, float]:
@@ -134,7 +201,7 @@ def _validate(encoder: Encoder, validation: Split, run: Run) -> dict[str, float]
     known = validation.labels != UNLABELED
     if not known.any():
         return {}
-    y, _ = encode(encoder, validation.images)
+    y = _encode(encoder, validation, run)
     n_classes = len(run.data.class_names)
     labels, categories = validation.labels[known], y[known].argmax(axis=1)
     if run.config.variant == "semi_supervised":

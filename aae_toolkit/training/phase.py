@@ -1,0 +1,83 @@
+"""What every phase is: a module whose `forward(batch)` returns its named, weighted loss terms."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from aae_toolkit.models.networks import Decoder, Discriminator, Encoder, ModeDecoder, Networks
+from aae_toolkit.training.batches import Batch
+from aae_toolkit.training.weights import master
+
+_BATCH_NORM_MOMENTUM = 0.1  # torch's default
+_SGD_MOMENTUM = 0.9
+
+
+class Phase(nn.Module, ABC):
+    """One optimizer step's worth of loss over a fixed set of trained networks.
+
+    It owns which networks it trains, its optimizer and its BatchNorm policy, and nothing else.
+
+    Attributes:
+        name: in errors and checkpoints.
+        trains: names of the networks that its optimizer steps.
+        uses: names of further networks that its loss runs through.
+        out_of_reach: names of the parts of trained networks that its loss does not depend on.
+        updates_batch_norm: whether running statistics move. Only clean, real images move them, because only such
+            images reach a trained model.
+    """
+
+    name: ClassVar[str]
+    trains: ClassVar[tuple[str, ...]]
+    uses: ClassVar[tuple[str, ...]] = ()
+    out_of_reach: ClassVar[tuple[str, ...]] = ()
+    updates_batch_norm: ClassVar[bool] = True
+
+    encoder: Encoder
+    decoder: Decoder
+    mode_decoder: ModeDecoder
+    categorical_discriminator: Discriminator
+    gaussian_discriminator: Discriminator
+
+    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool) -> None:
+        """Take the networks that are trained or used, and build the optimizer over the trained ones."""
+        super().__init__()
+        for name in self.trains + self.uses:
+            self.add_module(name, getattr(networks, name))
+        self.trained = [p for name, p in self.named_parameters() if self._steps(name)]
+        masters = [master(p) for p in self.trained]
+        self.optimizer: torch.optim.Optimizer
+        if use_adam:
+            self.optimizer = torch.optim.Adam(masters, lr=learning_rate, fused=True)
+        else:
+            self.optimizer = torch.optim.SGD(masters, lr=learning_rate, momentum=_SGD_MOMENTUM, fused=True)
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = learning_rate
+        self._untrained = [p for name, p in self.named_parameters() if not self._steps(name)]
+        self._batch_norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
+
+    def prepare(self) -> None:
+        """Give gradients to the trained networks alone, and set the BatchNorm policy."""
+        for parameter in self._untrained:
+            parameter.requires_grad_(False)
+        for parameter in self.trained:
+            parameter.requires_grad_(True)
+        for module in self._batch_norms:
+            module.momentum = _BATCH_NORM_MOMENTUM if self.updates_batch_norm else 0.0
+
+    def untrained_names(self) -> list[str]:
+        """Names of the parameters and buffers that this phase uses and its optimizer does not step."""
+        parameters = [name for name, _ in self.named_parameters() if not self._steps(name)]
+        return parameters + [name for name, _ in self.named_buffers()]
+
+    def _steps(self, parameter: str) -> bool:
+        """Whether the optimizer steps the parameter of this name."""
+        return parameter.startswith(self.trains) and not parameter.startswith(self.out_of_reach)
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss terms, scalars by name; the optimizer minimizes their sum."""

@@ -1,0 +1,56 @@
+"""Weights in two precisions: phases run on bf16 or fp16 copies, optimizers step the float32 masters.
+
+Autocast alone would cast every weight once a phase, and every gradient back, through memory each time. Here a weight is
+cast once after each change, with the same result. BatchNorm stays in float32 and is shared, statistics included.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from aae_toolkit.models.networks import Networks
+
+
+def working_networks(networks: Networks, dtype: torch.dtype) -> Networks:
+    """The networks that phases run on: `networks` itself in float32, else a copy whose layers are of `dtype`.
+
+    Each weight of the copy carries the one it was copied from, its `master`.
+    """
+    if dtype == torch.float32:
+        return networks
+    shared = {id(module): module for module in networks.modules() if isinstance(module, _BatchNorm)}
+    working = copy.deepcopy(networks, memo=shared)
+    for module in working.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(dtype)
+    for weight, master in zip(working.parameters(), networks.parameters(), strict=True):
+        if weight is not master:
+            weight.master = master  # type: ignore[attr-defined]
+    return working
+
+
+def master(weight: Tensor) -> Tensor:
+    """The float32 weight that an optimizer steps for `weight`; itself where it has no other."""
+    return getattr(weight, "master", weight)
+
+
+def hand_over_gradients(weights: Iterable[Tensor]) -> None:
+    """Move the gradients of working weights to their masters."""
+    for weight in weights:
+        if master(weight) is not weight:
+            master(weight).grad = None if weight.grad is None else weight.grad.float()
+            weight.grad = None
+
+
+@torch.no_grad()
+def refresh(weights: Iterable[Tensor]) -> None:
+    """Set working weights to what their masters are now."""
+    stale: list[Tensor] = [weight for weight in weights if master(weight) is not weight]
+    if stale:
+        fresh: list[Tensor] = [master(weight) for weight in stale]
+        torch._foreach_copy_(stale, fresh)

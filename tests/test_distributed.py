@@ -1,0 +1,246 @@
+"""Two real processes over gloo; what they compute is compared with one process that sees the whole batch."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY_MODEL, tiny_config
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aae_toolkit import losses
+from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.distributed import SynchronizedBatchNorm, batch_mean, process_group, synchronize_batch_norm
+from aae_toolkit.errors import UsageError
+from aae_toolkit.launch import ALONE, World, world_from_environment
+from aae_toolkit.models.description import Architecture
+from aae_toolkit.models.networks import Networks
+from aae_toolkit.training import phases
+from aae_toolkit.training.batches import Batch
+from aae_toolkit.training.device import Runtime
+from aae_toolkit.training.step import PhaseRunner
+from aae_toolkit.training.trainer import train
+from aae_toolkit.training.weights import master, working_networks
+
+CPU = torch.device("cpu")
+QUIET = {"input_noise": 0.0}  # what is drawn at random differs between processes
+CONFIGS: list[VariantConfig] = [
+    SemiSupervisedConfig.model_validate({"training": QUIET | {"augment_labeled": False}}),
+    UnsupervisedConfig.model_validate(
+        {"training": QUIET | {"use_mutual_info": True, "use_mode_decoder": True, "use_augmentation_consistency": True}}
+    ),
+]
+
+
+def run_ranks(job: Any, n: int, *arguments: Any) -> None:
+    """Run `job(*arguments)` in `n` processes that know each other as torchrun's do."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    ranks = [context.Process(target=_rank, args=(job, rank, n, port, arguments)) for rank in range(n)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(timeout=120)
+    assert [process.exitcode for process in ranks] == [0] * n
+
+
+def _rank(job: Any, rank: int, size: int, port: int, arguments: tuple[Any, ...]) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    world = world_from_environment()
+    with process_group(world, CPU):
+        job(world, *arguments)
+
+
+def whole_batch(n: int = 12) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(2 * n, 1, 4, 4, generator=generator)
+    return Batch(images[:n], images[n:], torch.arange(n) % 3)
+
+
+def share(batch: Batch, world: World) -> Batch:
+    return Batch(*(None if part is None else part[world.rank :: world.size] for part in batch))
+
+
+def gradients(world: World, config: VariantConfig, *, compile: bool, encoder: str) -> dict[str, Tensor]:  # noqa: A002
+    """Gradients of every phase on this process's share, and the running statistics after them."""
+    torch.manual_seed(0)
+    architecture = Architecture(
+        encoder=encoder,
+        hidden_size=8,
+        conv_channels=(4, 8),
+        encoder_dropout=0.0,
+        image_shape=(1, 4, 4),
+        n_classes=3,
+        z_size=2,
+    )
+    nets = Networks(architecture, mode_decoder=True).train()
+    if world.size > 1:
+        synchronize_batch_norm(nets)
+    runtime = Runtime(CPU, "fp32", compile=compile, world=world)
+    found: dict[str, Tensor] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randn_like", lambda t, dtype=None: torch.ones_like(t, dtype=dtype))
+        patch.setattr(phases, "random_affine", lambda images: images.flip(-1))
+        patch.setattr(
+            losses,
+            "sample_categories",
+            lambda weights, n: F.one_hot(torch.zeros(n, dtype=torch.long), len(weights)).float() * weights,
+        )
+        for phase in phases.build_phases(nets, config):
+            runner = PhaseRunner(phase, runtime)
+            patch.setattr(
+                runner,
+                "_step",
+                lambda loss, phase=phase: found.update(
+                    {f"{phase.name} {i}": p.grad.clone() for i, p in enumerate(phase.trained) if p.grad is not None}
+                ),
+            )
+            for _ in range(2):  # DDP's first backward is unlike its others
+                phase.optimizer.zero_grad()
+                runner.run(share(whole_batch(), world))
+    return found | {name: buffer.clone() for name, buffer in nets.named_buffers()}
+
+
+def _save_gradients(world: World, path: Path, compile: bool, encoder: str) -> None:  # noqa: A002
+    configs = CONFIGS[:1] if compile else CONFIGS  # compiling takes its time
+    found = [gradients(world, config, compile=compile, encoder=encoder) for config in configs]
+    torch.save(found, path / f"{world.rank}.pt")
+
+
+@pytest.mark.parametrize(("compiled", "encoder"), [(False, "mlp"), (False, "conv"), (True, "mlp")])
+def test_two_processes_have_the_gradients_of_one_that_sees_the_whole_batch(
+    compiled: bool, encoder: str, tmp_path: Path
+) -> None:
+    run_ranks(_save_gradients, 2, tmp_path, compiled, encoder)
+    alone = [gradients(ALONE, config, compile=False, encoder=encoder) for config in CONFIGS]
+    for rank in range(2):
+        for expected, found in zip(alone, torch.load(tmp_path / f"{rank}.pt"), strict=not compiled):
+            for name, value in expected.items():
+                difference = (found[name] - value).float().norm() / value.float().norm().clamp_min(1e-6)
+                assert difference < 1e-3, name  # rounding, which BatchNorm magnifies where pictures are nearly equal
+
+
+def _save_statistics(world: World, path: Path) -> None:
+    values = torch.arange(12.0).view(6, 2).requires_grad_()
+    mean = batch_mean(values[world.rank :: 2])
+    mean.square().sum().backward()
+    norm = SynchronizedBatchNorm(3)
+    images = torch.linspace(0, 9, 6 * 3 * 5 * 5).view(6, 3, 5, 5).sin()[world.rank :: 2]
+    normalized = norm(images + 100)  # far from zero: digits must not be lost
+    torch.save((mean, values.grad, normalized, norm.running_mean, norm.running_var), path / f"{world.rank}.pt")
+
+
+def test_statistics_are_of_the_whole_batch(tmp_path: Path) -> None:
+    run_ranks(_save_statistics, 2, tmp_path)
+    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    values = torch.arange(12.0).view(6, 2).requires_grad_()
+    values.mean(dim=0).square().sum().backward()
+    norm = nn.BatchNorm2d(3)
+    normalized = norm(torch.linspace(0, 9, 6 * 3 * 5 * 5).view(6, 3, 5, 5).sin() + 100)
+    for rank, (mean, gradient, found, running_mean, running_var) in enumerate(parts):
+        torch.testing.assert_close(mean, values.mean(dim=0))
+        torch.testing.assert_close(gradient[rank::2] / 2, values.grad[rank::2])  # DDP divides by the processes
+        torch.testing.assert_close(found, normalized[rank::2], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(running_mean, norm.running_mean)
+        torch.testing.assert_close(running_var, norm.running_var)
+
+
+def test_low_precision_gradients_travel_and_reach_the_masters(tmp_path: Path) -> None:
+    run_ranks(_train_bf16, 2, tmp_path)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["decoder.out.weight"].dtype == torch.float32
+
+
+def _train_bf16(world: World, path: Path) -> None:
+    torch.manual_seed(0)
+    architecture = Architecture(image_shape=(1, 4, 4), **(SemiSupervisedConfig().model.model_dump() | {"n_classes": 3}))
+    nets = Networks(architecture.model_copy(update={"hidden_size": 8}), mode_decoder=False).train()
+    synchronize_batch_norm(nets)
+    working = working_networks(nets, torch.bfloat16)
+    assert master(working.decoder.out.weight) is nets.decoder.out.weight
+    before = nets.decoder.out.weight.clone()
+    for phase in phases.build_phases(working, CONFIGS[0]):
+        PhaseRunner(phase, Runtime(CPU, "bf16", compile=False, world=world)).run(share(whole_batch(), world))
+    assert not torch.equal(before, nets.decoder.out.weight)
+    torch.save(nets.state_dict(), path / f"{world.rank}.pt")
+
+
+def torchrun(*arguments: object, n: int = 2, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", n]
+    everything = [*command, "-m", "aae_toolkit", "train", *arguments, "--device", "cpu"]
+    return subprocess.Popen(
+        [str(part) for part in everything], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=150)
+    assert process.returncode == 0, err
+    return out
+
+
+def weights(directory: Path) -> dict[str, Tensor]:
+    return {f"{p.name}:{k}": v for p in sorted(directory.glob("*.safetensors")) for k, v in load_file(p).items()}
+
+
+@pytest.fixture
+def config_path(tmp_path: Path) -> Path:
+    content = {"model": TINY_MODEL, "training": {"n_epochs": 8, "batch_size": 10, "precision": "fp32"}}
+    (tmp_path / "tiny.yaml").write_text(json.dumps({"semi_supervised": content}))
+    return tmp_path / "tiny.yaml"
+
+
+def test_torchrun_trains_one_model_stops_at_sigterm_and_resumes_to_the_same_weights(
+    data_dir: Path, tmp_path: Path, config_path: Path
+) -> None:
+    command = ("semi-supervised", "--dir-path", data_dir, "--config-path", config_path, "--checkpoint-every", 4)
+    out = finished(torchrun(*command, "--output-dir-path", tmp_path / "whole"))
+    assert out.count("epoch 1/8") == 1
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 9))
+
+    cut = torchrun(*command, "--output-dir-path", tmp_path / "cut")
+    while not (tmp_path / "cut" / "checkpoint.pt").exists():
+        assert cut.poll() is None
+        time.sleep(0.02)
+    cut.send_signal(signal.SIGTERM)
+    _, err = cut.communicate(timeout=60)
+    assert "stopped by SIGTERM in epoch" in err
+    assert not (tmp_path / "cut" / "model.json").exists()
+    finished(torchrun(*command, "--output-dir-path", tmp_path / "cut", "--resume"))
+    assert (tmp_path / "cut" / "metrics.jsonl").read_text().count("\n") == 8
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+    shutil.rmtree(tmp_path / "cut")
+    alone = train(tiny_config("semi_supervised"), DataDirectory(data_dir), tmp_path / "cut", device="cpu")
+    assert alone.class_names  # this process never joined the others
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="--batch-size 16 is of all 3 processes together; give a multiple of 3"):
+        train(tiny_config("semi_supervised"), DataDirectory(data_dir), tmp_path, device="cpu")
