@@ -44,9 +44,10 @@ format: setup ## apply format and style
 typecheck: setup ## mypy, strict
 	$(BIN)/mypy
 
-bench: setup ## pytest-benchmark over backends and training steps, into benchmarks/results/
+bench: setup ## backends, and the training step beside a plain one and its floor, into benchmarks/results/
 	mkdir -p benchmarks/results
-	$(BIN)/pytest benchmarks --benchmark-json benchmarks/results/benchmarks.json
+	$(BIN)/pytest benchmarks --benchmark-json benchmarks/results/backends.json
+	$(BIN)/python benchmarks/training_step.py --output benchmarks/results/training_step.json
 
 parity: setup ## prove the demo's exports again
 	for variant in semi_supervised unsupervised; do \

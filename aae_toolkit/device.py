@@ -15,7 +15,7 @@ def resolve_device(device: str) -> torch.device:
         UsageError: a device that is not a name of one.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     try:
         resolved = torch.device(device)
     except RuntimeError as error:

@@ -6,26 +6,28 @@ what it was given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed._functional_collectives import all_reduce  # torch's only one with a gradient
+from torch.distributed._functional_collectives import all_reduce  # has a gradient, also compiled
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aae_toolkit.launch import World
 
+T = TypeVar("T")
+
 
 @contextmanager
-def process_group(world: World, device: torch.device) -> Iterator[None]:
-    """Meet the other processes of `world`; tensors on `device` travel by NCCL, those on the CPU by gloo."""
+def process_group(world: World, backend: str) -> Iterator[None]:
+    """Meet the other processes of `world`; tensors travel by `backend`."""
     if world.size == 1:
         yield
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group(backend)
     try:
         yield
     finally:
@@ -50,6 +52,15 @@ def largest(value: int) -> int:
     box = torch.tensor(value)
     dist.all_reduce(box, dist.ReduceOp.MAX)
     return int(box)
+
+
+def from_main(produce: Callable[[], T]) -> T:
+    """What `produce` returns in the main process, on each of them; the others do not call it."""
+    if is_alone():
+        return produce()
+    box = [produce() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(box, device=torch.device("cpu"))
+    return cast(T, box[0])
 
 
 def gather(value: Any) -> list[Any]:
@@ -105,17 +116,18 @@ class SynchronizedBatchNorm(_BatchNorm):
         assert self.momentum is not None
         shape = (1, -1, *[1] * (input.dim() - 2))
         others = [d for d in range(input.dim()) if d != 1]
-        n = input.numel() // input.shape[1] * dist.get_world_size()
+        size = dist.get_world_size()
+        n = input.numel() // input.shape[1] * size
         x = input.float()
-        mean = _sum_over_processes(x.sum(others)) / n
-        centered = x - mean.view(shape)
-        variance = _sum_over_processes(centered.square().sum(others)) / n  # a second pass: no digits are lost
+        own_variance, own_mean = torch.var_mean(x, others, correction=0)
+        mean, within = _sum_over_processes(torch.stack([own_mean, own_variance])) / size
+        variance = within + _sum_over_processes((own_mean - mean).square()) / size
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (n / max(n - 1, 1)), self.momentum)
         gain = self.weight * (variance + self.eps).rsqrt()
-        result = centered * gain.view(shape) + self.bias.view(shape)
+        result = torch.addcmul((self.bias - mean * gain).view(shape), x, gain.view(shape))
         normalized: Tensor = result.to(input.dtype)
         return normalized
 

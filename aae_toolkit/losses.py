@@ -98,5 +98,5 @@ def prior_weights(y: Tensor) -> Tensor:
 
 
 def sample_categories(weights: Tensor, n: int) -> Tensor:
-    """Draw one-hot rows, float32 [n, K], with probability proportional to `weights` [K]."""
-    return F.one_hot(torch.multinomial(weights, n, replacement=True), len(weights)).to(torch.float32)
+    """Draw one-hot rows, float32 [n, K], with probability proportional to `weights` [K]; all alike where not finite."""
+    return F.one_hot(torch.multinomial(weights.nan_to_num(1.0), n, replacement=True), len(weights)).to(torch.float32)

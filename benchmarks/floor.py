@@ -86,6 +86,8 @@ def record_floor(step: Callable[[], object]) -> Callable[[], None]:
 
 def profile(step: Callable[[], object], n: int = 10) -> dict[str, float]:
     """Milliseconds of one step by kind of operator, and what is spent between operators; mean over `n` steps."""
+    for _ in range(3):
+        step()  # until memory is there and optimizers have their state
     before = time.perf_counter()
     for _ in range(n):
         step()

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from aae_toolkit.data.directory import Split
+from aae_toolkit.launch import World
 from aae_toolkit.training.batches import Batches
 
 CPU = torch.device("cpu")
@@ -64,3 +65,38 @@ def test_epochs_and_seeds_differ() -> None:
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(0, 1)
     assert order(0, 0) != order(1, 0)
+
+
+@pytest.mark.parametrize(("n", "size"), [(40, 2), (43, 2), (41, 4)])
+def test_processes_share_every_batch_evenly_and_see_each_image_once(n: int, size: int) -> None:
+    def shares(world_size: int, rank: int) -> list[list[int]]:
+        world = World(rank, world_size, rank)
+        batches = Batches(numbered(n), numbered(9, labels=0), 8, seed=0, device=CPU, world=world)
+        return [indices(b.images) + [-1 - i for i in indices(b.labeled_images)] for b in batches.epoch(1)]
+
+    ranks = [shares(size, rank) for rank in range(size)]
+    for parts in zip(*ranks, strict=True):
+        assert len({len(part) for part in parts}) == 1
+    seen = [i for rank in ranks for step in rank for i in step if i >= 0]
+    assert len(seen) == len(set(seen)) == n - n % size
+    if n % size == 0:
+        whole = [sorted(step) for step in shares(1, 0)]
+        assert [sorted(i for part in parts for i in part) for parts in zip(*ranks, strict=True)] == whole
+
+
+def test_an_epoch_can_be_entered_at_any_step() -> None:
+    batches = Batches(numbered(50), numbered(9, labels=0), 8, seed=5, device=CPU)
+    for a, b in zip(list(batches.epoch(2))[3:], batches.epoch(2, 3), strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.labeled_images, b.labeled_images)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streamed_batches_are_those_of_a_resident_set(workers: int) -> None:
+    resident = Batches(numbered(50), numbered(9, labels=0), 8, seed=5, device=CPU)
+    options = {"num_workers": workers}
+    streamed = Batches(numbered(50), numbered(9, labels=0), 8, seed=5, device=CPU, streams=True, loader_options=options)
+    assert streamed.streams
+    assert not resident.streams
+    for a, b in zip(resident.epoch(1, 2), streamed.epoch(1, 2), strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))

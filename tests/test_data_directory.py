@@ -194,6 +194,32 @@ def test_a_split_with_the_right_checksum_that_is_not_what_the_index_says_is_refu
         DataDirectory(copy).load("test")
 
 
+@pytest.mark.parametrize("name", SPLITS)
+def test_mapped_images_are_those_of_the_file_and_changing_them_does_not_change_it(copy, name):
+    read, mapped = (DataDirectory(copy).load(name, mapped=m) for m in (False, True))
+    assert isinstance(mapped.images, np.memmap)
+    assert np.array_equal(read.images, mapped.images)
+    assert np.array_equal(read.labels, mapped.labels)
+    mapped.images[:] = 7
+    assert np.array_equal(DataDirectory(copy).load(name).images, read.images)
+
+
+@pytest.mark.parametrize("images", [IMAGES / 255, np.asfortranarray(IMAGES), np.full(60, None)])
+def test_images_that_cannot_be_mapped_are_refused(copy, images):
+    np.savez(copy / "test.npz", images=images, labels=LABELS)
+    record_checksum(copy, "test")
+    with refused(copy / "test.npz", "compressed, or not uint8 in C order"):
+        DataDirectory(copy).load("test", mapped=True)
+
+
+def test_compressed_images_are_read_but_not_mapped(copy):
+    np.savez_compressed(copy / "test.npz", images=IMAGES, labels=LABELS)
+    record_checksum(copy, "test")
+    assert len(DataDirectory(copy).load("test")) == 60
+    with refused(copy / "test.npz", "compressed"):
+        DataDirectory(copy).load("test", mapped=True)
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", pickle.dumps([1]), b"PK\x05\x06" + bytes(18)])
 def test_a_file_with_the_right_checksum_that_is_no_npz_is_refused(copy, content):
     (copy / "test.npz").write_bytes(content)
@@ -219,7 +245,8 @@ def test_whatever_the_damage_behind_a_right_checksum_the_outcome_is_a_split_or_o
         content[data.draw(near_an_end)] = data.draw(st.integers(0, 255))
     (shared_copy / "test.npz").write_bytes(content)
     record_checksum(shared_copy, "test")
-    split = value_unless_refused(lambda: DataDirectory(shared_copy).load("test"))
+    mapped = data.draw(st.booleans())
+    split = value_unless_refused(lambda: DataDirectory(shared_copy).load("test", mapped=mapped))
     assert split is None or len(split) == 60
 
 

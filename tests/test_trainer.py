@@ -11,11 +11,12 @@ from typing import TypeVar
 
 import pytest
 import torch
+import yaml
 from conftest import MODEL_EPOCHS, TINY_MODEL, TINY_TRAINING, tiny_config, tiny_source
 from safetensors.torch import load_file
 
 from aae_toolkit import losses
-from aae_toolkit.config import Variant, VariantConfig, load_config
+from aae_toolkit.config import Variant, VariantConfig, load_config, shipped_configs, with_flags
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.models.description import read_description
@@ -134,8 +135,11 @@ def test_a_signal_lets_the_step_finish_and_the_run_resumes_to_the_same_weights(
     assert losses_of(tmp_path / "whole") == pytest.approx(losses_of(tmp_path / "cut"))
 
 
-def test_a_second_signal_is_not_held_back() -> None:
+def test_a_second_interrupt_is_not_held_back_and_a_second_termination_is() -> None:
     with StopRequest() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signum() == signal.SIGTERM
         signal.raise_signal(signal.SIGINT)
         assert stop.signum() == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
@@ -149,7 +153,7 @@ def test_outside_the_main_thread_training_leaves_signals_alone(data_dir: Path, t
     assert (tmp_path / "model.json").exists()
 
 
-def test_killed_at_any_moment_a_run_resumes_to_the_same_weights(data_dir: Path, tmp_path: Path) -> None:
+def test_killed_or_stopped_at_any_moment_a_run_resumes_to_the_same_weights(data_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(
         json.dumps({"semi_supervised": {"model": TINY_MODEL, "training": TINY_TRAINING | {"n_epochs": 60}}})
     )
@@ -157,15 +161,21 @@ def test_killed_at_any_moment_a_run_resumes_to_the_same_weights(data_dir: Path, 
     command = [sys.executable, "-m", "aae_toolkit", "train", "semi-supervised", "--device", "cpu", *paths]
     subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
     resumed = [*command, tmp_path / "cut", "--resume", "--checkpoint-every", "1"]
-    for sign_of_life, delay in (("loading", 0.0), ("epoch", 0.0), ("epoch", 0.3)):
+    for sign_of_life, delay, signum, status in (
+        ("loading", 0.0, signal.SIGKILL, -signal.SIGKILL),
+        ("epoch", 0.0, signal.SIGKILL, -signal.SIGKILL),
+        ("epoch", 0.3, signal.SIGKILL, -signal.SIGKILL),
+        ("epoch", 0.1, signal.SIGTERM, 143),
+        ("epoch", 0.1, signal.SIGINT, 130),
+    ):
         process = subprocess.Popen(resumed, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         while not process.stdout.readline().startswith(sign_of_life):
             assert process.poll() is None
         time.sleep(delay)
-        process.kill()
+        process.send_signal(signum)
         process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        assert process.returncode == status
         if sign_of_life == "epoch":
             torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)  # it is whole
     subprocess.run(resumed, check=True, capture_output=True)
@@ -204,6 +214,18 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_and_the_last_checkpoint_stands
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
+def test_weights_that_are_not_finite_are_never_kept(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ruin(weights: list[torch.Tensor]) -> None:
+        weights[0].data.fill_(float("inf"))
+
+    monkeypatch.setattr("aae_toolkit.training.step.refresh", ruin)
+    with pytest.raises(AaeError, match="not finite"):
+        train(tiny_config("unsupervised"), DataDirectory(data_dir), tmp_path, device="cpu")
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 def test_nothing_is_compiled_again_after_the_first_epoch(data_dir: Path, tmp_path: Path) -> None:
     class ForbidAfterFirst(Silent):
         def say(self, line: str) -> None:
@@ -217,6 +239,20 @@ def test_nothing_is_compiled_again_after_the_first_epoch(data_dir: Path, tmp_pat
     finally:
         torch.compiler.set_stance("default")
     assert 4 <= compiled["unique_graphs"] <= 8  # four phases, at most two batch sizes
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [(name, variant) for name, path in shipped_configs().items() for variant in yaml.safe_load(path.read_text())],
+    indirect=["variant"],
+)
+def test_every_shipped_configuration_trains(
+    name: str, variant: Variant, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "save_checkpoint", lambda *_: None)  # up to 760 MB
+    config = with_flags(load_config(name, variant), n_epochs=1, batch_size=50)  # two steps
+    train(config, DataDirectory(data_dir), tmp_path, device="cpu")
+    assert (tmp_path / "model.json").exists()
 
 
 def test_peak_memory_is_recorded_and_levels_off(data_dir: Path, tmp_path: Path) -> None:

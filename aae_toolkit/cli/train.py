@@ -23,7 +23,9 @@ _ZSize = Annotated[int | None, typer.Option("--z-size", help="Style dimensions; 
 _Classes = Annotated[
     int | None, typer.Option("--n-classes", help="Categories (units of y); default: as many as the data has classes.")
 ]
-_BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images a step; default 100.")]
+_BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", help="Images a step, of all processes together; default 100.")
+]
 _Seed = Annotated[int | None, typer.Option("--seed", help="Of weights, noise and order; default 0.")]
 _Precision = Annotated[Precision | None, typer.Option("--precision", help="Arithmetic; default auto.")]
 _Compile = Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile; default: on CUDA only.")]

@@ -7,8 +7,9 @@ resumed run sees the same batches. Of several processes, each gets its share of 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from aae_toolkit.launch import ALONE, World
 from aae_toolkit.models.networks import scale
 
 _UNLABELED_STREAM, _LABELED_STREAM = 0, 1
-_LOADER_WORKERS = 2  # processes that read ahead while streaming to a GPU
 
 Indices = tuple[Tensor, Tensor | None]  # int64 [B] each, of the unlabelled and the labelled images of a batch
 
@@ -45,10 +45,11 @@ class Batches:
         seed: int,
         device: torch.device,
         *,
-        resident_bytes: int = 2**32,
+        streams: bool = False,
+        loader_options: Mapping[str, Any] = MappingProxyType({}),
         world: World = ALONE,
     ) -> None:
-        """Move the images to `device`, as uint8, unless they are too many.
+        """Move the images to `device`, as uint8, unless they are to be streamed.
 
         Args:
             unlabeled: images of the epoch; their labels are never read.
@@ -57,16 +58,17 @@ class Batches:
                 most B, or of 3 where B is 2 and the images are odd: BatchNorm needs 2 in each.
             seed: of every permutation.
             device: where batches are made.
-            resident_bytes: images of more bytes stay where they are and are streamed.
+            streams: leave the images where they are, and send each batch, cut by a DataLoader
+            loader_options: with these.
             world: the processes; where they cannot divide an epoch evenly, a few images of it are left out.
         """
         self.seed, self.device, self.world = seed, device, world
         self.batch_size = batch_size
-        n_bytes = unlabeled.images.nbytes + (0 if labeled is None else labeled.images.nbytes)
-        self.streams = n_bytes > resident_bytes
+        self._loader_options = loader_options
+        self.streams = streams
         self.n_images = len(unlabeled)
         self.n_labeled = None if labeled is None else len(labeled)
-        where = torch.device("cpu") if self.streams else device
+        where = torch.device("cpu") if streams else device
         self._cutter = _Cutter(unlabeled, labeled, where)
         n = self.n_images // world.size
         self.steps_per_epoch = max(1, min(-(-n * world.size // batch_size), n // 2))
@@ -76,14 +78,12 @@ class Batches:
         steps = self._indices(epoch)[first_step:]
         cut: Iterable[Batch] = map(self._cutter.__getitem__, steps)
         if self.streams:
-            on_gpu = self.device.type == "cuda"
             cut = DataLoader(
                 self._cutter,
                 sampler=steps,  # an item is a whole batch
                 batch_size=None,
-                pin_memory=on_gpu,
-                num_workers=_LOADER_WORKERS if on_gpu else 0,
-                worker_init_fn=_leave_signals_alone,
+                worker_init_fn=_outlive_signals,
+                **self._loader_options,
             )
         for batch in cut:
             images, labeled_images, labels = (None if part is None else self._send(part) for part in batch)
@@ -139,7 +139,7 @@ class _Cutter(Dataset[Batch]):
         return torch.from_numpy(np.ascontiguousarray(indices)).to(self.images.device)
 
 
-def _leave_signals_alone(worker: int) -> None:
-    """Workers end with their parent: Ctrl-C must not reach them first."""
+def _outlive_signals(worker: int) -> None:
+    """Workers end with their parent: a signal to the whole group must not reach them first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

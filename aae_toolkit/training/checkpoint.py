@@ -35,13 +35,15 @@ def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
         torch.save(content, temporary)
 
 
-def load_checkpoint(directory: Path) -> dict[str, Any]:
-    """Read the state.
+def load_checkpoint(directory: Path) -> dict[str, Any] | None:
+    """Read the state; None where there is none.
 
     Raises:
-        AaeError: absent, damaged, or not a checkpoint of this tool.
+        AaeError: damaged, or not a checkpoint of this tool.
     """
     path = directory / CHECKPOINT_FILE
+    if not path.is_file():
+        return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:

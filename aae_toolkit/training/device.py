@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from aae_toolkit.launch import ALONE, World, world_from_environment
 
 ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_LOADER_WORKERS = 2  # processes that read ahead while streaming to a GPU
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 
 
@@ -40,14 +41,24 @@ class Runtime:
         """Of matrix products."""
         return _DTYPES[self.precision]
 
+    @property
+    def backend(self) -> str:
+        """Of torch.distributed, by which tensors travel between processes."""
+        return "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
+
+    @property
+    def loader_options(self) -> dict[str, Any]:
+        """How a DataLoader streams to this device: to a GPU through pinned memory, read ahead by other processes."""
+        return {"pin_memory": True, "num_workers": _LOADER_WORKERS} if self.device.type == "cuda" else {}
+
     @contextmanager
     def at_full_speed(self) -> Iterator[None]:
-        """Set this process up for training, and set it back afterwards, except for what its allocator keeps.
+        """Set this process up for training, and this thread back afterwards; the allocator goes on keeping memory.
 
         On the CPU numbers too small for float32's full precision count as zero: the optimizer's moments of a unit that
         has gone quiet sink into them, and each product with one takes a hundred times as long.
         """
-        cuda = torch.backends.cuda.matmul, torch.backends.cudnn
+        cuda: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
         before = [backend.allow_tf32 for backend in cuda]
         for backend in cuda:
             backend.allow_tf32 = self.precision != "fp32"
@@ -93,7 +104,9 @@ class Runtime:
     def seed(self, *numbers: int) -> None:
         """Seed this process's random streams; processes differ."""
         [mixed] = np.random.SeedSequence([*numbers, self.world.rank]).generate_state(1, np.uint64)
-        torch.manual_seed(int(mixed))
+        torch.default_generator.manual_seed(int(mixed))
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(int(mixed))
 
     def mark_step(self) -> None:
         """Say that the last step's results are no longer needed: CUDA graphs write the next ones over them."""

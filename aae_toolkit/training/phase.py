@@ -55,14 +55,16 @@ class Phase(nn.Module, ABC):
             self.optimizer = torch.optim.Adam(masters, lr=learning_rate, fused=True)
         else:
             self.optimizer = torch.optim.SGD(masters, lr=learning_rate, momentum=_SGD_MOMENTUM, fused=True)
+            for weight in masters:  # left to the first step, it stays uninitialized where that step is not taken
+                self.optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         for group in self.optimizer.param_groups:
             group["initial_lr"] = learning_rate
-        self._untrained = [p for name, p in self.named_parameters() if not self._steps(name)]
+        self._untrained = {name: p for name, p in self.named_parameters() if not self._steps(name)}
         self._batch_norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
 
     def prepare(self) -> None:
         """Give gradients to the trained networks alone, and set the BatchNorm policy."""
-        for parameter in self._untrained:
+        for parameter in self._untrained.values():
             parameter.requires_grad_(False)
         for parameter in self.trained:
             parameter.requires_grad_(True)
@@ -71,8 +73,7 @@ class Phase(nn.Module, ABC):
 
     def untrained_names(self) -> list[str]:
         """Names of the parameters and buffers that this phase uses and its optimizer does not step."""
-        parameters = [name for name, _ in self.named_parameters() if not self._steps(name)]
-        return parameters + [name for name, _ in self.named_buffers()]
+        return [*self._untrained, *(name for name, _ in self.named_buffers())]
 
     def _steps(self, parameter: str) -> bool:
         """Whether the optimizer steps the parameter of this name."""

@@ -100,21 +100,27 @@ def build_batches(run: Run) -> Batches:
             f"--batch-size {training.batch_size} is of all {world.size} processes together; give a multiple of"
             f" {world.size}"
         )
-    resident_bytes = training.resident_mib * 2**20
     entries = run.data.index.splits
     n_images = entries["train_labeled"].n + entries["train_unlabeled"].n
-    mapped = n_images * math.prod(run.data.image_shape) > resident_bytes
-    labeled, unlabeled = (run.data.load(name, mapped=mapped) for name in ("train_labeled", "train_unlabeled"))
+    streams = n_images * math.prod(run.data.image_shape) > training.resident_mib * 2**20
+    labeled, unlabeled = (run.data.load(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
     passed = unlabeled
     if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch passes over all of them, labels unread
+        # Read into memory even where they are mapped: few who have that many images have labels for most.
         images = np.concatenate([unlabeled.images, labeled.images])
         passed = Split(images, np.full(len(images), UNLABELED))
     if len(passed) < 2 * world.size:
         raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
-    device = run.runtime.device
     return Batches(
-        passed, cycled, training.batch_size, training.seed, device, resident_bytes=resident_bytes, world=world
+        passed,
+        cycled,
+        training.batch_size,
+        training.seed,
+        run.runtime.device,
+        streams=streams,
+        loader_options=run.runtime.loader_options,
+        world=world,
     )
 
 

@@ -47,7 +47,7 @@ class PhaseRunner:
         return dict(zip(terms, values.detach().unbind(), strict=True))
 
     def _step(self, loss: Tensor) -> None:
-        """Step the optimizer, unless the loss (with scaling: a gradient) is not finite, without asking the device."""
+        """Step the optimizer, unless this process's loss (with scaling: a gradient) is not finite; nothing waits."""
         optimizer = self.phase.optimizer
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)

@@ -23,7 +23,10 @@ class Stopped(AaeError):  # noqa: N818  (it is asked for)
 
 
 class StopRequest:
-    """Holds SIGINT and SIGTERM back while it is entered; a second one is not held back."""
+    """Holds SIGINT and SIGTERM back while it is entered, but not a second SIGINT.
+
+    A second SIGTERM is held back too: schedulers send it to a process both directly and by way of its parent.
+    """
 
     def __init__(self) -> None:
         """Nothing has been asked yet."""
@@ -45,7 +48,8 @@ class StopRequest:
 
     def _remember(self, signum: int, frame: FrameType | None) -> None:
         self._signum = signum
-        self.__exit__()
+        if signum == signal.SIGINT:
+            signal.signal(signum, self._before.pop(signum))
 
     def signum(self) -> int:
         """The signal that asked, 0 where none did; call once a step, in every process."""

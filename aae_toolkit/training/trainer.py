@@ -14,7 +14,7 @@ from aae_toolkit import __version__
 from aae_toolkit.config import VariantConfig, dump_config
 from aae_toolkit.data.directory import DataDirectory, Split
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.distributed import gather, mean_over_processes, process_group, wait_for_all
+from aae_toolkit.distributed import from_main, gather, mean_over_processes, process_group, wait_for_all
 from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import Floats, contingency_table, encode, fit_category_map, majority_accuracy
 from aae_toolkit.files import write_text
@@ -80,19 +80,20 @@ def train(
         data,
         runtime,
         output_dir,
-        progress if progress and main else Silent(),
+        progress or Silent(),
         checkpoint_every,
     )
-    refuse_occupied(output_dir, resume=resume, overwrite=overwrite)
+    if main:
+        refuse_occupied(output_dir, resume=resume, overwrite=overwrite)
     batches, validation = build_batches(run), data.load("validation")
-    with runtime.at_full_speed(), process_group(runtime.world, runtime.device):
+    with runtime.at_full_speed(), process_group(runtime.world, runtime.backend):
         state = initial_state(run)
         try:
-            resume = resume and (output_dir / CHECKPOINT_FILE).is_file()
-            if resume:
-                resume_from(load_checkpoint(output_dir), state, run)
+            checkpoint = from_main(lambda: load_checkpoint(output_dir) if resume else None)
+            if checkpoint:
+                resume_from(checkpoint, state, run)
             if main:
-                _prepare_directory(state, run, resume=resume)
+                _prepare_directory(state, run, resume=checkpoint is not None)
             with StopRequest() as stop:
                 _fit(state, batches, validation, run, stop)
             description = _describe(state.networks, _encode(state.networks.encoder, validation, run), validation, run)
@@ -119,10 +120,10 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
     """Train the epochs that are left, with a line of metrics and a checkpoint for each."""
     n_epochs = run.config.training.n_epochs
     while state.epoch < n_epochs:
-        _train_epoch(state, batches, run, stop)
+        means = _train_epoch(state, batches, run, stop)
         metrics = {
             "epoch": state.epoch + 1,
-            **_epoch_means(state),
+            **means,
             **_validate(state.networks.encoder, validation, run),
             "seconds": state.seconds,
             "images_per_second": batches.n_images / state.seconds,
@@ -140,8 +141,11 @@ def _write_metrics(state: TrainingState, run: Run) -> None:
     write_text(run.output_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in state.history))
 
 
-def _train_epoch(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> None:
-    """Run every phase on every batch that is left of the epoch, and add the loss terms up on the device."""
+def _train_epoch(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> dict[str, float]:
+    """Run every phase on every batch that is left of the epoch; return the epoch's mean of each loss term.
+
+    The terms add up on the device, which is waited for at the end, and before a checkpoint within the epoch.
+    """
     state.working.train()
     n_steps, training = batches.steps_per_epoch, run.config.training
     steps = batches.epoch(state.epoch, state.step)
@@ -155,33 +159,37 @@ def _train_epoch(state: TrainingState, batches: Batches, run: Run, stop: StopReq
             for name, term in runner.run(batch).items():
                 state.sums[name] = state.sums[name] + term if name in state.sums else term
         state.step += 1
-        state.seconds = time.perf_counter() - before
         signum = stop.signum()
         if signum or (run.checkpoint_every and state.step % run.checkpoint_every == 0):
-            _keep(state, run)
+            _read_means(state)
+            state.seconds = time.perf_counter() - before
+            if run.runtime.world.is_main:
+                save_checkpoint(run.output_dir, state, run)
+            wait_for_all()
         if signum:
             raise Stopped(signum, f"in epoch {state.epoch + 1}, after step {state.step} of {n_steps}")
+    means = _read_means(state)
+    state.seconds = time.perf_counter() - before
+    return means
 
 
-def _keep(state: TrainingState, run: Run) -> None:
-    """Checkpoint in the midst of an epoch, once the terms so far are known to be finite."""
-    _epoch_means(state)
-    if run.runtime.world.is_main:
-        save_checkpoint(run.output_dir, state, run)
-    wait_for_all()
-
-
-def _epoch_means(state: TrainingState) -> dict[str, float]:
-    """Mean of each loss term over the epoch's steps and the processes; here the device is waited for.
+def _read_means(state: TrainingState) -> dict[str, float]:
+    """Mean of each loss term over the epoch's steps so far and over the processes, whose sums become equal.
 
     Raises:
-        AaeError: a term was not finite at some step.
+        AaeError: a term was not finite at some step, or a weight is not finite now.
     """
-    means = {name: mean_over_processes(total).item() / state.step for name, total in state.sums.items()}
+    state.sums = {name: mean_over_processes(total) for name, total in state.sums.items()}
+    means = {name: total.item() / state.step for name, total in state.sums.items()}
     if wrong := [f"{name} = {mean:g}" for name, mean in means.items() if not math.isfinite(mean)]:
         raise AaeError(
             f"training stopped in epoch {state.epoch + 1}: loss terms became not finite ({', '.join(wrong)}); lower"
             " their phase's learning rate, or use --precision fp32; the last checkpoint stands"
+        )
+    if lost := [name for name, weight in state.networks.named_parameters() if not weight.isfinite().all()]:
+        raise AaeError(
+            f"training stopped in epoch {state.epoch + 1}: weights became not finite ({', '.join(lost)}); lower the"
+            " learning rates of their phases, or use --precision fp32; the last checkpoint stands"
         )
     return means
 
