@@ -116,18 +116,17 @@ class SynchronizedBatchNorm(_BatchNorm):
         assert self.momentum is not None
         shape = (1, -1, *[1] * (input.dim() - 2))
         others = [d for d in range(input.dim()) if d != 1]
-        size = dist.get_world_size()
-        n = input.numel() // input.shape[1] * size
+        n = input.numel() // input.shape[1] * dist.get_world_size()
         x = input.float()
-        own_variance, own_mean = torch.var_mean(x, others, correction=0)
-        mean, within = _sum_over_processes(torch.stack([own_mean, own_variance])) / size
-        variance = within + _sum_over_processes((own_mean - mean).square()) / size
+        mean = _sum_over_processes(x.sum(others)) / n
+        centered = x - mean.view(shape)
+        variance = _sum_over_processes(centered.square().sum(others)) / n  # a second pass: no digits are lost
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (n / max(n - 1, 1)), self.momentum)
         gain = self.weight * (variance + self.eps).rsqrt()
-        result = torch.addcmul((self.bias - mean * gain).view(shape), x, gain.view(shape))
+        result = torch.addcmul(self.bias.view(shape), centered, gain.view(shape))
         normalized: Tensor = result.to(input.dtype)
         return normalized
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import TINY_MODEL, tiny_config
 from safetensors.torch import load_file
+from test_phases import networks
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,8 +28,6 @@ from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.distributed import SynchronizedBatchNorm, batch_mean, process_group, synchronize_batch_norm
 from aae_toolkit.errors import UsageError
 from aae_toolkit.launch import ALONE, World, world_from_environment
-from aae_toolkit.models.description import Architecture
-from aae_toolkit.models.networks import Networks
 from aae_toolkit.training import phases
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.device import Runtime
@@ -88,17 +87,7 @@ def share(batch: Batch, world: World) -> Batch:
 
 def gradients(world: World, config: VariantConfig, *, compile: bool, encoder: str) -> dict[str, Tensor]:  # noqa: A002
     """Gradients of every phase on this process's share, and the running statistics after them."""
-    torch.manual_seed(0)
-    architecture = Architecture(
-        encoder=encoder,
-        hidden_size=8,
-        conv_channels=(4, 8),
-        encoder_dropout=0.0,
-        image_shape=(1, 4, 4),
-        n_classes=3,
-        z_size=2,
-    )
-    nets = Networks(architecture, mode_decoder=True).train()
+    nets = networks(encoder=encoder)
     if world.size > 1:
         synchronize_batch_norm(nets)
     runtime = Runtime(CPU, "fp32", compile=compile, world=world)
@@ -179,9 +168,7 @@ def test_low_precision_gradients_travel_and_reach_the_masters(tmp_path: Path) ->
 
 
 def _train_bf16(world: World, path: Path) -> None:
-    torch.manual_seed(0)
-    architecture = Architecture(image_shape=(1, 4, 4), **(SemiSupervisedConfig().model.model_dump() | {"n_classes": 3}))
-    nets = Networks(architecture.model_copy(update={"hidden_size": 8}), mode_decoder=False).train()
+    nets = networks()
     synchronize_batch_norm(nets)
     working = working_networks(nets, torch.bfloat16)
     assert master(working.decoder.out.weight) is nets.decoder.out.weight

@@ -106,6 +106,17 @@ def test_a_disabled_term_is_not_built_and_leaves_the_others_and_the_random_strea
     assert all(torch.equal(v, after[False][0][k]) for k, v in after[True][0].items())
 
 
+@pytest.mark.parametrize(("nets", "phase"), all_phases(), ids=lambda v: v.name if isinstance(v, Phase) else "")
+def test_a_step_never_waits_for_the_device(nets: Networks, phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(*_: object) -> None:
+        raise AssertionError("the step reads a tensor's value")
+
+    runner = PhaseRunner(phase, EAGER)
+    for reading in ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__"):
+        monkeypatch.setattr(Tensor, reading, wait)
+    runner.run(a_batch())
+
+
 def test_having_a_mode_decoder_leaves_the_other_initial_weights_as_they_are() -> None:
     with_modes, without = networks().state_dict(), networks(mode_decoder=False).state_dict()
     assert all(torch.equal(with_modes[name], value) for name, value in without.items())
