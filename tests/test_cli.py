@@ -319,7 +319,9 @@ def test_a_training_is_resumed_or_replaced_only_when_asked(
         "dataset size in use: 30 [labeled trainset] 90 [un-labeled trainset] 60 [validation] 60 [test]",
     ]
     assert run(train) == 2
+    capsys.readouterr()
     assert run([*train, "--resume"]) == 0
+    assert "resuming after 2 epochs and 0 steps\n" in capsys.readouterr().out
     assert run([*train, "--overwrite", "--n-epochs", "1"]) == 0
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 

@@ -92,6 +92,7 @@ def train(
             checkpoint = from_main(lambda: load_checkpoint(output_dir) if resume else None)
             if checkpoint:
                 resume_from(checkpoint, state, run)
+                run.progress.say(f"resuming after {state.epoch} epochs and {state.step} steps")
             if main:
                 _prepare_directory(state, run, resume=checkpoint is not None)
             with StopRequest() as stop:
