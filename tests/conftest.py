@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tensors as small as these, threads cost more than they give
 
@@ -58,6 +59,12 @@ def tiny_config(variant: Variant, **training: object) -> SemiSupervisedConfig | 
         return SemiSupervisedConfig.model_validate(content)
     content["model"]["n_classes"] = 4
     return UnsupervisedConfig.model_validate(content)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """SIGINT interrupts, also where the tests were started in the background of a shell that ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -146,6 +146,19 @@ def test_a_second_interrupt_is_not_held_back_and_a_second_termination_is() -> No
             signal.raise_signal(signal.SIGINT)
 
 
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.signum() == 0
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.signum() == signal.SIGTERM
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_outside_the_main_thread_training_leaves_signals_alone(data_dir: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         config = tiny_config("semi_supervised", n_epochs=1)

@@ -35,9 +35,10 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take the signals over, in the main thread only: others cannot."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._remember) for s in (signal.SIGINT, signal.SIGTERM)}
+        """Take the signals over that are not ignored (nohup and shells in the background do); others are left alone."""
+        if threading.current_thread() is threading.main_thread():  # no other thread can
+            taken = (s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) not in (signal.SIG_IGN, None))
+            self._before = {s: signal.signal(s, self._remember) for s in taken}
         return self
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
