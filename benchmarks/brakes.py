@@ -1,4 +1,4 @@
-"""What the brakes cost that training takes off: page faults, subnormal numbers, dropout's mask, the affine grid.
+"""What the brakes cost that training takes off: page faults, subnormal numbers, dropout's mask.
 
     python benchmarks/brakes.py
 
@@ -17,13 +17,11 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from training_step import a_batch, our_step
 
 from aae_toolkit.config import load_config, with_flags
 from aae_toolkit.models.networks import Dropout
 from aae_toolkit.training import device
-from aae_toolkit.training.augmentation import random_affine
 
 
 def median_ms(call: Callable[[], object], n: int = 9) -> float:
@@ -78,11 +76,6 @@ def main() -> None:
     hidden = torch.randn(100, 3000)
     for dropout in (nn.Dropout(0.2), Dropout(0.2)):
         print(f"{type(dropout).__module__}, {hidden.numel()} units: {median_ms(partial(dropout, hidden)):.2f} ms")
-    images, theta = torch.rand(100, 1, 28, 28), torch.randn(100, 2, 3)
-    grid = median_ms(lambda: F.affine_grid(theta, [100, 1, 28, 28], align_corners=False))
-    print(
-        f"affine_grid for 100 images: {grid:.2f} ms; random_affine: {median_ms(lambda: random_affine(images)):.2f} ms"
-    )
 
 
 if __name__ == "__main__":

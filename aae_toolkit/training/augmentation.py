@@ -30,7 +30,7 @@ def random_affine(images: Tensor) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     height, width = images.shape[-2:]
     x, y = _pixel_centers(width, device), _pixel_centers(height, device).unsqueeze(1)  # [W], [H, 1]
-    # By hand: affine_grid multiplies matrices of three columns, at ten times the cost.
+    # By hand: under autocast affine_grid gives positions in bf16, a third of a pixel off.
     from_x = _each(size_x * cos) * x + _each(size_x * (shear * cos - sin)) * y + _each(shift_x * _SHIFT)  # [B, H, W]
     from_y = _each(size_y * sin) * x + _each(size_y * (shear * sin + cos)) * y + _each(shift_y * _SHIFT)
     return F.grid_sample(images, torch.stack([from_x, from_y], dim=-1), align_corners=False)
