@@ -65,7 +65,7 @@ def check_that_plain_computes_the_same(config: VariantConfig, batch: Batch) -> N
     plain = PlainStep(architecture_of(config), config)
     ours, theirs = our_step(config, batch)(), plain(batch)
     found = float(ours["reconstruction"] + ours.get("z_l2", 0) * math.sqrt(len(batch.images) / 100))
-    assert math.isclose(found, float(theirs["reconstruction"]), rel_tol=1e-4), (found, theirs)
+    assert math.isclose(found, theirs["reconstruction"].item(), rel_tol=1e-4), (found, theirs)
 
 
 def measure(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
