@@ -21,7 +21,7 @@ _LAST_SIDE = 4  # of the picture that the heads see
 
 
 class Dropout(nn.Dropout):
-    """torch's dropout, with a mask that costs a tenth on the CPU: four 16-bit numbers from each random one."""
+    """torch's dropout, with a mask that costs a quarter on the CPU: four 16-bit numbers from each random one."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the base class's name)
         """Drop with probability p, to a 65536th, and scale what is kept."""
