@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_DIR ?= aae-demo
+RAW_DIR ?= data
 BIN := $(VENV)/bin
 
 # ONNX Runtime comes from one of two packages that exclude each other; the GPU one also runs without a GPU.
@@ -12,7 +13,7 @@ EXTRAS ?= train,cpu,dev
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format typecheck bench parity build clean
+.PHONY: help setup demo test test-all lint format typecheck bench results parity build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -48,6 +49,9 @@ bench: setup ## backends, and the training step beside a plain one and its floor
 	mkdir -p benchmarks/results
 	$(BIN)/pytest benchmarks --benchmark-json benchmarks/results/backends.json
 	$(BIN)/python benchmarks/training_step.py --output benchmarks/results/training_step.json
+
+results: setup ## test accuracies over seeds, into docs/results.md; hours, goes on where it was stopped
+	$(BIN)/python benchmarks/accuracy.py --raw-dir $(RAW_DIR)
 
 parity: setup ## prove the demo's exports again
 	for variant in semi_supervised unsupervised; do \

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aae_toolkit.errors import AaeError, UsageError
 
@@ -40,7 +40,7 @@ class LearningRates(Section):
     auto_encoder_lr: float = _rate(0.0008)
     generator_lr: float = _rate(0.001)
     discriminator_lr: float = _rate(0.0002)
-    consistency_lr: float = _rate(0.001)
+    consistency_lr: float = _rate(0.002)
 
 
 class SemiSupervisedLearningRates(LearningRates):
@@ -69,6 +69,52 @@ class ModelConfig(Section):
     n_classes: int | None = Field(default=None, ge=2, le=4096)  # None: as many as the data has classes
 
 
+class ConsistencyConfig(Section):
+    """Terms on y that join the labels' in a phase of their own, beside the autoencoder's; a weight of 0 is without.
+
+    With pseudo-labels a memory holds what the averaged weights say of each image. Once it holds `looks_to_trust` looks,
+    it labels the image, and weighs pairs by how likely they share a category.
+    """
+
+    augmentation: float = Field(
+        default=1.0, ge=0, le=4
+    )  # affine changes of a look, as a multiple of the usual; 0: none
+    elastic: float = Field(default=0.0, ge=0, le=1)  # local shifts of a look: standard deviation over half the picture
+    lambda_pairs: float = Field(default=0.0, ge=0)  # two looks share a category
+    n_neighbors: int = Field(default=10, ge=0, le=1000)  # the second is at one of so many neighbours; 0: at the image
+    lambda_balance: float = Field(default=0.0, ge=0)  # all categories are used alike
+    balance_tolerance: float = Field(default=0.0, ge=0)  # nats of entropy that their use may fall short by,
+    trusted_balance_tolerance: float = Field(default=0.05, ge=0)  # and once the memory is trusted
+    lambda_virtual_adversarial: float = Field(default=0.0, ge=0)  # y stays where a small change would move it most
+    virtual_adversarial_radius: float = Field(default=1.5, gt=0)  # of that change, on images scaled to [0, 1]
+    lambda_pseudo_labels: float = Field(
+        default=0.0, ge=0
+    )  # an image's likeliest category, over many looks, is its label
+    confidence: float = Field(default=0.9, ge=0, lt=1)  # where it is likelier than this
+    memory: float = Field(default=0.8, ge=0, lt=1)  # how much of it is kept at each look
+    looks_to_trust: int = Field(default=1, ge=1)  # there is one an epoch
+    lambda_over_clustering: float = Field(default=0.0, ge=0)  # pairs share a category of a second head too
+    n_over_clusters: int = Field(default=50, ge=2, le=4096)  # which is finer
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a term asks the averaged weights."""
+        return self.lambda_pseudo_labels > 0 or self.lambda_virtual_adversarial > 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any term is."""
+        return self.lambda_pairs > 0 or self.needs_teacher
+
+    @model_validator(mode="after")
+    def _terms_fit(self) -> ConsistencyConfig:
+        if self.lambda_pairs == 0:
+            for name in ("lambda_balance", "lambda_over_clustering"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is of pairs; set lambda_pairs above 0 too")
+        return self
+
+
 class ScheduleConfig(Section):
     """How every learning rate changes over the run."""
 
@@ -86,9 +132,9 @@ class TrainingConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     input_noise: float = Field(default=0.3, ge=0)  # standard deviation, on images scaled to [0, 1]
     use_adam_optimization: bool = True  # false: SGD with momentum 0.9, for every phase
-    use_augmentation_consistency: bool = False  # small affine changes of an image leave its category
-    lambda_balance: float = Field(default=2.0, ge=0)  # weight of even use of categories, beside consistency
-    pseudo_label_confidence: float | None = Field(default=None, ge=0, lt=1)  # of images that consistency is asked of
+    weight_decay: float = Field(default=0.0, ge=0)  # of every phase; beside Adam decoupled, as in AdamW
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)  # the weights' average over steps is kept; 0: the last weights
+    autoencoder_every: int = Field(default=1, ge=1)  # steps from one of the autoencoder's own phases to the next
     schedule: ScheduleConfig = ScheduleConfig()
     precision: Precision = "auto"
     compile: bool | None = None  # None: on CUDA
@@ -99,7 +145,8 @@ class TrainingConfig(Section):
 class SemiSupervisedTrainingConfig(TrainingConfig):
     """The run of the semi-supervised variant."""
 
-    augment_labeled: bool = True  # small affine changes of the labelled images
+    augment_labeled: bool = True  # small affine changes of labelled images; with consistency its `augmentation` says
+    labeled_batch_size: int | None = Field(default=None, ge=2)  # of a step; None: batch_size
 
 
 class UnsupervisedTrainingConfig(TrainingConfig):
@@ -112,7 +159,24 @@ class UnsupervisedTrainingConfig(TrainingConfig):
     lambda_z_l2_regularization: float = Field(default=0.15, ge=0)
 
 
-class SemiSupervisedConfig(Section):
+class VariantSection(Section):
+    """What both variants' sections have."""
+
+    learning_rates: LearningRates = LearningRates()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    consistency: ConsistencyConfig = ConsistencyConfig()
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> VariantSection:
+        if self.consistency.needs_teacher and self.training.ema_decay == 0:
+            raise ValueError(
+                "pseudo-labels and virtual adversarial changes ask the averaged weights; set training.ema_decay above 0"
+            )
+        return self
+
+
+class SemiSupervisedConfig(VariantSection):
     """Section `semi_supervised`."""
 
     variant: ClassVar[Variant] = "semi_supervised"
@@ -122,7 +186,7 @@ class SemiSupervisedConfig(Section):
     training: SemiSupervisedTrainingConfig = SemiSupervisedTrainingConfig()
 
 
-class UnsupervisedConfig(Section):
+class UnsupervisedConfig(VariantSection):
     """Section `unsupervised`."""
 
     variant: ClassVar[Variant] = "unsupervised"
@@ -198,8 +262,9 @@ def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
     try:
         return type(config).model_validate(content)
     except ValidationError as error:
-        flag = str(error.errors()[0]["loc"][-1]).replace("_", "-")
-        raise UsageError(f"--{flag}: {_explain(error)}") from error
+        location = error.errors()[0]["loc"]
+        flag = f"--{str(location[-1]).replace('_', '-')}: " if location else ""  # none: of several keys together
+        raise UsageError(f"{flag}{_explain(error)}") from error
 
 
 def dump_config(config: VariantConfig) -> str:
@@ -217,6 +282,8 @@ def _explain(error: ValidationError) -> str:
         nearest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
         return f"unknown key {path!r}; {hint}{more}"
+    if first["type"] == "value_error":  # one of this module's own, of several keys together
+        return f"{path!r}: {first['ctx']['error']}{more}" if path else f"{first['ctx']['error']}{more}"
     return f"{path!r} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}{more}"
 
 

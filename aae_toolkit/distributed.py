@@ -72,6 +72,15 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
+def gather_batch(share: Tensor) -> Tensor:
+    """The shares [B, ...] of a batch, of all processes, one after the other; without gradient."""
+    if is_alone():
+        return share
+    whole = share.new_empty(len(share) * dist.get_world_size(), *share.shape[1:])
+    dist.all_gather_into_tensor(whole, share.contiguous())
+    return whole
+
+
 def mean_over_processes(tensor: Tensor) -> Tensor:
     """The mean of the processes' tensors, without gradient."""
     if is_alone():

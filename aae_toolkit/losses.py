@@ -2,7 +2,9 @@
 
 Names: B batch, K categories, Z styles, D = C*H*W pixels. Sources: Makhzani et al., "Adversarial Autoencoders" [AAE];
 Chen et al., "InfoGAN", section 5 [InfoGAN]; Hu et al., "Learning Discrete Representations via Information Maximizing
-Self-Augmented Training" [IMSAT]; Sohn et al., "FixMatch" [FixMatch]; the seed document, section 7.1 [seed].
+Self-Augmented Training" [IMSAT]; Van Gansbeke et al., "SCAN: Learning to Classify Images without Labels" [SCAN]; Sohn
+et al., "FixMatch" [FixMatch]; Miyato et al., "Virtual Adversarial Training" [VAT]; Laine and Aila, "Temporal Ensembling
+for Semi-Supervised Learning" [Laine & Aila]; the seed document, section 7.1 [seed].
 """
 
 from __future__ import annotations
@@ -52,26 +54,43 @@ def mutual_information(y: Tensor, y_logits_again: Tensor) -> Tensor:
     return F.cross_entropy(y_logits_again.float(), y.float())
 
 
-def consistency(y: Tensor, augmented_y_logits: Tensor) -> Tensor:
-    """Cross-entropy of an augmented image's category under the clean image's y, both [B, K], nats. [IMSAT]."""
-    return F.cross_entropy(augmented_y_logits.float(), y.float())
+def consistency(y: Tensor, changed_y_logits: Tensor) -> Tensor:
+    """Cross-entropy of a changed image's category under the image's y, both [B, K], nats. [IMSAT; VAT]."""
+    return F.cross_entropy(changed_y_logits.float(), y.float())
 
 
-def pseudo_label(y: Tensor, augmented_y_logits: Tensor, confidence: float) -> Tensor:
-    """Cross-entropy of augmented images under the clean images' likeliest categories, both [B, K], nats. [FixMatch].
+def pairs(first_y_logits: Tensor, second_y_logits: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of each of two looks under the other, both [B, K], nats; either is target and prediction.
+
+    The mean over pairs, each multiplied by its weight, [B]. Without weights that is their conditional entropy, which
+    makes y decided, and their divergence, which makes it the same. Beside `balance` it maximizes the mutual information
+    of picture and category. [IMSAT; SCAN, whose pairs are neighbours].
+    """
+    first, second = first_y_logits.float(), second_y_logits.float()
+    there = F.cross_entropy(first, second.softmax(dim=1), reduction="none")
+    back = F.cross_entropy(second, first.softmax(dim=1), reduction="none")
+    per_pair = (there + back) / 2
+    return (per_pair if weights is None else weights * per_pair).mean()
+
+
+def pseudo_label(y: Tensor, changed_y_logits: Tensor, confidence: float) -> Tensor:
+    """Cross-entropy of changed images under the images' likeliest categories, both [B, K], nats. [FixMatch].
 
     Images whose y is nowhere above `confidence` count as 0.
     """
     sure, category = y.float().max(dim=1)
-    per_image = F.cross_entropy(augmented_y_logits.float(), category, reduction="none")
+    per_image = F.cross_entropy(changed_y_logits.float(), category, reduction="none")
     return (per_image * (sure > confidence)).mean()
 
 
-def balance(y: Tensor) -> Tensor:
-    """How far a batch's mean y [B, K] is from even use of all categories: log K - H(mean y) >= 0, nats. [IMSAT]."""
+def balance(y: Tensor, tolerance: Tensor | float = 0.0) -> Tensor:
+    """How far a batch's mean y [B, K] is from even use of all categories: log K - H(mean y) >= 0, nats. [IMSAT].
+
+    Up to `tolerance` it counts as 0: classes are not exactly alike in number, and a batch is a sample of them.
+    """
     mean = batch_mean(y.float()).clamp_min(torch.finfo(torch.float32).tiny)  # at 0 the gradient is infinite
     entropy: Tensor = -torch.special.xlogy(mean, mean).sum()
-    return math.log(y.shape[1]) - entropy
+    return (math.log(y.shape[1]) - entropy - tolerance).clamp_min(0)
 
 
 def mode_separation(mode_logits: Tensor) -> Tensor:

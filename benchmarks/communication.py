@@ -11,10 +11,11 @@ from aae_toolkit.training.phases import build_phases
 for variant, name in (
     ("unsupervised", "seed"),
     ("semi_supervised", "seed"),
-    ("unsupervised", "quick"),
-    ("semi_supervised", "fast"),
+    ("unsupervised", "clusters-30-mlp"),
+    ("semi_supervised", "labels-3000"),
 ):
     config = load_config(name, variant)
     networks = Networks(architecture_of(config), mode_decoder=getattr(config.training, "use_mode_decoder", False))
-    n = sum(parameter.numel() for phase in build_phases(networks, config) for parameter in phase.trained)
+    phases = build_phases(networks, config)
+    n = sum(parameter.numel() / phase.every for phase in phases for parameter in phase.trained)  # a step on average
     print(f"| {variant}, `{name}.yaml` | {n / 1e6:.1f} million | {4 * n / 1e6:.0f} MB | {2 * n / 1e6:.0f} MB |")

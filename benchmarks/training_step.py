@@ -34,7 +34,7 @@ from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import working_networks
 
-CASES = ["unsupervised:seed", "semi_supervised:seed", "unsupervised:quick", "semi_supervised:quick"]
+CASES = ["unsupervised:seed", "semi_supervised:seed"]
 N_CLASSES = 10  # where the configuration leaves it to the data
 
 

@@ -8,6 +8,7 @@ import signal
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tensors as small as these, threads cost more than they give
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,9 +53,12 @@ def tiny_source(n: int = 240, *, channels: int = 1, size: int = 6, n_classes: in
     )
 
 
-def tiny_config(variant: Variant, **training: object) -> SemiSupervisedConfig | UnsupervisedConfig:
-    """The smallest configuration of a variant; keyword arguments go to its training section."""
-    content = {"model": dict(TINY_MODEL), "training": TINY_TRAINING | training}
+def tiny_config(
+    variant: Variant, *, consistency: dict[str, Any] | None = None, **training: object
+) -> SemiSupervisedConfig | UnsupervisedConfig:
+    """The smallest configuration of a variant; further keyword arguments go to its training section."""
+    content: dict[str, Any] = {"model": dict(TINY_MODEL), "training": TINY_TRAINING | training}
+    content["consistency"] = consistency or {}
     if variant == "semi_supervised":
         return SemiSupervisedConfig.model_validate(content)
     content["model"]["n_classes"] = 4

@@ -7,6 +7,7 @@ from aae_toolkit.launch import World
 from aae_toolkit.training.batches import Batches
 
 CPU = torch.device("cpu")
+RING = (np.arange(50)[:, np.newaxis] + [1, 2, 3]) % 50  # neighbours of 50 images: the three that follow
 
 
 def numbered(n: int, labels: int = -1) -> Split:
@@ -93,10 +94,79 @@ def test_an_epoch_can_be_entered_at_any_step() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_streamed_batches_are_those_of_a_resident_set(workers: int) -> None:
-    resident = Batches(numbered(50), numbered(9, labels=0), 8, seed=5, device=CPU)
+    sets = numbered(50), numbered(9, labels=0), 8
+    resident = Batches(*sets, seed=5, device=CPU, neighbors=RING)
     options = {"num_workers": workers}
-    streamed = Batches(numbered(50), numbered(9, labels=0), 8, seed=5, device=CPU, streams=True, loader_options=options)
+    streamed = Batches(*sets, seed=5, device=CPU, streams=True, loader_options=options, neighbors=RING)
     assert streamed.streams
     assert not resident.streams
     for a, b in zip(resident.epoch(1, 2), streamed.epoch(1, 2), strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize(("asked", "size"), [(None, 10), (4, 4), (25, 25)])
+def test_labelled_batches_have_a_size_of_their_own(asked: int | None, size: int) -> None:
+    batches = Batches(numbered(100), numbered(7, labels=1), 10, seed=0, device=CPU, labeled_batch_size=asked)
+    epoch = list(batches.epoch(0))
+    assert {len(batch.images) for batch in epoch} == {10}
+    assert {(len(batch.labeled_images), len(batch.labels)) for batch in epoch} == {(size, size)}
+    seen = np.bincount([i for batch in epoch for i in indices(batch.labeled_images)])
+    assert seen.sum() == 10 * size
+    assert seen.max() - seen.min() <= 1
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_processes_share_the_labelled_batches_too(rank: int) -> None:
+    world = World(rank, 2, rank)
+    sets = numbered(40), numbered(30, labels=1), 8
+    whole = Batches(*sets, seed=0, device=CPU, labeled_batch_size=6).epoch(1)
+    part = Batches(*sets, seed=0, device=CPU, labeled_batch_size=6, world=world).epoch(1)
+    for ours, everyones in zip(part, whole, strict=True):
+        assert indices(ours.labeled_images) == indices(everyones.labeled_images)[rank::2]
+
+
+def test_a_batch_says_which_images_it_holds() -> None:
+    for batch in Batches(numbered(50), None, 8, seed=0, device=CPU).epoch(0):
+        assert batch.indices.tolist() == indices(batch.images)
+        assert batch.partners is None
+        assert batch.partner_indices is None
+
+
+def test_an_images_partner_is_one_of_its_neighbours_another_one_each_time() -> None:
+    batches = Batches(numbered(50), None, 8, seed=0, device=CPU, neighbors=RING)
+    seen = np.zeros((50, 50), dtype=int)
+    for epoch in range(40):
+        for batch in batches.epoch(epoch):
+            assert batch.partner_indices.tolist() == indices(batch.partners)
+            np.add.at(seen, (indices(batch.images), indices(batch.partners)), 1)
+    assert all((row.nonzero()[0] == np.sort(following)).all() for row, following in zip(seen, RING, strict=True))
+    assert seen[seen > 0].sum() == 50 * 40
+
+
+def test_partners_change_nothing_else_in_a_batch() -> None:
+    sets = numbered(50), numbered(9, labels=0), 8
+    batches, without = Batches(*sets, seed=0, device=CPU, neighbors=RING), Batches(*sets, seed=0, device=CPU)
+    for a, b in zip(batches.epoch(1), without.epoch(1), strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.labeled_images, b.labeled_images)
+
+
+def test_partners_depend_on_seed_and_epoch_alone() -> None:
+    def partners(seed: int, epoch: int, first_step: int = 0) -> list[list[int]]:
+        batches = Batches(numbered(50), None, 8, seed=seed, device=CPU, neighbors=RING)
+        return [indices(batch.partners) for batch in batches.epoch(epoch, first_step)]
+
+    assert partners(0, 3)[2:] == partners(0, 3, 2)
+    assert partners(0, 3) != partners(0, 4)
+    assert partners(0, 3) != partners(1, 3)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_processes_see_the_pairs_that_one_would(size: int) -> None:
+    def pairs(world_size: int, rank: int) -> list[set[tuple[int, int]]]:
+        world = World(rank, world_size, rank)
+        batches = Batches(numbered(40), None, 8, 0, CPU, neighbors=RING[:40] % 40, world=world)
+        return [set(zip(indices(b.images), indices(b.partners), strict=True)) for b in batches.epoch(0)]
+
+    ranks = [pairs(size, rank) for rank in range(size)]
+    assert [set().union(*parts) for parts in zip(*ranks, strict=True)] == pairs(1, 0)

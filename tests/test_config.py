@@ -75,6 +75,9 @@ def value_at(config, path):
                 "training.use_adam_optimization": True,
                 "training.use_adversarial_categorial_weights": True,
                 "training.lambda_z_l2_regularization": 0.15,
+                "training.autoencoder_every": 1,
+                "training.weight_decay": 0.0,
+                "consistency.is_on": False,
             },
         ),
         (
@@ -86,6 +89,9 @@ def value_at(config, path):
                 "learning_rates.classifier_lr": 0.001,
                 "model.hidden_size": 1000,
                 "model.encoder_dropout": 0.0,
+                "training.ema_decay": 0.0,
+                "training.labeled_batch_size": None,
+                "consistency.is_on": False,
             },
         ),
     ],
@@ -147,6 +153,8 @@ def test_a_whole_number_will_do_where_a_real_one_is_expected(load):
         ("semi_supervised.learning_rates.clasifier_lr", "classifier_lr"),
         ("semi_supervised.model.zsize", "z_size"),
         ("semi_supervised.training.schedule.milestone", "milestones"),
+        ("semi_supervised.consistency.lambda_pair", "lambda_pairs"),
+        ("unsupervised.consistensy", "consistency"),
         ("unsupervised.training.use_adversarial_categorical_weights", "use_adversarial_categorial_weights"),
     ],
 )
@@ -156,7 +164,7 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_name(path, near
 
 
 def test_an_unknown_key_that_resembles_none_is_refused_with_the_known_ones(load):
-    with refused("'semi_supervised.qqq'", "learning_rates, model, training", kind=UsageError):
+    with refused("'semi_supervised.qqq'", "known here: learning_rates, model, training, consistency", kind=UsageError):
         load(nested("semi_supervised.qqq", 1))
 
 
@@ -180,6 +188,9 @@ def test_a_refusal_exits_with_status_2_and_counts_the_further_complaints(load):
         ("training.precision", "fp8"),
         ("training.schedule", 3),
         ("training.schedule.kind", "linear"),
+        ("consistency", True),
+        ("consistency.looks_to_trust", 1.5),
+        ("consistency.n_neighbors", "ten"),
         ("model.hidden_size", "two\nlines"),
         ("model.conv_channels", 32),
         ("model", [1]),
@@ -203,11 +214,56 @@ def test_a_refusal_exits_with_status_2_and_counts_the_further_complaints(load):
         ("training.schedule.gamma", 0),
         ("training.schedule.milestones", [-1]),
         ("training.schedule.warmup_epochs", float("inf")),
+        ("training.weight_decay", -0.1),
+        ("training.ema_decay", 1),
+        ("training.autoencoder_every", 0),
+        ("training.labeled_batch_size", 1),
+        ("consistency.augmentation", -1),
+        ("consistency.augmentation", 5),
+        ("consistency.elastic", 1.5),
+        ("consistency.lambda_pairs", -1),
+        ("consistency.lambda_pairs", float("inf")),
+        ("consistency.n_neighbors", -1),
+        ("consistency.n_neighbors", 1001),
+        ("consistency.virtual_adversarial_radius", 0),
+        ("consistency.confidence", 1),
+        ("consistency.memory", 1),
+        ("consistency.looks_to_trust", 0),
+        ("consistency.balance_tolerance", -0.01),
+        ("consistency.trusted_balance_tolerance", -0.01),
+        ("consistency.n_over_clusters", 1),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_path_of_its_key(path, value, load):
     with refused(f"'semi_supervised.{path}", kind=UsageError):
         load(nested(f"semi_supervised.{path}", value))
+
+
+@pytest.mark.parametrize(
+    "key", ["use_augmentation_consistency", "lambda_balance", "pseudo_label_confidence", "labeled_batch_size"]
+)
+def test_what_training_no_longer_or_never_has_is_refused(key, load):
+    with refused(f"unknown key 'unsupervised.training.{key}'", kind=UsageError):
+        load(nested(f"unsupervised.training.{key}", 2), "unsupervised")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("term", ["lambda_balance", "lambda_over_clustering"])
+def test_a_term_of_pairs_is_refused_without_pairs(term, variant, load):
+    expected = f"'{variant}.consistency': {term} is of pairs; set lambda_pairs above 0 too"
+    with refused(expected, kind=UsageError):
+        load(nested(f"{variant}.consistency.{term}", 1), variant)
+    pairs_too = {"consistency": {term: 1, "lambda_pairs": 1}}
+    assert load(yaml.safe_dump({variant: pairs_too}), variant).consistency.is_on
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("term", ["lambda_pseudo_labels", "lambda_virtual_adversarial"])
+def test_terms_that_ask_the_averaged_weights_are_refused_without_them(term, variant, load):
+    with refused(f"'{variant}': pseudo-labels and virtual", "set training.ema_decay above 0", kind=UsageError):
+        load(nested(f"{variant}.consistency.{term}", 1), variant)
+    averaged = {"training": {"ema_decay": 0.9}, "consistency": {term: 1}}
+    assert load(yaml.safe_dump({variant: averaged}), variant).consistency.needs_teacher
 
 
 def test_a_wrong_value_in_the_other_variants_section_is_refused_too(load):

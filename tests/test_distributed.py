@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -14,41 +15,61 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY_MODEL, tiny_config
 from safetensors.torch import load_file
-from test_phases import networks
+from test_phases import networks, phases_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aae_toolkit import losses
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
-from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.distributed import SynchronizedBatchNorm, batch_mean, process_group, synchronize_batch_norm
+from aae_toolkit.data.directory import DataDirectory, Split
+from aae_toolkit.distributed import (
+    SynchronizedBatchNorm,
+    batch_mean,
+    gather_batch,
+    process_group,
+    synchronize_batch_norm,
+)
 from aae_toolkit.errors import UsageError
 from aae_toolkit.launch import ALONE, World, world_from_environment
+from aae_toolkit.progress import Silent
 from aae_toolkit.training import phases
-from aae_toolkit.training.batches import Batch
+from aae_toolkit.training.batches import Batch, Batches
+from aae_toolkit.training.consistency import Memory
 from aae_toolkit.training.device import Runtime
+from aae_toolkit.training.neighbors import nearest_neighbors
+from aae_toolkit.training.setup import Run, build_batches
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.trainer import train
-from aae_toolkit.training.weights import master, working_networks
+from aae_toolkit.training.weights import average_in, master, working_networks
 
 CPU = torch.device("cpu")
-QUIET = {"input_noise": 0.0}  # what is drawn at random differs between processes
+QUIET = {"input_noise": 0.0, "ema_decay": 0.9}  # what is drawn at random differs between processes
+TERMS = {
+    "augmentation": 0.0,
+    "lambda_pairs": 1.0,
+    "lambda_balance": 2.0,
+    "lambda_pseudo_labels": 0.5,
+    "confidence": 0.36,
+}
 CONFIGS: list[VariantConfig] = [
     SemiSupervisedConfig.model_validate({"training": QUIET | {"augment_labeled": False}}),
-    UnsupervisedConfig.model_validate(
-        {"training": QUIET | {"use_mutual_info": True, "use_mode_decoder": True, "use_augmentation_consistency": True}}
+    UnsupervisedConfig.model_validate({"training": QUIET | {"use_mutual_info": True, "use_mode_decoder": True}}),
+    SemiSupervisedConfig.model_validate(
+        {
+            "training": QUIET,
+            "consistency": TERMS | {"lambda_over_clustering": 0.5, "lambda_virtual_adversarial": 1.0},
+        }
     ),
 ]
 
 # Compiling takes its time: the phases with a batch mean of their own are enough.
 COMPILED_CONFIGS: list[VariantConfig] = [
-    UnsupervisedConfig.model_validate(
-        {"training": QUIET | {"use_disentanglement": False, "use_augmentation_consistency": True}}
-    ),
+    UnsupervisedConfig.model_validate({"training": QUIET | {"use_disentanglement": False}, "consistency": TERMS}),
 ]
 
 
@@ -77,8 +98,9 @@ def _rank(job: Any, rank: int, size: int, port: int, arguments: tuple[Any, ...])
 
 def whole_batch(n: int = 12) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    images = torch.rand(2 * n, 1, 4, 4, generator=generator)
-    return Batch(images[:n], images[n:], torch.arange(n) % 3)
+    images = torch.rand(3 * n, 1, 4, 4, generator=generator)
+    labeled, partners, where = images[n : 2 * n], images[2 * n :], torch.arange(n)
+    return Batch(images[:n], labeled, where % 3, partners, indices=where + 3, partner_indices=where.flip(0) + 5)
 
 
 def share(batch: Batch, world: World) -> Batch:
@@ -94,13 +116,12 @@ def gradients(world: World, config: VariantConfig, *, compile: bool, encoder: st
     found: dict[str, Tensor] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "randn_like", lambda t, dtype=None: torch.ones_like(t, dtype=dtype))
-        patch.setattr(phases, "random_affine", lambda images: images.flip(-1))
         patch.setattr(
             losses,
             "sample_categories",
             lambda weights, n: F.one_hot(torch.zeros(n, dtype=torch.long), len(weights)).float() * weights,
         )
-        for phase in phases.build_phases(nets, config):
+        for phase in phases_of(nets, config):
             runner = PhaseRunner(phase, runtime)
             patch.setattr(
                 runner,
@@ -112,6 +133,8 @@ def gradients(world: World, config: VariantConfig, *, compile: bool, encoder: st
             for _ in range(2):  # DDP's first backward is unlike its others
                 phase.optimizer.zero_grad()
                 runner.run(share(whole_batch(), world))
+            if phase.memory is not None:
+                found.update((f"{phase.name} {name}", buffer) for name, buffer in phase.memory.named_buffers())
     return found | {name: buffer.clone() for name, buffer in nets.named_buffers()}
 
 
@@ -160,6 +183,74 @@ def test_statistics_are_of_the_whole_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(running_var, norm.running_var)
 
 
+def _save_gathered(world: World, path: Path) -> None:
+    rows = torch.arange(12).view(6, 2)
+    memory = Memory(9, 2, decay=0.8)
+    for _ in range(3):
+        memory.add(torch.arange(6)[world.rank :: 2], rows[world.rank :: 2].float())
+    found = gather_batch(rows[:, 1][world.rank :: 2]), gather_batch(rows.float()[world.rank :: 2]), memory.state_dict()
+    torch.save(found, path / f"{world.rank}.pt")
+
+
+def test_shares_are_gathered_one_after_the_other_and_each_process_remembers_all_of_them(tmp_path: Path) -> None:
+    run_ranks(_save_gathered, 2, tmp_path)
+    rows = torch.arange(12).view(6, 2)
+    in_turn = torch.cat([rows[0::2], rows[1::2]])
+    for rank in range(2):
+        integers, floats, memory = torch.load(tmp_path / f"{rank}.pt")
+        assert torch.equal(integers, in_turn[:, 1])
+        assert torch.equal(floats, in_turn.float())
+        assert memory["n_looks"].tolist() == [3] * 6 + [0] * 3
+        torch.testing.assert_close(memory["y"][:6], rows.float())
+
+
+def test_alone_the_batch_is_the_share() -> None:
+    rows = torch.arange(12).view(6, 2)
+    assert gather_batch(rows) is rows
+
+
+def trained(world: World) -> dict[str, Tensor]:
+    """All that four epochs of the consistency phase leave behind: weights, their average, what is remembered."""
+    config = SemiSupervisedConfig.model_validate(
+        {
+            "training": QUIET | {"use_adam_optimization": False},  # Adam magnifies the rounding of gradients near zero
+            "consistency": TERMS | {"looks_to_trust": 2},
+            "learning_rates": {"consistency_lr": 0.05},
+        }
+    )
+    rng = np.random.default_rng(0)
+    unlabeled = Split(rng.integers(0, 256, (40, 1, 4, 4), dtype=np.uint8), np.full(40, -1))
+    labeled = Split(rng.integers(0, 256, (12, 1, 4, 4), dtype=np.uint8), np.arange(12) % 3)
+    neighbors = nearest_neighbors(unlabeled.images, 3, CPU, world)
+    batches = Batches(unlabeled, labeled, 10, 0, CPU, labeled_batch_size=4, neighbors=np.sort(neighbors), world=world)
+    nets = networks(n_over_clusters=None)
+    if world.size > 1:
+        synchronize_batch_norm(nets)
+    average = copy.deepcopy(nets).eval().requires_grad_(False)
+    phase = phases.build_phases(nets, config, teacher=average.encoder, n_images=batches.n_images)[-1]
+    runner = PhaseRunner(phase, Runtime(CPU, "fp32", compile=False, world=world))
+    for step, batch in enumerate(batch for epoch in range(4) for batch in batches.epoch(epoch)):
+        runner.run(batch)
+        average_in(average, nets, 0.9, step + 1)
+    parts = {"weights": nets, "average": average, "memory": phase.memory}
+    return {f"{part} {name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
+
+
+def _save_trained(world: World, path: Path) -> None:
+    torch.save(trained(world), path / f"{world.rank}.pt")
+
+
+def test_two_processes_learn_and_remember_what_one_does(tmp_path: Path) -> None:
+    run_ranks(_save_trained, 2, tmp_path)
+    alone = trained(ALONE)
+    assert alone["memory n_looks"].tolist() == [4] * 40
+    assert not torch.equal(alone["weights encoder.y_head.weight"], networks().encoder.y_head.weight)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    for name, value in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
 def test_low_precision_gradients_travel_and_reach_the_masters(tmp_path: Path) -> None:
     run_ranks(_train_bf16, 2, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
@@ -199,7 +290,10 @@ def weights(directory: Path) -> dict[str, Tensor]:
 
 @pytest.fixture
 def config_path(tmp_path: Path) -> Path:
-    content = {"model": TINY_MODEL, "training": {"n_epochs": 8, "batch_size": 10, "precision": "fp32"}}
+    training = {"n_epochs": 8, "batch_size": 10, "precision": "fp32", "ema_decay": 0.9, "autoencoder_every": 2}
+    terms = TERMS | {"augmentation": 1.0, "n_neighbors": 3, "lambda_over_clustering": 0.5}
+    terms |= {"lambda_virtual_adversarial": 0.5}
+    content = {"model": TINY_MODEL, "training": training, "consistency": terms}
     (tmp_path / "tiny.yaml").write_text(json.dumps({"semi_supervised": content}))
     return tmp_path / "tiny.yaml"
 
@@ -232,10 +326,14 @@ def test_torchrun_trains_one_model_stops_at_sigterm_and_resumes_to_the_same_weig
     assert alone.class_names  # this process never joined the others
 
 
+@pytest.mark.parametrize(
+    ("sizes", "refused"),
+    [({}, "--batch-size 16"), ({"batch_size": 18, "labeled_batch_size": 16}, "labeled_batch_size 16")],
+)
 def test_a_batch_that_the_processes_cannot_share_is_refused(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sizes: dict[str, int], refused: str, data_dir: Path, tmp_path: Path
 ) -> None:
-    for name, value in {"RANK": "0", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError, match="--batch-size 16 is of all 3 processes together; give a multiple of 3"):
-        train(tiny_config("semi_supervised"), DataDirectory(data_dir), tmp_path, device="cpu")
+    runtime = Runtime(CPU, "fp32", compile=False, world=World(0, 3, 0))
+    run = Run(tiny_config("semi_supervised", **sizes), DataDirectory(data_dir), runtime, tmp_path, Silent())
+    with pytest.raises(UsageError, match=f"^{refused} is of all 3 processes together; give a multiple of 3$"):
+        build_batches(run)

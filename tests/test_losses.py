@@ -44,6 +44,8 @@ def test_losses_are_float32_even_from_half_precision_logits() -> None:
         losses.mutual_information(logits.softmax(1), logits),
         losses.mode_separation(logits),
         losses.consistency(logits.softmax(1), logits),
+        losses.pairs(logits, logits),
+        losses.pseudo_label(logits.softmax(1), logits, 0.1),
         losses.balance(logits.softmax(1)),
         losses.reconstruction(logits, torch.rand(4, 1, 1, 3)),
     ]
@@ -81,6 +83,18 @@ def test_balance_is_zero_for_even_use_and_log_k_for_a_single_category() -> None:
     assert losses.balance(torch.eye(4)[[0, 0, 0]]).item() == pytest.approx(math.log(4))
 
 
+def test_balance_is_less_by_its_tolerance_and_without_gradient_within_it() -> None:
+    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], requires_grad=True)
+    y = logits.softmax(1)
+    uneven = losses.balance(y).item()
+    assert losses.balance(y, uneven / 4).item() == pytest.approx(0.75 * uneven)
+    assert losses.balance(y, torch.tensor(uneven / 4)).item() == pytest.approx(0.75 * uneven)
+    within = losses.balance(y, 2 * uneven)
+    within.backward()
+    assert within.item() == 0
+    assert not logits.grad.any()
+
+
 @given(st.integers(2, 8), st.integers(1, 5), st.integers(0, 2**16))
 def test_mode_separation_equals_the_loop_over_all_pairs(n_modes: int, n_pixels: int, seed: int) -> None:
     logits = torch.randn(n_modes, n_pixels, generator=torch.Generator().manual_seed(seed))
@@ -109,3 +123,76 @@ def test_sampled_categories_are_one_hot_with_the_given_shares() -> None:
     assert rows.shape == (20000, 3)
     assert (rows.sum(1) == 1).all()
     np.testing.assert_allclose(rows.mean(0).numpy(), [0.25, 0, 0.75], atol=0.02)
+
+
+def random_logits(n: int = 6, k: int = 4, seed: int = 0) -> torch.Tensor:
+    return 2 * torch.randn(n, k, generator=torch.Generator().manual_seed(seed))
+
+
+def test_pairs_is_entropy_and_divergence_of_both_looks() -> None:
+    a, b = random_logits(seed=0), random_logits(seed=1)
+    p, q = a.softmax(1), b.softmax(1)
+    entropies = -(p * p.log()).sum(1) - (q * q.log()).sum(1)
+    divergences = (p * (p / q).log()).sum(1) + (q * (q / p).log()).sum(1)
+    torch.testing.assert_close(losses.pairs(a, b), ((entropies + divergences) / 2).mean())
+    torch.testing.assert_close(losses.pairs(a, b), losses.pairs(b, a))
+
+
+def test_pairs_is_least_for_decided_equal_looks() -> None:
+    sure, unsure = 20 * torch.eye(3), torch.zeros(3, 3)
+    assert losses.pairs(sure, sure).item() == pytest.approx(0, abs=1e-6)
+    assert losses.pairs(unsure, unsure).item() == pytest.approx(math.log(3))
+    assert losses.pairs(sure, sure.roll(1, 0)).item() > 10
+    assert losses.pairs(sure, unsure).item() > math.log(3)
+
+
+def test_the_gradient_of_pairs_reaches_both_looks_alike() -> None:
+    a, b = (random_logits(seed=seed).requires_grad_() for seed in (0, 1))
+    first = torch.autograd.grad(losses.pairs(a, b), (a, b))
+    swapped = torch.autograd.grad(losses.pairs(b, a), (b, a))
+    assert all(gradient.abs().min() > 0 for gradient in first)
+    torch.testing.assert_close(first[0], swapped[1])
+    torch.testing.assert_close(first[1], swapped[0])
+
+
+def test_each_pair_counts_by_its_weight() -> None:
+    a, b = random_logits(seed=0), random_logits(seed=1)
+    torch.testing.assert_close(losses.pairs(a, b, torch.ones(6)), losses.pairs(a, b))
+    weights = torch.tensor([0.0, 0.0, 0.5, 0.0, 0.0, 1.0])
+    expected = (0.5 * losses.pairs(a[2:3], b[2:3]) + losses.pairs(a[5:], b[5:])) / 6
+    torch.testing.assert_close(losses.pairs(a, b, weights), expected)
+
+
+@pytest.mark.parametrize("logit", [1e4, 1e38])
+def test_pairs_and_its_gradient_stay_finite(logit: float) -> None:
+    a, b = (logit * torch.eye(3)).requires_grad_(), (logit * torch.eye(3).roll(1, 0)).requires_grad_()
+    loss = losses.pairs(a, b)
+    loss.backward()
+    assert loss.isfinite()
+    assert a.grad.isfinite().all()
+    assert b.grad.isfinite().all()
+
+
+def test_consistency_is_entropy_where_nothing_changed_and_more_where_something_did() -> None:
+    logits = random_logits()
+    y = logits.softmax(1)
+    unchanged = losses.consistency(y, logits)
+    torch.testing.assert_close(unchanged, -(y * y.log()).sum(1).mean())
+    assert losses.consistency(y, random_logits(seed=1)) > unchanged
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.6, 0.8])
+def test_pseudo_labels_are_of_the_sure_images_among_all(confidence: float) -> None:
+    y = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.05, 0.05, 0.9]])
+    logits = random_logits(3, 3)
+    per_image = -logits.log_softmax(1)[torch.arange(3), torch.tensor([0, 1, 2])]
+    sure = torch.tensor([0.7, 0.5, 0.9]) > confidence
+    torch.testing.assert_close(losses.pseudo_label(y, logits, confidence), per_image[sure].sum() / 3)
+
+
+def test_where_nobody_is_sure_pseudo_labels_are_zero_and_without_gradient() -> None:
+    logits = random_logits().requires_grad_()
+    loss = losses.pseudo_label(random_logits(seed=1).softmax(1), logits, 0.9999)
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
 from aae_toolkit.models.description import Architecture
-from aae_toolkit.models.networks import Networks
+from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.phase import Phase
@@ -15,19 +15,27 @@ from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import working_networks
 
 EAGER = Runtime(torch.device("cpu"), "fp32", compile=False)
-ALL_TERMS = UnsupervisedConfig.model_validate(
-    {
-        "training": {
-            "use_mutual_info": True,
-            "use_mode_decoder": True,
-            "use_disentanglement": True,
-            "use_augmentation_consistency": True,
-        }
-    }
-)
+SWITCHES = {"use_mutual_info": True, "use_mode_decoder": True, "use_disentanglement": True}
+CONSISTENCY = {
+    "lambda_pairs": 1.0,
+    "lambda_balance": 2.0,
+    "lambda_over_clustering": 0.5,
+    "lambda_virtual_adversarial": 1.0,
+    "lambda_pseudo_labels": 1.0,
+    "confidence": 0.0,
+}
+WITHOUT_CONSISTENCY = UnsupervisedConfig.model_validate({"training": SWITCHES})
+ALL_TERMS = UnsupervisedConfig.model_validate({"training": SWITCHES | {"ema_decay": 0.9}, "consistency": CONSISTENCY})
 
 
-def networks(seed: int = 0, *, mode_decoder: bool = True, encoder: str = "mlp", dropout: float = 0.0) -> Networks:
+def networks(
+    seed: int = 0,
+    *,
+    mode_decoder: bool = True,
+    n_over_clusters: int | None = 5,
+    encoder: str = "mlp",
+    dropout: float = 0.0,
+) -> Networks:
     torch.manual_seed(seed)
     architecture = Architecture(
         encoder=encoder,
@@ -38,25 +46,35 @@ def networks(seed: int = 0, *, mode_decoder: bool = True, encoder: str = "mlp", 
         n_classes=3,
         z_size=2,
     )
-    return Networks(architecture, mode_decoder=mode_decoder)
+    return Networks(architecture, mode_decoder=mode_decoder, n_over_clusters=n_over_clusters)
+
+
+def teacher_of(nets: Networks) -> Encoder:
+    """An average of one step."""
+    return copy.deepcopy(nets.encoder).eval().requires_grad_(False)
+
+
+def phases_of(nets: Networks, config: VariantConfig) -> list[Phase]:
+    return build_phases(nets, config, teacher=teacher_of(nets), n_images=20)
 
 
 def a_batch(n: int = 10) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    images = torch.rand(2 * n, 1, 4, 4, generator=generator)
-    return Batch(images[:n], images[n:], torch.arange(n) % 3)
+    images = torch.rand(3 * n, 1, 4, 4, generator=generator)
+    labeled, partners, where = images[n : 2 * n], images[2 * n :], torch.arange(n)
+    return Batch(images[:n], labeled, where % 3, partners, indices=where, partner_indices=where + n // 2)
 
 
 def configs() -> list[VariantConfig]:
-    return [SemiSupervisedConfig(), ALL_TERMS]
+    return [SemiSupervisedConfig(), WITHOUT_CONSISTENCY, ALL_TERMS]
 
 
 def all_phases() -> list[tuple[Networks, Phase]]:
     found = []
     for config in configs():
-        for index in range(len(build_phases(networks(), config))):
+        for index in range(len(phases_of(networks(), config))):
             nets = networks()
-            found.append((nets, build_phases(nets, config)[index]))
+            found.append((nets, phases_of(nets, config)[index]))
     return found
 
 
@@ -83,8 +101,12 @@ def test_running_statistics_move_only_in_phases_that_see_nothing_but_real_images
 
 
 def test_the_phase_that_encodes_reconstructions_leaves_running_statistics_alone() -> None:
-    phase = next(p for p in build_phases(networks(), ALL_TERMS) if p.name == "mutual_information")
+    phase = next(p for p in build_phases(networks(), WITHOUT_CONSISTENCY) if p.name == "mutual_information")
     assert not phase.updates_batch_norm
+
+
+def test_with_consistency_its_phase_alone_moves_running_statistics() -> None:
+    assert [phase.name for phase in phases_of(networks(), ALL_TERMS) if phase.updates_batch_norm] == ["consistency"]
 
 
 @pytest.mark.parametrize("switch", OPTIONAL_PHASES)
@@ -94,7 +116,7 @@ def test_a_disabled_term_is_not_built_and_leaves_the_others_and_the_random_strea
     for enabled in (True, False):
         config = ALL_TERMS.model_copy(update={"training": ALL_TERMS.training.model_copy(update={switch: enabled})})
         nets = networks()
-        phases = build_phases(nets, config)
+        phases = phases_of(nets, config)
         names[enabled] = [p.name for p in phases]
         torch.manual_seed(3)
         for phase in phases:
@@ -117,9 +139,11 @@ def test_a_step_never_waits_for_the_device(nets: Networks, phase: Phase, monkeyp
     runner.run(a_batch())
 
 
-def test_having_a_mode_decoder_leaves_the_other_initial_weights_as_they_are() -> None:
-    with_modes, without = networks().state_dict(), networks(mode_decoder=False).state_dict()
-    assert all(torch.equal(with_modes[name], value) for name, value in without.items())
+def test_having_a_mode_decoder_or_a_second_head_leaves_the_other_initial_weights_as_they_are() -> None:
+    everything = networks().state_dict()
+    for without in (networks(n_over_clusters=None), networks(n_over_clusters=None, mode_decoder=False)):
+        assert without.over_clustering is None
+        assert all(torch.equal(everything[name], value) for name, value in without.state_dict().items())
 
 
 def test_without_a_weight_the_z_penalty_is_no_term() -> None:
@@ -129,9 +153,9 @@ def test_without_a_weight_the_z_penalty_is_no_term() -> None:
 
 
 def test_every_optimizer_follows_the_adam_switch() -> None:
-    for use_adam, kind in ((True, torch.optim.Adam), (False, torch.optim.SGD)):
+    for use_adam, kind in ((True, torch.optim.AdamW), (False, torch.optim.SGD)):
         training = ALL_TERMS.training.model_copy(update={"use_adam_optimization": use_adam})
-        phases = build_phases(networks(), ALL_TERMS.model_copy(update={"training": training}))
+        phases = phases_of(networks(), ALL_TERMS.model_copy(update={"training": training}))
         assert len(phases) == 7
         assert {type(phase.optimizer) for phase in phases} == {kind}
 
@@ -148,7 +172,7 @@ def test_the_encoder_takes_any_shape_and_drops_out_where_the_configuration_says(
 
 def test_conv_phases_run_too() -> None:
     nets = networks(encoder="conv")
-    for phase in build_phases(nets, ALL_TERMS):
+    for phase in phases_of(nets, ALL_TERMS):
         terms = PhaseRunner(phase, EAGER).run(a_batch())
         assert all(term.isfinite() for term in terms.values())
 
@@ -157,7 +181,8 @@ def test_conv_phases_run_too() -> None:
 @pytest.mark.parametrize("use_adam", [True, False])
 def test_where_the_loss_is_not_finite_the_step_is_not_taken(precision: str, use_adam: bool) -> None:
     nets = networks()
-    config = SemiSupervisedConfig.model_validate({"training": {"use_adam_optimization": use_adam}})
+    training = {"use_adam_optimization": use_adam, "weight_decay": 0.1}
+    config = SemiSupervisedConfig.model_validate({"training": training})
     working = working_networks(nets, torch.float16 if precision == "fp16" else torch.float32)
     runner = PhaseRunner(build_phases(working, config)[0], Runtime(torch.device("cpu"), precision, compile=False))
     before = dict(snapshot(nets).items())
@@ -182,3 +207,27 @@ def test_bf16_autocast_and_compiled_phases_agree_with_eager_fp32_to_their_precis
         found[name] = PhaseRunner(phase, runtime).run(a_batch())["classification"].item()
     assert found["compiled"] == pytest.approx(found["fp32"], rel=1e-4)
     assert found["bf16"] == pytest.approx(found["fp32"], rel=3e-2)
+
+
+def test_weight_decay_is_decoupled_from_the_gradient() -> None:
+    nets = networks()
+    config = SemiSupervisedConfig.model_validate(
+        {"training": {"weight_decay": 0.5}, "learning_rates": {"auto_encoder_lr": 0.1}}
+    )
+    phase = build_phases(nets, config)[0]
+    before = snapshot(nets)
+    for n_steps in (1, 2, 3):
+        for weight in phase.trained:
+            weight.grad = torch.zeros_like(weight)
+        phase.optimizer.step()
+        torch.testing.assert_close(nets.decoder.out.weight, (1 - 0.1 * 0.5) ** n_steps * before["decoder.out.weight"])
+    assert torch.equal(nets.gaussian_discriminator.out.weight, before["gaussian_discriminator.out.weight"])
+
+
+def test_the_autoencoders_own_phases_are_as_rare_as_asked_and_the_others_are_not() -> None:
+    for config in configs():
+        rare = config.model_copy(update={"training": config.training.model_copy(update={"autoencoder_every": 3})})
+        every = {phase.name: phase.every for phase in phases_of(networks(), rare)}
+        assert {name for name, n in every.items() if n == 1} == {"classification", "consistency"} & every.keys()
+        assert {every["reconstruction"], every["discriminator"], every["generator"]} == {3}
+        assert {phase.every for phase in phases_of(networks(), config)} == {1}

@@ -7,26 +7,47 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import torch
 import yaml
 from conftest import MODEL_EPOCHS, TINY_MODEL, TINY_TRAINING, tiny_config, tiny_source
+from refusals import refused
 from safetensors.torch import load_file
+from torch import Tensor
 
 from aae_toolkit import losses
 from aae_toolkit.config import Variant, VariantConfig, load_config, shipped_configs, with_flags
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.evaluation import encode
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
+from aae_toolkit.models.networks import Encoder
 from aae_toolkit.progress import Silent
 from aae_toolkit.training import trainer
+from aae_toolkit.training.batches import Batch
+from aae_toolkit.training.consistency import ConsistencyPhase
+from aae_toolkit.training.device import Runtime
+from aae_toolkit.training.setup import Run, build_batches, fit_config_to_data, initial_state
+from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.stop import Stopped, StopRequest
 from aae_toolkit.training.trainer import train
 
 T = TypeVar("T")
+
+TERMS = {"lambda_pairs": 1.0, "lambda_balance": 2.0, "n_neighbors": 3, "augmentation": 0.5}
+EVERY_TERM = TERMS | {
+    "elastic": 0.05,
+    "lambda_over_clustering": 0.5,
+    "n_over_clusters": 7,
+    "lambda_virtual_adversarial": 0.5,
+    "lambda_pseudo_labels": 1.0,
+    "confidence": 0.3,
+    "looks_to_trust": 2,
+}
+EVERYTHING: dict[str, Any] = {"consistency": EVERY_TERM, "ema_decay": 0.9, "weight_decay": 0.01, "autoencoder_every": 4}
 
 
 class StopAfter(Silent):
@@ -133,6 +154,189 @@ def test_a_signal_lets_the_step_finish_and_the_run_resumes_to_the_same_weights(
     train(config, data, tmp_path / "cut", device="cpu", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert losses_of(tmp_path / "whole") == pytest.approx(losses_of(tmp_path / "cut"))
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two states, of whatever they are made, are the same bit for bit."""
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return bool(a == b)
+
+
+@pytest.mark.parametrize("step", [1, 8, 12, 16])
+def test_average_and_memory_are_resumed_bit_for_bit(
+    data_dir: Path, tmp_path: Path, variant: Variant, step: int
+) -> None:
+    data, config = DataDirectory(data_dir), tiny_config(variant, n_epochs=3, **EVERYTHING)  # of 6 steps
+    train(config, data, tmp_path / "whole", device="cpu")
+    with pytest.raises(Stopped):
+        train(config, data, tmp_path / "cut", device="cpu", progress=SignalAt(signal.SIGTERM, step))
+    train(config, data, tmp_path / "cut", device="cpu", resume=True)
+    whole, cut = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "cut"))
+    memory = whole["phases"]["consistency"]["memory"]
+    assert memory["n_looks"].tolist() == [3] * 90
+    torch.testing.assert_close(memory["y"].sum(dim=1), torch.ones(90))
+    for name in ("networks", "average", "phases", "epoch", "step"):
+        assert equal(whole[name], cut[name]), name
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert losses_of(tmp_path / "whole") == pytest.approx(losses_of(tmp_path / "cut"))
+
+
+def saved_networks(directory: Path, part: str) -> dict[str, Tensor]:
+    """The checkpoint's encoder and decoder, named as in the model directory's files."""
+    content = torch.load(directory / "checkpoint.pt", weights_only=True)[part]
+    [suffix] = {path.stem.partition("_")[2] for path in directory.glob("encoder_*.safetensors")}
+    named = ((*name.split(".", 1), value) for name, value in content.items())
+    return {f"{net}_{suffix}.safetensors:{key}": v for net, key, v in named if net in ("encoder", "decoder")}
+
+
+def test_the_average_is_what_is_evaluated_and_saved(
+    variant: Variant, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[Tensor] = []
+
+    def record(encoder: Encoder, images: Any) -> Any:
+        evaluated.append(encoder.y_head.weight.clone())
+        return encode(encoder, images)
+
+    monkeypatch.setattr(trainer, "encode", record)
+    train(tiny_config(variant, n_epochs=3, ema_decay=0.9), DataDirectory(data_dir), tmp_path, device="cpu")
+    assert same(weights(tmp_path), saved_networks(tmp_path, "average"))
+    assert not same(weights(tmp_path), saved_networks(tmp_path, "networks"))
+    saved = weights(tmp_path)[f"encoder_{variant}.safetensors:y_head.weight"]
+    assert [torch.equal(weight, saved) for weight in evaluated] == [False, False, True, True]  # epochs, then names
+
+
+def test_the_average_counts_steps_over_epochs_and_a_resumed_run_goes_on_counting(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[tuple[float, int]] = []
+    monkeypatch.setattr(trainer, "average_in", lambda average, networks, *numbers: counted.append(numbers))
+    data, config = DataDirectory(data_dir), tiny_config("unsupervised", n_epochs=3, ema_decay=0.9)
+    with pytest.raises(Stopped):
+        train(config, data, tmp_path, device="cpu", progress=SignalAt(signal.SIGTERM, 8))
+    train(config, data, tmp_path, device="cpu", resume=True)
+    assert counted == [(0.9, step) for step in range(1, 19)]
+
+
+def test_without_an_average_the_last_weights_are_saved(model_dir: Path) -> None:
+    assert torch.load(model_dir / "checkpoint.pt", weights_only=True)["average"] is None
+    assert same(weights(model_dir), saved_networks(model_dir, "networks"))
+
+
+def a_run(config: VariantConfig, data_dir: Path, output_dir: Path) -> Run:
+    data, runtime = DataDirectory(data_dir), Runtime(torch.device("cpu"), "fp32", compile=False)
+    return Run(fit_config_to_data(config, data), data, runtime, output_dir, Silent())
+
+
+def test_an_average_is_apart_from_the_networks_and_teaches(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
+    alone = initial_state(a_run(tiny_config(variant), data_dir, tmp_path), 90)
+    assert alone.average is alone.networks
+    state = initial_state(a_run(tiny_config(variant, **EVERYTHING), data_dir, tmp_path), 90)
+    assert state.average is not state.networks
+    assert equal(dict(state.average.state_dict()), dict(state.networks.state_dict()))
+    assert not any(parameter.requires_grad for parameter in state.average.parameters())
+    phase = state.runners[-1].phase
+    assert isinstance(phase, ConsistencyPhase)
+    assert phase.teacher is state.average.encoder
+    assert phase.memory is not None
+    assert phase.memory.y.shape == (90, 3 if variant == "semi_supervised" else 4)
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, [0, 1, 2, 3, 4, 5]), (3, [0, 3]), (4, [0, 4]), (99, [0])])
+def test_the_autoencoders_phases_run_every_so_many_steps_and_their_means_are_over_those(
+    every: int, steps: list[int], data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, found = PhaseRunner.run, []
+
+    def record(self: PhaseRunner, batch: Batch) -> dict[str, Tensor]:
+        found.append(run(self, batch))
+        return found[-1]
+
+    monkeypatch.setattr(PhaseRunner, "run", record)
+    config = tiny_config("semi_supervised", n_epochs=2, autoencoder_every=every)
+    train(config, DataDirectory(data_dir), tmp_path, device="cpu")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    values = [terms["reconstruction"] for terms in found if "reconstruction" in terms]
+    assert sum("classification" in terms for terms in found) == 12
+    assert len(values) == 2 * len(steps)
+    for line, of_epoch in zip(lines, (values[: len(steps)], values[len(steps) :]), strict=True):
+        assert line["reconstruction"] == pytest.approx(torch.stack(of_epoch).mean().item(), rel=1e-5)
+    step = 0
+    for terms in found:  # each step ends with its classification
+        assert ("reconstruction" not in terms) or step % 6 in steps
+        step += "classification" in terms
+
+
+def test_labelled_batches_have_the_size_that_is_asked_for(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, sizes = PhaseRunner.run, set()
+
+    def record(self: PhaseRunner, batch: Batch) -> dict[str, Tensor]:
+        sizes.add((len(batch.images), len(batch.labeled_images)))
+        return run(self, batch)
+
+    monkeypatch.setattr(PhaseRunner, "run", record)
+    config = tiny_config("semi_supervised", n_epochs=1, batch_size=15, labeled_batch_size=7)
+    train(config, DataDirectory(data_dir), tmp_path, device="cpu")
+    assert sizes == {(15, 7)}
+
+
+@pytest.mark.parametrize("n_neighbors", [0, 3, 89])
+def test_partners_are_neighbours_or_with_none_the_image_itself(
+    n_neighbors: int, variant: Variant, data_dir: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(variant, consistency=TERMS | {"n_neighbors": n_neighbors})
+    batches = build_batches(a_run(config, data_dir, tmp_path))
+    for batch in batches.epoch(0):
+        assert torch.equal(batch.partners, batch.images) == (n_neighbors == 0)
+        assert (batch.partner_indices == batch.indices).all() == (n_neighbors == 0)
+    assert batches.neighbors is not None
+    assert batches.neighbors.shape == (90, max(n_neighbors, 1))
+    assert build_batches(a_run(tiny_config(variant), data_dir, tmp_path)).neighbors is None
+
+
+def test_too_few_images_for_so_many_neighbours_are_refused(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
+    config = tiny_config(variant, consistency=TERMS | {"n_neighbors": 90})
+    expected = "90 training images have no 90 neighbours; lower n_neighbors"
+    with refused(expected, kind=UsageError):
+        train(config, DataDirectory(data_dir), tmp_path / "model", device="cpu")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_second_head_is_kept_for_resuming_and_not_in_the_model(
+    variant: Variant, data_dir: Path, tmp_path: Path
+) -> None:
+    train(tiny_config(variant, **EVERYTHING), DataDirectory(data_dir), tmp_path, device="cpu")
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert checkpoint["networks"]["over_clustering.weight"].shape == (7, 16)
+    assert not any("over_clustering" in name for name in weights(tmp_path))
+    expected = {"config.yml", "model.json", "metrics.jsonl", "checkpoint.pt"}
+    expected |= {f"encoder_{variant}.safetensors", f"decoder_{variant}.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    assert load_model(tmp_path).description.variant == variant
+    names = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1]).keys()
+    assert {"pairs", "balance", "over_clustering", "virtual_adversarial", "pseudo_labels"} <= names
+    assert ("classification" in names) == (variant == "semi_supervised")
+
+
+def test_pairs_and_balance_help_to_find_the_classes_without_labels(data_dir: Path, tmp_path: Path) -> None:
+    terms = TERMS | {"n_neighbors": 10, "augmentation": 0.0, "lambda_balance": 4.0}
+    found = {}
+    for name, consistency in (("with", terms), ("without", {})):
+        accuracies = []
+        for seed in range(3):
+            config = tiny_config("unsupervised", n_epochs=15, seed=seed, consistency=consistency)
+            train(with_flags(config, n_classes=3), DataDirectory(data_dir), tmp_path / f"{name} {seed}", device="cpu")
+            last = json.loads((tmp_path / f"{name} {seed}" / "metrics.jsonl").read_text().splitlines()[-1])
+            accuracies.append(last["validation_majority_accuracy"])
+        found[name] = sum(accuracies) / 3
+    assert found["with"] > found["without"] + 0.15
 
 
 def test_a_second_interrupt_is_not_held_back_and_a_second_termination_is() -> None:
@@ -275,10 +479,13 @@ def test_peak_memory_is_recorded_and_levels_off(data_dir: Path, tmp_path: Path) 
     assert peaks[-1] - peaks[9] < 5
 
 
-def test_streamed_images_give_the_same_weights(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("further", [{}, EVERYTHING], ids=["", "consistency"])
+def test_streamed_images_give_the_same_weights(
+    variant: Variant, further: dict[str, Any], data_dir: Path, tmp_path: Path
+) -> None:
     data = DataDirectory(data_dir)
     for name, budget in (("resident", 1), ("streamed", 0)):
-        train(tiny_config(variant, resident_mib=budget), data, tmp_path / name, device="cpu")
+        train(tiny_config(variant, resident_mib=budget, **further), data, tmp_path / name, device="cpu")
     assert same(weights(tmp_path / "resident"), weights(tmp_path / "streamed"))
 
 
@@ -327,10 +534,16 @@ def test_a_pickle_in_place_of_the_checkpoint_runs_nothing(data_dir: Path, varian
         def __reduce__(self):
             return (Path.touch, (tmp_path / "harm",))
 
-    torch.save({"format": "aae-checkpoint-2", "x": Hostile()}, tmp_path / "checkpoint.pt")
+    torch.save({"format": "aae-checkpoint-3", "x": Hostile()}, tmp_path / "checkpoint.pt")
     with pytest.raises(AaeError, match="damaged or not a checkpoint"):
         train(tiny_config(variant), DataDirectory(data_dir), tmp_path, device="cpu", resume=True)
     assert not (tmp_path / "harm").exists()
+
+
+def test_a_checkpoint_of_an_earlier_version_is_one_line(data_dir: Path, variant: Variant, tmp_path: Path) -> None:
+    torch.save({"format": "aae-checkpoint-2"}, tmp_path / "checkpoint.pt")
+    with refused("is not a checkpoint of this version (aae-checkpoint-3); delete it and train again"):
+        train(tiny_config(variant), DataDirectory(data_dir), tmp_path, device="cpu", resume=True)
 
 
 def test_the_test_split_is_never_read_in_training(variant: Variant, tmp_path: Path) -> None:
@@ -376,10 +589,11 @@ def test_more_categories_than_classes_still_give_class_labels(data_dir: Path, tm
     assert set(description.category_to_class) <= {0, 1, 2}
 
 
+@pytest.mark.parametrize("further", [{}, EVERYTHING], ids=["", "consistency"])
 @pytest.mark.parametrize("encoder", ["mlp", "conv"])
-def test_any_image_shape_trains_and_loads(encoder: str, tmp_path: Path) -> None:
+def test_any_image_shape_trains_and_loads(encoder: str, further: dict[str, Any], tmp_path: Path) -> None:
     write_data_directory(tmp_path / "data", tiny_source(channels=3, size=9), None, None, None, seed=0)
-    config: VariantConfig = tiny_config("semi_supervised", n_epochs=1)
+    config: VariantConfig = tiny_config("semi_supervised", n_epochs=1, **further)
     config = config.model_copy(update={"model": config.model.model_copy(update={"encoder": encoder})})
     train(config, DataDirectory(tmp_path / "data"), tmp_path / "model", device="cpu")
     assert load_model(tmp_path / "model").architecture.image_shape == (3, 9, 9)
@@ -428,9 +642,11 @@ def test_where_most_images_have_labels_an_epoch_passes_over_them_too(tmp_path: P
     write_data_directory(tmp_path / "data", tiny_source(), 119, 60, 60, seed=0)  # one is left unlabelled
     data = DataDirectory(tmp_path / "data")
     for variant in ("semi_supervised", "unsupervised"):
-        train(tiny_config(variant, n_epochs=1), data, tmp_path / variant, device="cpu")
+        train(tiny_config(variant, n_epochs=1, **EVERYTHING), data, tmp_path / variant, device="cpu")
         line = json.loads((tmp_path / variant / "metrics.jsonl").read_text())
         assert line["images_per_second"] * line["seconds"] == pytest.approx(120)
+        checkpoint = torch.load(tmp_path / variant / "checkpoint.pt", weights_only=True)
+        assert checkpoint["phases"]["consistency"]["memory"]["n_looks"].tolist() == [1] * 120
 
 
 def test_categories_cannot_be_named_without_validation_images(tmp_path: Path) -> None:

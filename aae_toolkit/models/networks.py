@@ -139,12 +139,13 @@ class Discriminator(nn.Module):
 
 
 class Networks(nn.Module):
-    """All networks of one model; the mode decoder exists only where it is trained."""
+    """All networks of one model; those that a configuration does not train are None."""
 
-    def __init__(self, architecture: Architecture, *, mode_decoder: bool) -> None:
+    def __init__(self, architecture: Architecture, *, mode_decoder: bool, n_over_clusters: int | None = None) -> None:
         """Build the networks with torch's default initialization.
 
-        The mode decoder comes last, so that having it leaves the others' initial weights as they are.
+        The mode decoder and the over-clustering head, a second y head on the encoder's features, come last, so that
+        having them leaves the others' initial weights as they are.
         """
         super().__init__()
         self.architecture = architecture
@@ -153,6 +154,8 @@ class Networks(nn.Module):
         self.categorical_discriminator = Discriminator(architecture.n_classes, architecture.hidden_size)
         self.gaussian_discriminator = Discriminator(architecture.z_size, architecture.hidden_size)
         self.mode_decoder = ModeDecoder(architecture) if mode_decoder else None
+        n_features = self.encoder.y_head.in_features
+        self.over_clustering = nn.Linear(n_features, n_over_clusters) if n_over_clusters else None
 
 
 def decode_modes(decoder: Decoder, architecture: Architecture) -> Tensor:

@@ -1,4 +1,4 @@
-"""Random affine changes of a batch of images, made where the batch lives."""
+"""Random changes of a batch of images, made where the batch lives."""
 
 from __future__ import annotations
 
@@ -12,28 +12,46 @@ _ROTATION = math.radians(15)  # largest angle, either way
 _SCALE = 0.15  # largest change of size, as a fraction
 _SHEAR = 0.2  # largest slant
 _SHIFT = 0.14  # largest shift, as a fraction of half the picture (2 pixels of 28)
+_ELASTIC_GRID = 6  # points a side that local shifts are drawn at, and spread from smoothly
 
 
-def random_affine(images: Tensor) -> Tensor:
-    """Rotate, scale, slant and shift each image a little, at random; what comes in from outside is 0.
+def random_warp(images: Tensor, strength: float = 1.0, elastic: float = 0.0) -> Tensor:
+    """Rotate, scale, slant, shift and bend each image a little, at random; what comes in from outside is 0.
 
     Args:
         images: float32 [B, C, H, W].
+        strength: of the affine changes: up to 15 degrees, 15% of the size, a slant of 0.2 and 7% of a side at 1.
+        elastic: standard deviation of local shifts, as a fraction of half the picture. After Simard et al., "Best
+            Practices for Convolutional Neural Networks Applied to Visual Document Analysis".
 
     Returns:
-        float32 [B, C, H, W].
+        float32 [B, C, H, W]; `images` itself where nothing is to change.
     """
+    if strength == 0 and elastic == 0:
+        return images
     n, device = len(images), images.device
-    angle, shear, shift_x, shift_y = (2 * torch.rand(4, n, device=device) - 1).unbind()
+    angle, shear, shift_x, shift_y = (strength * (2 * torch.rand(4, n, device=device) - 1)).unbind()
     angle, shear = angle * _ROTATION, shear * _SHEAR
-    size_x, size_y = 1 + _SCALE * (2 * torch.rand(2, n, device=device) - 1)
+    size_x, size_y = 1 + _SCALE * strength * (2 * torch.rand(2, n, device=device) - 1)
     cos, sin = angle.cos(), angle.sin()
     height, width = images.shape[-2:]
     x, y = _pixel_centers(width, device), _pixel_centers(height, device).unsqueeze(1)  # [W], [H, 1]
     # By hand: under autocast affine_grid gives positions in bf16, a third of a pixel off.
     from_x = _each(size_x * cos) * x + _each(size_x * (shear * cos - sin)) * y + _each(shift_x * _SHIFT)  # [B, H, W]
     from_y = _each(size_y * sin) * x + _each(size_y * (shear * sin + cos)) * y + _each(shift_y * _SHIFT)
-    return F.grid_sample(images, torch.stack([from_x, from_y], dim=-1), align_corners=False)
+    positions = torch.stack([from_x, from_y], dim=-1)  # [B, H, W, 2]
+    if elastic:
+        drawn = elastic * torch.randn(n, 2, _ELASTIC_GRID, _ELASTIC_GRID, device=device)
+        bends = F.interpolate(drawn, size=(height, width), mode="bicubic", align_corners=True)
+        positions = positions + bends.permute(0, 2, 3, 1)
+    return F.grid_sample(images, positions, align_corners=False)
+
+
+def add_noise(images: Tensor, standard_deviation: float) -> Tensor:
+    """Images with Gaussian noise added, not clipped; the same tensor where the deviation is 0."""
+    if standard_deviation == 0:
+        return images
+    return images + standard_deviation * torch.randn_like(images)
 
 
 def _pixel_centers(n: int, device: torch.device) -> Tensor:

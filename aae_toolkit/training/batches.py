@@ -21,17 +21,35 @@ from aae_toolkit.data.directory import Split
 from aae_toolkit.launch import ALONE, World
 from aae_toolkit.models.networks import scale
 
-_UNLABELED_STREAM, _LABELED_STREAM = 0, 1
+_UNLABELED_STREAM, _LABELED_STREAM, _PARTNER_STREAM = 0, 1, 2
 
-Indices = tuple[Tensor, Tensor | None]  # int64 [B] each, of the unlabelled and the labelled images of a batch
+
+class Indices(NamedTuple):
+    """Where a batch's images are, int64 [B] each; partners are in the unlabelled set."""
+
+    unlabeled: Tensor
+    labeled: Tensor | None = None
+    partners: Tensor | None = None
 
 
 class Batch(NamedTuple):
-    """`images` float32 [B, C, H, W] in [0, 1]; labelled images and classes int64 [B] where the variant has them."""
+    """Images float32 [B, C, H, W] in [0, 1], and what goes with them where it is asked for.
+
+    Attributes:
+        images: unlabelled.
+        labeled_images: of another size B.
+        labels: their classes, int64.
+        partners: an image like each of `images`.
+        indices: which of the unlabelled images `images` are, int64 [B], and
+        partner_indices: the partners.
+    """
 
     images: Tensor
     labeled_images: Tensor | None = None
     labels: Tensor | None = None
+    partners: Tensor | None = None
+    indices: Tensor | None = None
+    partner_indices: Tensor | None = None
 
 
 class Batches:
@@ -45,6 +63,8 @@ class Batches:
         seed: int,
         device: torch.device,
         *,
+        labeled_batch_size: int | None = None,
+        neighbors: NDArray[np.int64] | None = None,
         streams: bool = False,
         loader_options: Mapping[str, Any] = MappingProxyType({}),
         world: World = ALONE,
@@ -58,12 +78,16 @@ class Batches:
                 most B, or of 3 where B is 2 and the images are odd: BatchNorm needs 2 in each.
             seed: of every permutation.
             device: where batches are made.
+            labeled_batch_size: of the labelled images; None: `batch_size`.
+            neighbors: int64 [N, k], of each unlabelled image; its partner is one of them, drawn each epoch.
             streams: leave the images where they are, and send each batch, cut by a DataLoader
             loader_options: with these.
             world: the processes; where they cannot divide an epoch evenly, a few images of it are left out.
         """
         self.seed, self.device, self.world = seed, device, world
         self.batch_size = batch_size
+        self.labeled_batch_size = labeled_batch_size or batch_size
+        self.neighbors = neighbors
         self._loader_options = loader_options
         self.streams = streams
         self.n_images = len(unlabeled)
@@ -86,33 +110,40 @@ class Batches:
                 **self._loader_options,
             )
         for batch in cut:
-            images, labeled_images, labels = (None if part is None else self._send(part) for part in batch)
-            assert images is not None
-            yield Batch(scale(images), None if labeled_images is None else scale(labeled_images), labels)
+            yield Batch(*(None if part is None else self._send(part) for part in batch))  # type: ignore[arg-type]
 
     def _send(self, part: Tensor) -> Tensor:
-        """To the device, without waiting where the part is in pinned memory."""
-        return part.to(self.device, non_blocking=True)
+        """To the device, without waiting where the part is in pinned memory; images are scaled there."""
+        part = part.to(self.device, non_blocking=True)
+        return scale(part) if part.dtype == torch.uint8 else part
 
     def _indices(self, epoch: int) -> list[Indices]:
         """This process's share of each batch of an epoch; sent to where the images are at once, not batch by batch."""
-        n_steps, size = self.steps_per_epoch, self.world.size
         order = self._permutation(_UNLABELED_STREAM, epoch, self.n_images)
-        shares = order[: self.n_images // size * size].reshape(-1, size)  # a column a process
-        unlabeled = self._cutter.positions(shares[:, self.world.rank]).tensor_split(n_steps)
-        if self.n_labeled is None:
-            return [(share, None) for share in unlabeled]
-        row = self._labeled_indices(epoch * n_steps, n_steps)[:, self.world.rank :: size]
-        return list(zip(unlabeled, self._cutter.positions(row), strict=True))
+        labeled: Iterable[Tensor | None] = [None] * self.steps_per_epoch
+        partners = labeled
+        if self.n_labeled is not None:
+            row = self._labeled_indices(epoch * self.steps_per_epoch)[:, self.world.rank :: self.world.size]
+            labeled = self._cutter.positions(row)
+        if self.neighbors is not None:
+            generator = np.random.default_rng([self.seed, _PARTNER_STREAM, epoch])
+            column = generator.integers(self.neighbors.shape[1], size=len(order))
+            partners = self._share(self.neighbors[order, column])
+        return [Indices(*of_step) for of_step in zip(self._share(order), labeled, partners, strict=True)]
 
-    def _labeled_indices(self, first_step: int, n_steps: int) -> NDArray[np.int64]:
-        """Labelled images of each step, [n_steps, B], cut from an endless row of permutations of the labelled set."""
+    def _share(self, order: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        """This process's part of each step of an epoch that goes through images in `order`."""
+        columns = order[: self.n_images // self.world.size * self.world.size].reshape(-1, self.world.size)
+        return self._cutter.positions(columns[:, self.world.rank]).tensor_split(self.steps_per_epoch)
+
+    def _labeled_indices(self, first_step: int) -> NDArray[np.int64]:
+        """Labelled images of an epoch's steps, [n_steps, B], cut from an endless row of permutations of their set."""
         assert self.n_labeled is not None
-        n, first = self.n_labeled, first_step * self.batch_size
-        last = first + n_steps * self.batch_size
+        n, size, n_steps = self.n_labeled, self.labeled_batch_size, self.steps_per_epoch
+        first, last = first_step * size, (first_step + n_steps) * size
         rounds = range(first // n, (last - 1) // n + 1)
         row = np.concatenate([self._permutation(_LABELED_STREAM, r, n) for r in rounds])
-        return row[first - rounds.start * n : last - rounds.start * n].reshape(n_steps, self.batch_size)
+        return row[first - rounds.start * n : last - rounds.start * n].reshape(n_steps, size)
 
     def _permutation(self, stream: int, number: int, n: int) -> NDArray[np.int64]:
         return np.random.default_rng([self.seed, stream, number]).permutation(n)
@@ -129,10 +160,15 @@ class _Cutter(Dataset[Batch]):
             self.labels = torch.from_numpy(labeled.labels).to(device)
 
     def __getitem__(self, indices: Indices) -> Batch:
-        unlabeled, labeled = indices
-        if labeled is None or self.labeled_images is None or self.labels is None:
-            return Batch(self.images[unlabeled])
-        return Batch(self.images[unlabeled], self.labeled_images[labeled], self.labels[labeled])
+        unlabeled, labeled, partners = indices
+        return Batch(
+            self.images[unlabeled],
+            None if labeled is None or self.labeled_images is None else self.labeled_images[labeled],
+            None if labeled is None or self.labels is None else self.labels[labeled],
+            None if partners is None else self.images[partners],
+            unlabeled,
+            partners,
+        )
 
     def positions(self, indices: NDArray[np.int64]) -> Tensor:
         """Indices, sent to where the images are."""

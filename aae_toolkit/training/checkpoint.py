@@ -14,7 +14,7 @@ from aae_toolkit.files import atomic_path
 from aae_toolkit.training.setup import CHECKPOINT_FILE, Run, TrainingState
 from aae_toolkit.training.weights import refresh
 
-_FORMAT = "aae-checkpoint-2"
+_FORMAT = "aae-checkpoint-3"
 
 
 def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
@@ -26,9 +26,11 @@ def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
         "epoch": state.epoch,
         "step": state.step,
         "sums": state.sums,
+        "n_runs": state.n_runs,
         "seconds": state.seconds,
         "history": state.history,
         "networks": state.networks.state_dict(),
+        "average": None if state.average is state.networks else state.average.state_dict(),
         "phases": {runner.phase.name: runner.state_dict() for runner in state.runners},
     }
     with atomic_path(directory / CHECKPOINT_FILE) as temporary:
@@ -69,10 +71,12 @@ def resume_from(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> N
         found, wanted = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("another variant", "this one"))
         raise UsageError(f"--resume: trained so far with {found!r}, asked for {wanted!r}; use the same settings")
     state.networks.load_state_dict(checkpoint["networks"])
+    if checkpoint["average"] is not None:
+        state.average.load_state_dict(checkpoint["average"])
     for runner in state.runners:
         runner.load_state_dict(checkpoint["phases"][runner.phase.name])
     refresh(state.working.parameters())
-    for name in ("epoch", "step", "seconds", "history"):
+    for name in ("epoch", "step", "n_runs", "seconds", "history"):
         setattr(state, name, checkpoint[name])
     state.sums = {name: total.to(run.runtime.device) for name, total in checkpoint["sums"].items()}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from aae_toolkit.config import TrainingConfig
 from aae_toolkit.models.networks import Decoder, Discriminator, Encoder, ModeDecoder, Networks
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.weights import master
@@ -27,15 +28,18 @@ class Phase(nn.Module, ABC):
         trains: names of the networks that its optimizer steps.
         uses: names of further networks that its loss runs through.
         out_of_reach: names of the parts of trained networks that its loss does not depend on.
+        of_autoencoder: whether `autoencoder_every` makes it rarer.
+        every: steps from one time that it is run to the next.
         updates_batch_norm: whether running statistics move. Only clean, real images move them, because only such
-            images reach a trained model.
+            images reach a trained model; but with a consistency phase that one alone does, as y is learned there.
     """
 
     name: ClassVar[str]
-    trains: ClassVar[tuple[str, ...]]
+    trains: tuple[str, ...]
     uses: ClassVar[tuple[str, ...]] = ()
     out_of_reach: ClassVar[tuple[str, ...]] = ()
-    updates_batch_norm: ClassVar[bool] = True
+    of_autoencoder: ClassVar[bool] = True
+    updates_batch_norm: bool = True
 
     encoder: Encoder
     decoder: Decoder
@@ -43,18 +47,21 @@ class Phase(nn.Module, ABC):
     categorical_discriminator: Discriminator
     gaussian_discriminator: Discriminator
 
-    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool) -> None:
+    def __init__(self, networks: Networks, learning_rate: float, training: TrainingConfig) -> None:
         """Take the networks that are trained or used, and build the optimizer over the trained ones."""
         super().__init__()
+        self.every = training.autoencoder_every if self.of_autoencoder else 1
+        self.memory: nn.Module | None = None  # what it remembers from step to step, beside its optimizer
         for name in self.trains + self.uses:
             self.add_module(name, getattr(networks, name))
         self.trained = [p for name, p in self.named_parameters() if self._steps(name)]
         masters = [master(p) for p in self.trained]
         self.optimizer: torch.optim.Optimizer
-        if use_adam:
-            self.optimizer = torch.optim.Adam(masters, lr=learning_rate, fused=True)
+        options: dict[str, Any] = {"lr": learning_rate, "weight_decay": training.weight_decay, "fused": True}
+        if training.use_adam_optimization:
+            self.optimizer = torch.optim.AdamW(masters, **options)
         else:
-            self.optimizer = torch.optim.SGD(masters, lr=learning_rate, momentum=_SGD_MOMENTUM, fused=True)
+            self.optimizer = torch.optim.SGD(masters, momentum=_SGD_MOMENTUM, **options)
             for weight in masters:  # left to the first step, it stays uninitialized where that step is not taken
                 self.optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         for group in self.optimizer.param_groups:

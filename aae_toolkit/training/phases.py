@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 
 from aae_toolkit import losses
-from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
-from aae_toolkit.models.networks import Discriminator, Networks, decode_modes
-from aae_toolkit.training.augmentation import random_affine
+from aae_toolkit.config import (
+    SemiSupervisedConfig,
+    SemiSupervisedTrainingConfig,
+    TrainingConfig,
+    UnsupervisedConfig,
+    VariantConfig,
+)
+from aae_toolkit.models.networks import Discriminator, Encoder, Networks, decode_modes
+from aae_toolkit.training.augmentation import add_noise, random_warp
 from aae_toolkit.training.batches import Batch
+from aae_toolkit.training.consistency import ConsistencyPhase
 from aae_toolkit.training.phase import Phase
 
 
@@ -40,14 +47,12 @@ class ReconstructionPhase(Phase):
         self,
         networks: Networks,
         learning_rate: float,
-        *,
-        use_adam: bool,
-        input_noise: float,
+        training: TrainingConfig,
         regularizers: Iterable[ZL2] = (),
     ) -> None:
-        """`input_noise` is the standard deviation on [0, 1] pixels; regularizers act on the codes."""
-        super().__init__(networks, learning_rate, use_adam=use_adam)
-        self.input_noise = input_noise
+        """Regularizers act on the codes."""
+        super().__init__(networks, learning_rate, training)
+        self.input_noise = training.input_noise
         self.regularizers = list(regularizers)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -65,9 +70,11 @@ class DiscriminatorPhase(Phase):
     trains = ("categorical_discriminator", "gaussian_discriminator")
     uses = ("encoder",)
 
-    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool, weigh_categories: bool) -> None:
+    def __init__(
+        self, networks: Networks, learning_rate: float, training: TrainingConfig, *, weigh_categories: bool
+    ) -> None:
         """`weigh_categories` draws the categories that the batch uses less more often; else all alike."""
-        super().__init__(networks, learning_rate, use_adam=use_adam)
+        super().__init__(networks, learning_rate, training)
         self.weigh_categories = weigh_categories
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -113,21 +120,20 @@ class ClassificationPhase(Phase):
     name = "classification"
     trains = ("encoder",)
     out_of_reach = ("encoder.z_head",)
+    of_autoencoder = False
     updates_batch_norm = False  # its inputs are changed images
 
-    def __init__(
-        self, networks: Networks, learning_rate: float, *, use_adam: bool, input_noise: float, augment: bool
-    ) -> None:
-        """`input_noise` is the standard deviation on [0, 1] pixels; `augment` adds small affine changes."""
-        super().__init__(networks, learning_rate, use_adam=use_adam)
-        self.input_noise = input_noise
-        self.augment = augment
+    def __init__(self, networks: Networks, learning_rate: float, training: SemiSupervisedTrainingConfig) -> None:
+        """Remember how inputs are changed."""
+        super().__init__(networks, learning_rate, training)
+        self.input_noise = training.input_noise
+        self.augment = training.augment_labeled
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Term `classification`."""
         assert batch.labeled_images is not None
         assert batch.labels is not None
-        images = random_affine(batch.labeled_images) if self.augment else batch.labeled_images
+        images = random_warp(batch.labeled_images) if self.augment else batch.labeled_images
         y_logits, _ = self.encoder(add_noise(images, self.input_noise))
         return {"classification": losses.classification(y_logits, batch.labels)}
 
@@ -168,52 +174,14 @@ class ModeSeparationPhase(Phase):
     name = "mode_separation"
     trains = ("decoder",)
 
-    def __init__(self, networks: Networks, learning_rate: float, *, use_adam: bool) -> None:
+    def __init__(self, networks: Networks, learning_rate: float, training: TrainingConfig) -> None:
         """Remember the code sizes."""
-        super().__init__(networks, learning_rate, use_adam=use_adam)
+        super().__init__(networks, learning_rate, training)
         self.architecture = networks.architecture
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Term `mode_separation`; the batch is not looked at."""
         return {"mode_separation": losses.mode_separation(decode_modes(self.decoder, self.architecture))}
-
-
-class ConsistencyPhase(Phase):
-    """The encoder gives an image and its augmentation the same category, and uses all categories. [IMSAT; FixMatch]."""
-
-    name = "consistency"
-    trains = ("encoder",)
-    out_of_reach = ("encoder.z_head",)
-    updates_batch_norm = False  # half of its inputs are changed images
-
-    def __init__(
-        self,
-        networks: Networks,
-        learning_rate: float,
-        *,
-        use_adam: bool,
-        lambda_balance: float,
-        confidence: float | None,
-    ) -> None:
-        """`lambda_balance` weighs the balance term; with a `confidence` only sure images count, by their category."""
-        super().__init__(networks, learning_rate, use_adam=use_adam)
-        self.lambda_balance = lambda_balance
-        self.confidence = confidence
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `consistency` and `balance`."""
-        both = torch.cat([batch.images, random_affine(batch.images)])  # together, so that BatchNorm treats them alike
-        y_logits, _ = self.encoder(both)
-        clean, augmented = y_logits.float().chunk(2)
-        target = clean.softmax(dim=1).detach()
-        if self.confidence is None:
-            consistency = losses.consistency(target, augmented)
-        else:
-            consistency = losses.pseudo_label(target, augmented, self.confidence)
-        return {
-            "consistency": consistency,
-            "balance": self.lambda_balance * losses.balance(y_logits.float().softmax(dim=1)),
-        }
 
 
 # Switch in the configuration -> the phase it adds, and its learning rate.
@@ -224,43 +192,35 @@ OPTIONAL_PHASES: dict[str, tuple[type[Phase], str]] = {
 }
 
 
-def build_phases(networks: Networks, config: VariantConfig) -> list[Phase]:
-    """The phases of one step, in order."""
-    rates, training = config.learning_rates, config.training
-    use_adam, input_noise = training.use_adam_optimization, training.input_noise
+def build_phases(
+    networks: Networks, config: VariantConfig, *, teacher: Encoder | None = None, n_images: int = 0
+) -> list[Phase]:
+    """The phases of one step, in order.
+
+    Args:
+        networks: to be trained.
+        config: the variant's section.
+        teacher: the encoder of averaged weights, of pseudo-labels and adversarial changes.
+        n_images: unlabelled training images, N, that pseudo-labels are remembered of.
+    """
+    rates, training, consistency = config.learning_rates, config.training, config.consistency
     regularizers, weigh_categories = [], False
     if isinstance(config, UnsupervisedConfig):
         weigh_categories = config.training.use_adversarial_categorial_weights
         if config.training.lambda_z_l2_regularization > 0:
             regularizers.append(ZL2(config.training.lambda_z_l2_regularization))
     phases: list[Phase] = [
-        ReconstructionPhase(
-            networks, rates.auto_encoder_lr, use_adam=use_adam, input_noise=input_noise, regularizers=regularizers
-        ),
-        DiscriminatorPhase(networks, rates.discriminator_lr, use_adam=use_adam, weigh_categories=weigh_categories),
-        GeneratorPhase(networks, rates.generator_lr, use_adam=use_adam),
+        ReconstructionPhase(networks, rates.auto_encoder_lr, training, regularizers),
+        DiscriminatorPhase(networks, rates.discriminator_lr, training, weigh_categories=weigh_categories),
+        GeneratorPhase(networks, rates.generator_lr, training),
     ]
-    if isinstance(config, SemiSupervisedConfig):
-        rate, augment = config.learning_rates.classifier_lr, config.training.augment_labeled
-        phases.append(ClassificationPhase(networks, rate, use_adam=use_adam, input_noise=input_noise, augment=augment))
+    if isinstance(config, SemiSupervisedConfig) and not consistency.is_on:
+        phases.append(ClassificationPhase(networks, config.learning_rates.classifier_lr, config.training))
     for switch, (phase, rate_name) in OPTIONAL_PHASES.items():
         if getattr(training, switch, False):
-            phases.append(phase(networks, getattr(rates, rate_name), use_adam=use_adam))
-    if training.use_augmentation_consistency:
-        phases.append(
-            ConsistencyPhase(
-                networks,
-                rates.consistency_lr,
-                use_adam=use_adam,
-                lambda_balance=training.lambda_balance,
-                confidence=training.pseudo_label_confidence,
-            )
-        )
+            phases.append(phase(networks, getattr(rates, rate_name), training))
+    if consistency.is_on:
+        for phase_before in phases:
+            phase_before.updates_batch_norm = False
+        phases.append(ConsistencyPhase(networks, rates.consistency_lr, config, teacher, n_images))
     return phases
-
-
-def add_noise(images: Tensor, standard_deviation: float) -> Tensor:
-    """Images with Gaussian noise added, not clipped; the same tensor where the deviation is 0."""
-    if standard_deviation == 0:
-        return images
-    return images + standard_deviation * torch.randn_like(images)

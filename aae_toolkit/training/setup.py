@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.device import Runtime
+from aae_toolkit.training.neighbors import mutual_neighbors, nearest_neighbors
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import working_networks
@@ -47,10 +49,12 @@ class TrainingState:
 
     networks: Networks  # in float32
     working: Networks  # what phases run on
+    average: Networks  # over steps, which is what a trained model is; `networks` itself where none is taken
     runners: list[PhaseRunner]
     epoch: int = 0  # epochs done
     step: int = 0  # steps done of the running epoch,
     sums: dict[str, Tensor] = field(default_factory=dict)  # the sum of each loss term over them,
+    n_runs: dict[str, int] = field(default_factory=dict)  # of how many numbers,
     seconds: float = 0.0  # and how long they took
     history: list[dict[str, Any]] = field(default_factory=list)  # a line of metrics.jsonl each
 
@@ -95,11 +99,12 @@ def build_batches(run: Run) -> Batches:
         AaeError: unreadable or too few images.
     """
     training, world = run.config.training, run.runtime.world
-    if training.batch_size % world.size:
-        raise UsageError(
-            f"--batch-size {training.batch_size} is of all {world.size} processes together; give a multiple of"
-            f" {world.size}"
-        )
+    labeled_batch_size = getattr(training, "labeled_batch_size", None)
+    for name, size in (("--batch-size", training.batch_size), ("labeled_batch_size", labeled_batch_size or world.size)):
+        if size % world.size:
+            raise UsageError(
+                f"{name} {size} is of all {world.size} processes together; give a multiple of {world.size}"
+            )
     entries = run.data.index.splits
     n_images = entries["train_labeled"].n + entries["train_unlabeled"].n
     streams = n_images * math.prod(run.data.image_shape) > training.resident_mib * 2**20
@@ -112,20 +117,32 @@ def build_batches(run: Run) -> Batches:
     if len(passed) < 2 * world.size:
         raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
+    neighbors = None
+    if (terms := run.config.consistency).lambda_pairs:
+        if len(passed) <= terms.n_neighbors:
+            raise UsageError(f"{len(passed)} training images have no {terms.n_neighbors} neighbours; lower n_neighbors")
+        if terms.n_neighbors:
+            run.progress.say(f"looking for {terms.n_neighbors} neighbours of {len(passed)} images...")
+            nearest = nearest_neighbors(passed.images, terms.n_neighbors, run.runtime.device, world)
+            neighbors = mutual_neighbors(nearest)
+        else:
+            neighbors = np.arange(len(passed))[:, np.newaxis]
     return Batches(
         passed,
         cycled,
         training.batch_size,
         training.seed,
         run.runtime.device,
+        labeled_batch_size=labeled_batch_size,
+        neighbors=neighbors,
         streams=streams,
         loader_options=run.runtime.loader_options,
         world=world,
     )
 
 
-def initial_state(run: Run) -> TrainingState:
-    """Seed, and build networks and phases."""
+def initial_state(run: Run, n_images: int) -> TrainingState:
+    """Seed, and build networks and phases; `n_images` are the unlabelled ones of an epoch."""
     config, runtime = run.config, run.runtime
     torch.manual_seed(config.training.seed)
     model = config.model
@@ -140,8 +157,14 @@ def initial_state(run: Run) -> TrainingState:
         z_size=model.z_size,
     )
     with_modes = getattr(config.training, "use_mode_decoder", False)
-    networks = Networks(architecture, mode_decoder=with_modes).to(runtime.device)
+    terms = config.consistency
+    n_over_clusters = terms.n_over_clusters if terms.lambda_over_clustering else None
+    networks = Networks(architecture, mode_decoder=with_modes, n_over_clusters=n_over_clusters).to(runtime.device)
     if runtime.world.size > 1:
         synchronize_batch_norm(networks)
-    working = working_networks(networks, runtime.dtype)
-    return TrainingState(networks, working, [PhaseRunner(phase, runtime) for phase in build_phases(working, config)])
+    working, average, teacher = working_networks(networks, runtime.dtype), networks, None
+    if config.training.ema_decay:
+        average = copy.deepcopy(networks).eval().requires_grad_(False)
+        teacher = average.encoder
+    phases = build_phases(working, config, teacher=teacher, n_images=n_images)
+    return TrainingState(networks, working, average, [PhaseRunner(phase, runtime) for phase in phases])

@@ -6,6 +6,7 @@ Nothing here waits for the device: what a step finds out stays there until the t
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,11 +64,18 @@ class PhaseRunner:
             group["lr"] = group["initial_lr"] * factor
 
     def state_dict(self) -> dict[str, object]:
-        """Optimizer and gradient scaling, for a checkpoint."""
-        return {"optimizer": self.phase.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        """Optimizer, gradient scaling and the phase's memory, for a checkpoint."""
+        memory = self.phase.memory
+        return {
+            "optimizer": self.phase.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "memory": memory.state_dict() if memory else {},
+        }
 
-    def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
         """Restore what `state_dict` returned."""
+        if self.phase.memory:
+            self.phase.memory.load_state_dict(state["memory"])
         self.phase.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
 

@@ -37,6 +37,7 @@ from aae_toolkit.training.setup import (
 )
 from aae_toolkit.training.step import rate_factor
 from aae_toolkit.training.stop import Stopped, StopRequest
+from aae_toolkit.training.weights import average_in
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yml"
@@ -85,9 +86,10 @@ def train(
     )
     if main:
         refuse_occupied(output_dir, resume=resume, overwrite=overwrite)
-    batches, validation = build_batches(run), data.load("validation")
+    validation = data.load("validation")
     with runtime.at_full_speed(), process_group(runtime.world, runtime.backend):
-        state = initial_state(run)
+        batches = build_batches(run)
+        state = initial_state(run, batches.n_images)
         try:
             checkpoint = from_main(lambda: load_checkpoint(output_dir) if resume else None)
             if checkpoint:
@@ -97,9 +99,9 @@ def train(
                 _prepare_directory(state, run, resume=checkpoint is not None)
             with StopRequest() as stop:
                 _fit(state, batches, validation, run, stop)
-            description = _describe(state.networks, _encode(state.networks.encoder, validation, run), validation, run)
+            description = _describe(state.average, _encode(state.average.encoder, validation, run), validation, run)
             if main:
-                save_model(output_dir, state.networks, description)
+                save_model(output_dir, state.average, description)
         except OSError as error:
             raise AaeError(f"model directory {output_dir} cannot be written: {error.strerror or error}") from error
         wait_for_all()
@@ -125,12 +127,12 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
         metrics = {
             "epoch": state.epoch + 1,
             **means,
-            **_validate(state.networks.encoder, validation, run),
+            **_validate(state.average.encoder, validation, run),
             "seconds": state.seconds,
             "images_per_second": batches.n_images / state.seconds,
             "peak_memory_mib": run.runtime.peak_memory_mib(),
         }
-        state.epoch, state.step, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
+        state.epoch, state.step, state.sums, state.n_runs, state.seconds = state.epoch + 1, 0, {}, {}, 0.0
         state.history.append(metrics)
         if run.runtime.world.is_main:
             _write_metrics(state, run)
@@ -156,10 +158,14 @@ def _train_epoch(state: TrainingState, batches: Batches, run: Run, stop: StopReq
         run.runtime.seed(training.seed, state.epoch, state.step)
         factor = rate_factor(training.schedule, state.epoch + state.step / n_steps, training.n_epochs)
         for runner in state.runners:
-            runner.set_rate(factor)
-            for name, term in runner.run(batch).items():
-                state.sums[name] = state.sums[name] + term if name in state.sums else term
+            if state.step % runner.phase.every == 0:
+                runner.set_rate(factor)
+                for name, term in runner.run(batch).items():
+                    state.sums[name] = state.sums[name] + term if name in state.sums else term
+                    state.n_runs[name] = state.n_runs.get(name, 0) + 1
         state.step += 1
+        if training.ema_decay:
+            average_in(state.average, state.networks, training.ema_decay, state.epoch * n_steps + state.step)
         signum = stop.signum()
         if signum or (run.checkpoint_every and state.step % run.checkpoint_every == 0):
             _read_means(state)
@@ -181,7 +187,7 @@ def _read_means(state: TrainingState) -> dict[str, float]:
         AaeError: a term was not finite at some step, or a weight is not finite now.
     """
     state.sums = {name: mean_over_processes(total) for name, total in state.sums.items()}
-    means = {name: total.item() / state.step for name, total in state.sums.items()}
+    means = {name: total.item() / state.n_runs[name] for name, total in state.sums.items()}
     if wrong := [f"{name} = {mean:g}" for name, mean in means.items() if not math.isfinite(mean)]:
         raise AaeError(
             f"training stopped in epoch {state.epoch + 1}: loss terms became not finite ({', '.join(wrong)}); lower"

@@ -1,4 +1,4 @@
-"""Weights in two precisions: phases run on bf16 or fp16 copies, optimizers step the float32 masters.
+"""Weights in two precisions, and their average: phases run on bf16 or fp16 copies, optimizers step float32 masters.
 
 Autocast alone would cast every weight once a phase, and every gradient back, through memory each time. Here a weight is
 cast once after each change, with the same result. BatchNorm stays in float32 and is shared, statistics included.
@@ -54,3 +54,15 @@ def refresh(weights: Iterable[Tensor]) -> None:
     if stale:
         fresh: list[Tensor] = [master(weight) for weight in stale]
         torch._foreach_copy_(stale, fresh)
+
+
+@torch.no_grad()
+def average_in(average: Networks, networks: Networks, decay: float, n_steps: int) -> None:
+    """Move the exponential average of weights and BatchNorm statistics towards what they are after `n_steps` steps.
+
+    Early on, when the average would remember the initial weights, it moves faster than `decay` says.
+    """
+    decay = min(decay, (1 + n_steps) / (10 + n_steps))
+    pairs = zip(average.state_dict().values(), networks.state_dict().values(), strict=True)
+    averages, values = zip(*((a, b) for a, b in pairs if a.is_floating_point()), strict=True)
+    torch._foreach_lerp_(averages, values, 1 - decay)

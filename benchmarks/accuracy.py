@@ -1,0 +1,200 @@
+"""Test accuracies of shipped configurations over seeds and label draws, into docs/results.json and docs/results.md.
+
+    python benchmarks/accuracy.py --raw-dir RAW [--rows labels-100,clusters-10] [--work-dir results]
+
+One run at a time, each with the commands that the page shows: splits drawn by the seed, training from that seed, and at
+the end one look at the test split. Runs that docs/results.json has are skipped; one that was cut off goes on where its
+last checkpoint is. The page is written anew after each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from scipy.optimize import linear_sum_assignment  # noqa: TID253
+
+from aae_toolkit.config import Variant, dump_config, load_config
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.environment import describe_environment
+from aae_toolkit.evaluation import contingency_table, encode, evaluate
+from aae_toolkit.files import write_json, write_text
+from aae_toolkit.models.directory import load_model
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what is trained on what, and what it should reach."""
+
+    name: str
+    title: str
+    variant: Variant
+    config: str
+    target: float  # mean test accuracy in percent
+    minutes: float  # at most, a run
+    seeds: int = 3
+    source: str = "mnist"
+    labeled: int = 3000
+    one_to_one: bool = False  # categories are matched to classes one to one, on validation
+
+    @property
+    def config_sha256(self) -> str:
+        """Of the configuration as it is now; results of another one do not count."""
+        return hashlib.sha256(dump_config(load_config(self.config, self.variant)).encode()).hexdigest()
+
+    def commands(self, seed: int, directory: str = "data", raw_dir: str = "RAW") -> list[list[str]]:
+        """What is run, as arguments of `aae`."""
+        raw = [] if self.source == "digits" else ["--raw-dir", raw_dir]
+        split = ["--source", self.source, *raw, "--labeled", str(self.labeled), "--seed", str(seed)]
+        training = ["train", self.variant.replace("_", "-"), "--dir-path", directory, "--config-path", self.config]
+        return [["init-datasets", "--dir-path", directory, *split], [*training, "--seed", str(seed), "--resume"]]
+
+
+SEMI, UN = "semi_supervised", "unsupervised"
+ROWS = [
+    Row("seed", "3000 labels, the seed's configuration", SEMI, "seed", 97.5, 20),
+    Row("labels-3000", "3000 labels", SEMI, "labels-3000", 99.45, 10),
+    Row("labels-1000", "1000 labels", SEMI, "labels-1000", 99.35, 10, labeled=1000),
+    Row("labels-100", "100 labels", SEMI, "labels-100", 99.2, 10, seeds=5, labeled=100),
+    Row("labels-100-mlp", "100 labels, MLP, no augmentation", SEMI, "labels-100-mlp", 98.9, 30, labeled=100),
+    Row("clusters-10", "no labels, K = 10, one-to-one", UN, "clusters-10", 98.9, 10, seeds=5, one_to_one=True),
+    Row("clusters-30", "no labels, K = 30, majority", UN, "clusters-30", 98.9, 10),
+    Row("clusters-30-mlp", "no labels, K = 30, majority, MLP, no augmentation", UN, "clusters-30-mlp", 95.9, 30),
+    Row("digits-100", "digits, 100 labels", SEMI, "digits", 97.0, 2, source="digits", labeled=100),
+    Row(
+        "digits-10",
+        "digits, no labels, K = 10, one-to-one",
+        UN,
+        "digits",
+        93.0,
+        2,
+        source="digits",
+        one_to_one=True,
+    ),
+]
+
+
+def main(
+    raw_dir: Annotated[Path, typer.Option(help="MNIST's files: <raw-dir>/MNIST/raw/...")] = Path("data"),
+    rows: Annotated[str, typer.Option(help="Names of rows, separated by commas; default: all.")] = "",
+    work_dir: Annotated[Path, typer.Option(help="Data, models and logs, kept.")] = Path("results"),
+) -> None:
+    """Run what is missing."""
+    known = {row.name: row for row in ROWS}
+    chosen = [known[name] for name in rows.split(",")] if rows else ROWS
+    recorded = DOCS / "results.json"
+    results: dict[str, dict[str, Any]] = json.loads(recorded.read_text()) if recorded.exists() else {}
+    for row in chosen:
+        for seed in range(row.seeds):
+            found = results.get(row.name, {}).get(str(seed))
+            if found is None or found["config_sha256"] != row.config_sha256:
+                directory = work_dir / f"{row.name}-{row.config_sha256[:8]}" / str(seed)
+                results.setdefault(row.name, {})[str(seed)] = run(row, seed, directory, raw_dir)
+                write_json(recorded, results)
+            write_text(DOCS / "results.md", page(results))
+
+
+def run(row: Row, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
+    """Draw, train, score once."""
+    split, training = row.commands(seed, str(directory), str(raw_dir))
+    if not (directory / "dataset.json").exists():
+        subprocess.run([sys.executable, "-m", "aae_toolkit", *split], check=True, stdout=subprocess.DEVNULL)
+    print(f"{row.name}, seed {seed}: aae {' '.join(training)}", flush=True)
+    clock = directory / "seconds.json"  # of the parts of a run that was cut off
+    before = json.loads(clock.read_text()) if clock.exists() else 0.0
+    started = time.perf_counter()
+    with (directory / "train.log").open("a") as log:
+        try:
+            subprocess.run([sys.executable, "-u", "-m", "aae_toolkit", *training], check=True, stdout=log, stderr=log)
+        finally:
+            seconds = before + time.perf_counter() - started
+            write_json(clock, seconds)
+    kept = {"config_sha256": row.config_sha256, "minutes": seconds / 60, "environment": describe_environment()}
+    result = score(row, directory) | kept
+    print(f"{row.name}, seed {seed}: {result['accuracy']:.2f}% in {seconds / 60:.1f} min", flush=True)
+    return result
+
+
+def score(row: Row, directory: Path) -> dict[str, Any]:
+    """Percentages on the test split, and on validation, which names the categories."""
+    model, data = load_model(directory / row.variant), DataDirectory(directory)
+    found = {}
+    mapping = np.array(model.description.category_to_class)
+    for name in ("validation", "test"):
+        split = data.load(name)
+        if row.one_to_one:
+            categories, n = encode(model.encoder, split.images)[0].argmax(axis=1), len(data.class_names)
+            if name == "validation":
+                classes, matched = linear_sum_assignment(
+                    contingency_table(split.labels, categories, n, n), maximize=True
+                )
+                mapping[matched] = classes
+            found[name] = 100 * float((mapping[categories] == split.labels).mean())
+        else:
+            found[name] = 100 * evaluate(model, split, name).accuracy
+    return {"accuracy": found["test"], "validation_accuracy": found["validation"]}
+
+
+PROTOCOL = """\
+# Results
+
+Written by `make results` from [results.json](results.json); no number here is typed by hand.
+
+- Accuracies are of the official test set (digits: of the 360 images split off), which is read once a run, at its end.
+  Nothing was chosen on it: settings were chosen on validation images, a few trials a row.
+- A seed draws the splits, hence the labelled images, and starts the training. Settings are the same for every seed, and
+  no seed was left out.
+- There is no early stopping: the last weights count, or their moving average where the configuration keeps one.
+- Without labels, categories are named on the validation images, by majority or, where the row says so, one to one, and
+  scored on the test set by those names.
+- Minutes are of the whole training command, start-up and search for neighbours included.
+"""
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """The table, each run, and how to repeat them."""
+    lines = [PROTOCOL, "| | target | test accuracy, % | n | minutes (limit) |", "| --- | --- | --- | --- | --- |"]
+    details, environments = [], []
+    for row in ROWS:
+        runs = {s: r for s, r in results.get(row.name, {}).items() if r["config_sha256"] == row.config_sha256}
+        if not runs:
+            lines.append(f"| {row.title} | {row.target} | not run | 0 | ({row.minutes:g}) |")
+            continue
+        accuracies = [run["accuracy"] for run in runs.values()]
+        spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else ""
+        met = "" if np.mean(accuracies) >= row.target else ", **below**"
+        minutes = max(run["minutes"] for run in runs.values())
+        late = "" if minutes <= row.minutes else ", **over**"
+        lines.append(
+            f"| {row.title} | {row.target} | {np.mean(accuracies):.2f}{spread}{met} | {len(runs)} |"
+            f" {minutes:.1f} at most ({row.minutes:g}){late} |"
+        )
+        each = ", ".join(
+            f"{seed}: {run['accuracy']:.2f} ({run['validation_accuracy']:.2f})" for seed, run in runs.items()
+        )
+        commands = "\n".join("aae " + " ".join(command) for command in row.commands(0))
+        details.append(f"**{row.title}**. {each}.\n\n```sh\n{commands}\n```\n")
+        environments += [run["environment"] for run in runs.values()]
+    seen = {json.dumps(e, sort_keys=True): e for e in environments}.values()
+    where = [
+        f"- {e['cpu']}, {e['cores']} cores, Python {e['python']}, "
+        + ", ".join(f"{package} {version}" for package, version in e["versions"].items())
+        for e in seen
+    ]
+    each_run = "Test accuracy by seed, in brackets that of the validation images; the commands are those of seed 0."
+    parts = ["\n".join(lines), "## Where\n", "\n".join(where), "\n## Each run\n", each_run + "\n", "\n".join(details)]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    typer.run(main)
