@@ -76,9 +76,7 @@ class ConsistencyConfig(Section):
     it labels the image, and weighs pairs by how likely they share a category.
     """
 
-    augmentation: float = Field(
-        default=1.0, ge=0, le=4
-    )  # affine changes of a look, as a multiple of the usual; 0: none
+    augmentation: float = Field(default=1.0, ge=0, le=4)  # strength of a look's affine changes; 0: none
     elastic: float = Field(default=0.0, ge=0, le=1)  # local shifts of a look: standard deviation over half the picture
     lambda_pairs: float = Field(default=0.0, ge=0)  # two looks share a category
     n_neighbors: int = Field(default=10, ge=0, le=1000)  # the second is at one of so many neighbours; 0: at the image
@@ -134,6 +132,7 @@ class TrainingConfig(Section):
     use_adam_optimization: bool = True  # false: SGD with momentum 0.9, for every phase
     weight_decay: float = Field(default=0.0, ge=0)  # of every phase; beside Adam decoupled, as in AdamW
     ema_decay: float = Field(default=0.0, ge=0, lt=1)  # the weights' average over steps is kept; 0: the last weights
+    use_conditional_style_prior: bool = False  # z follows its prior within each category: style does not tell it
     autoencoder_every: int = Field(default=1, ge=1)  # steps from one of the autoencoder's own phases to the next
     schedule: ScheduleConfig = ScheduleConfig()
     precision: Precision = "auto"

@@ -33,6 +33,7 @@ def networks(
     *,
     mode_decoder: bool = True,
     n_over_clusters: int | None = 5,
+    conditional_style_prior: bool = False,
     encoder: str = "mlp",
     dropout: float = 0.0,
 ) -> Networks:
@@ -46,7 +47,12 @@ def networks(
         n_classes=3,
         z_size=2,
     )
-    return Networks(architecture, mode_decoder=mode_decoder, n_over_clusters=n_over_clusters)
+    return Networks(
+        architecture,
+        mode_decoder=mode_decoder,
+        conditional_style_prior=conditional_style_prior,
+        n_over_clusters=n_over_clusters,
+    )
 
 
 def teacher_of(nets: Networks) -> Encoder:
@@ -231,3 +237,30 @@ def test_the_autoencoders_own_phases_are_as_rare_as_asked_and_the_others_are_not
         assert {name for name, n in every.items() if n == 1} == {"classification", "consistency"} & every.keys()
         assert {every["reconstruction"], every["discriminator"], every["generator"]} == {3}
         assert {phase.every for phase in phases_of(networks(), config)} == {1}
+
+
+CONDITIONAL = UnsupervisedConfig.model_validate({"training": {"use_conditional_style_prior": True}})
+
+
+def test_a_conditional_style_prior_shows_the_gaussian_discriminator_the_category_too() -> None:
+    seen = []
+    nets = networks(conditional_style_prior=True)
+    nets.gaussian_discriminator.register_forward_pre_hook(lambda _, codes: seen.append(codes[0]))
+    discriminator, generator = (p for p in build_phases(nets, CONDITIONAL) if p.name in ("discriminator", "generator"))
+    images = a_batch().images
+    with torch.no_grad():
+        y = nets.train().encoder(images)[0].softmax(dim=1)
+    discriminator(Batch(images))
+    generator(Batch(images))
+    real, fake = seen[0].chunk(2)
+    for codes in (real, fake, seen[1]):
+        torch.testing.assert_close(codes[:, 2:], y)
+    assert not torch.equal(real[:, :2], fake[:, :2])
+
+
+def test_judging_style_with_its_category_teaches_the_category_nothing() -> None:
+    nets = networks(conditional_style_prior=True)
+    generator = next(p for p in build_phases(nets, CONDITIONAL) if p.name == "generator")
+    generator(Batch(a_batch().images))["generator_gaussian"].backward()
+    assert nets.encoder.y_head.weight.grad is None
+    assert nets.encoder.z_head.weight.grad.abs().sum() > 0

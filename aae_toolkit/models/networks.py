@@ -141,9 +141,17 @@ class Discriminator(nn.Module):
 class Networks(nn.Module):
     """All networks of one model; those that a configuration does not train are None."""
 
-    def __init__(self, architecture: Architecture, *, mode_decoder: bool, n_over_clusters: int | None = None) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        mode_decoder: bool,
+        conditional_style_prior: bool = False,
+        n_over_clusters: int | None = None,
+    ) -> None:
         """Build the networks with torch's default initialization.
 
+        With `conditional_style_prior` the Gaussian discriminator judges z together with y.
         The mode decoder and the over-clustering head, a second y head on the encoder's features, come last, so that
         having them leaves the others' initial weights as they are.
         """
@@ -152,7 +160,8 @@ class Networks(nn.Module):
         self.encoder = Encoder(architecture)
         self.decoder = Decoder(architecture)
         self.categorical_discriminator = Discriminator(architecture.n_classes, architecture.hidden_size)
-        self.gaussian_discriminator = Discriminator(architecture.z_size, architecture.hidden_size)
+        n_codes = architecture.z_size + (architecture.n_classes if conditional_style_prior else 0)
+        self.gaussian_discriminator = Discriminator(n_codes, architecture.hidden_size)
         self.mode_decoder = ModeDecoder(architecture) if mode_decoder else None
         n_features = self.encoder.y_head.in_features
         self.over_clustering = nn.Linear(n_features, n_over_clusters) if n_over_clusters else None

@@ -76,6 +76,7 @@ class DiscriminatorPhase(Phase):
         """`weigh_categories` draws the categories that the batch uses less more often; else all alike."""
         super().__init__(networks, learning_rate, training)
         self.weigh_categories = weigh_categories
+        self.conditional = training.use_conditional_style_prior
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `discriminator_categorical` and `discriminator_gaussian`."""
@@ -84,7 +85,10 @@ class DiscriminatorPhase(Phase):
             y = y_logits.float().softmax(dim=1)
             weights = losses.prior_weights(y) if self.weigh_categories else torch.ones_like(y[0])
             real_y = losses.sample_categories(weights, len(y))
-            real_z = torch.randn_like(z, dtype=torch.float32)
+            z = z.float()
+            real_z = torch.randn_like(z)
+            if self.conditional:
+                z, real_z = torch.cat([z, y], dim=1), torch.cat([real_z, y], dim=1)
         return {
             "discriminator_categorical": _discrimination(self.categorical_discriminator, real_y, y),
             "discriminator_gaussian": _discrimination(self.gaussian_discriminator, real_z, z),
@@ -104,13 +108,19 @@ class GeneratorPhase(Phase):
     trains = ("encoder",)
     uses = ("categorical_discriminator", "gaussian_discriminator")
 
+    def __init__(self, networks: Networks, learning_rate: float, training: TrainingConfig) -> None:
+        """Remember what the Gaussian discriminator is shown."""
+        super().__init__(networks, learning_rate, training)
+        self.conditional = training.use_conditional_style_prior
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `generator_categorical` and `generator_gaussian`."""
         y_logits, z = self.encoder(batch.images)
         y = y_logits.float().softmax(dim=1)
+        style = torch.cat([z.float(), y.detach()], dim=1) if self.conditional else z
         return {
             "generator_categorical": losses.generation(self.categorical_discriminator(y)),
-            "generator_gaussian": losses.generation(self.gaussian_discriminator(z)),
+            "generator_gaussian": losses.generation(self.gaussian_discriminator(style)),
         }
 
 

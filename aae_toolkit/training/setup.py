@@ -23,7 +23,7 @@ from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.device import Runtime
-from aae_toolkit.training.neighbors import mutual_neighbors, nearest_neighbors
+from aae_toolkit.training.neighbors import nearest_neighbors
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import working_networks
@@ -123,8 +123,7 @@ def build_batches(run: Run) -> Batches:
             raise UsageError(f"{len(passed)} training images have no {terms.n_neighbors} neighbours; lower n_neighbors")
         if terms.n_neighbors:
             run.progress.say(f"looking for {terms.n_neighbors} neighbours of {len(passed)} images...")
-            nearest = nearest_neighbors(passed.images, terms.n_neighbors, run.runtime.device, world)
-            neighbors = mutual_neighbors(nearest)
+            neighbors = nearest_neighbors(passed.images, terms.n_neighbors, run.runtime.device, world)
         else:
             neighbors = np.arange(len(passed))[:, np.newaxis]
     return Batches(
@@ -159,7 +158,12 @@ def initial_state(run: Run, n_images: int) -> TrainingState:
     with_modes = getattr(config.training, "use_mode_decoder", False)
     terms = config.consistency
     n_over_clusters = terms.n_over_clusters if terms.lambda_over_clustering else None
-    networks = Networks(architecture, mode_decoder=with_modes, n_over_clusters=n_over_clusters).to(runtime.device)
+    networks = Networks(
+        architecture,
+        mode_decoder=with_modes,
+        conditional_style_prior=config.training.use_conditional_style_prior,
+        n_over_clusters=n_over_clusters,
+    ).to(runtime.device)
     if runtime.world.size > 1:
         synchronize_batch_norm(networks)
     working, average, teacher = working_networks(networks, runtime.dtype), networks, None
