@@ -85,9 +85,7 @@ class ConsistencyConfig(Section):
     trusted_balance_tolerance: float = Field(default=0.05, ge=0)  # and once the memory is trusted
     lambda_virtual_adversarial: float = Field(default=0.0, ge=0)  # y stays where a small change would move it most
     virtual_adversarial_radius: float = Field(default=1.5, gt=0)  # of that change, on images scaled to [0, 1]
-    lambda_pseudo_labels: float = Field(
-        default=0.0, ge=0
-    )  # an image's likeliest category, over many looks, is its label
+    lambda_pseudo_labels: float = Field(default=0.0, ge=0)  # an image's likeliest category over looks is its label
     confidence: float = Field(default=0.9, ge=0, lt=1)  # where it is likelier than this
     memory: float = Field(default=0.8, ge=0, lt=1)  # how much of it is kept at each look
     looks_to_trust: int = Field(default=1, ge=1)  # there is one an epoch

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
@@ -117,15 +118,6 @@ def build_batches(run: Run) -> Batches:
     if len(passed) < 2 * world.size:
         raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
-    neighbors = None
-    if (terms := run.config.consistency).lambda_pairs:
-        if len(passed) <= terms.n_neighbors:
-            raise UsageError(f"{len(passed)} training images have no {terms.n_neighbors} neighbours; lower n_neighbors")
-        if terms.n_neighbors:
-            run.progress.say(f"looking for {terms.n_neighbors} neighbours of {len(passed)} images...")
-            neighbors = nearest_neighbors(passed.images, terms.n_neighbors, run.runtime.device, world)
-        else:
-            neighbors = np.arange(len(passed))[:, np.newaxis]
     return Batches(
         passed,
         cycled,
@@ -133,11 +125,24 @@ def build_batches(run: Run) -> Batches:
         training.seed,
         run.runtime.device,
         labeled_batch_size=labeled_batch_size,
-        neighbors=neighbors,
+        neighbors=_neighbors(passed.images, run),
         streams=streams,
         loader_options=run.runtime.loader_options,
         world=world,
     )
+
+
+def _neighbors(images: NDArray[np.uint8], run: Run) -> NDArray[np.int64] | None:
+    """Whom each image is paired with, int64 [N, k]; None where the configuration asks for no pairs."""
+    terms, n = run.config.consistency, len(images)
+    if terms.lambda_pairs == 0:
+        return None
+    if terms.n_neighbors == 0:
+        return np.arange(n)[:, np.newaxis]
+    if n <= terms.n_neighbors:
+        raise UsageError(f"{n} training images have no {terms.n_neighbors} neighbours; lower n_neighbors")
+    run.progress.say(f"looking for {terms.n_neighbors} neighbours of {n} images...")
+    return nearest_neighbors(images, terms.n_neighbors, run.runtime.device, run.runtime.world)
 
 
 def initial_state(run: Run, n_images: int) -> TrainingState:
