@@ -20,6 +20,7 @@ Variant = Literal["semi_supervised", "unsupervised"]
 VARIANTS: tuple[Variant, ...] = ("semi_supervised", "unsupervised")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+Likeness = Literal["gradients", "pixels"]
 
 DEFAULT_CONFIG = "seed"
 
@@ -80,6 +81,8 @@ class ConsistencyConfig(Section):
     elastic: float = Field(default=0.0, ge=0, le=1)  # local shifts of a look: standard deviation over half the picture
     lambda_pairs: float = Field(default=0.0, ge=0)  # two looks share a category
     n_neighbors: int = Field(default=10, ge=0, le=1000)  # the second is at one of so many neighbours; 0: at the image
+    likeness: Likeness = "gradients"  # neighbours have like strokes and edges, or like pixels
+    spread_labels: bool = False  # the memory begins with the labels, spread from neighbour to neighbour
     lambda_balance: float = Field(default=0.0, ge=0)  # all categories are used alike
     balance_tolerance: float = Field(default=0.0, ge=0)  # nats of entropy that their use may fall short by,
     trusted_balance_tolerance: float = Field(default=0.05, ge=0)  # and once the memory is trusted
@@ -108,6 +111,11 @@ class ConsistencyConfig(Section):
             for name in ("lambda_balance", "lambda_over_clustering"):
                 if getattr(self, name):
                     raise ValueError(f"{name} is of pairs; set lambda_pairs above 0 too")
+        if self.spread_labels and not (self.lambda_pseudo_labels and self.n_neighbors):
+            raise ValueError(
+                "spread_labels needs neighbours, and pseudo-labels to begin with; set n_neighbors and"
+                " lambda_pseudo_labels above 0 too"
+            )
         return self
 
 
@@ -191,6 +199,12 @@ class UnsupervisedConfig(VariantSection):
     learning_rates: UnsupervisedLearningRates = UnsupervisedLearningRates()
     model: ModelConfig = ModelConfig(hidden_size=3000, encoder_dropout=0.2)
     training: UnsupervisedTrainingConfig = UnsupervisedTrainingConfig()
+
+    @model_validator(mode="after")
+    def _has_no_labels(self) -> UnsupervisedConfig:
+        if self.consistency.spread_labels:
+            raise ValueError("consistency.spread_labels: there are no labels to spread without supervision")
+        return self
 
 
 class ConfigFile(Section):

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 from scipy.optimize import linear_sum_assignment  # noqa: TID253
 
-from aae_toolkit.config import Variant, dump_config, load_config
+from aae_toolkit.config import Variant, load_config
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.environment import describe_environment
 from aae_toolkit.evaluation import contingency_table, encode, evaluate
@@ -50,7 +50,8 @@ class Row:
     @property
     def config_sha256(self) -> str:
         """Of the configuration as it is now; results of another one do not count."""
-        return hashlib.sha256(dump_config(load_config(self.config, self.variant)).encode()).hexdigest()
+        chosen = load_config(self.config, self.variant).model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
     def commands(self, seed: int, directory: str = "data", raw_dir: str = "RAW") -> list[list[str]]:
         """What is run, as arguments of `aae`."""

@@ -191,6 +191,8 @@ def test_a_refusal_exits_with_status_2_and_counts_the_further_complaints(load):
         ("consistency", True),
         ("consistency.looks_to_trust", 1.5),
         ("consistency.n_neighbors", "ten"),
+        ("consistency.likeness", "colours"),
+        ("consistency.spread_labels", 1),
         ("model.hidden_size", "two\nlines"),
         ("model.conv_channels", 32),
         ("model", [1]),
@@ -255,6 +257,23 @@ def test_a_term_of_pairs_is_refused_without_pairs(term, variant, load):
         load(nested(f"{variant}.consistency.{term}", 1), variant)
     pairs_too = {"consistency": {term: 1, "lambda_pairs": 1}}
     assert load(yaml.safe_dump({variant: pairs_too}), variant).consistency.is_on
+
+
+@pytest.mark.parametrize("missing", ["lambda_pseudo_labels", "n_neighbors"])
+def test_labels_are_not_spread_without_neighbours_or_pseudo_labels(missing, load):
+    terms = {"lambda_pairs": 1, "lambda_pseudo_labels": 1, "spread_labels": True}
+    section = {"training": {"ema_decay": 0.9}, "consistency": terms}
+    assert load(yaml.safe_dump({"semi_supervised": section})).consistency.spread_labels
+    section["consistency"] = terms | {missing: 0}
+    expected = "'semi_supervised.consistency': spread_labels needs neighbours, and pseudo-labels to begin with"
+    with refused(expected, "set n_neighbors and lambda_pseudo_labels above 0 too", kind=UsageError):
+        load(yaml.safe_dump({"semi_supervised": section}))
+
+
+def test_without_supervision_there_are_no_labels_to_spread(load):
+    section = {"training": {"ema_decay": 0.9}, "consistency": {"lambda_pseudo_labels": 1, "spread_labels": True}}
+    with refused("'unsupervised': consistency.spread_labels: there are no labels", kind=UsageError):
+        load(yaml.safe_dump({"unsupervised": section}), "unsupervised")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_phases import CONSISTENCY, EAGER, a_batch, networks, snapshot
+from test_phases import CONSISTENCY, EAGER, a_batch, memory_for, networks, phases_of, snapshot
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,7 +38,7 @@ def a_phase(
         }
     )
     teacher = networks(seed=1).encoder.eval().requires_grad_(False)
-    phase = build_phases(nets, config, teacher=teacher, n_images=20)[-1]
+    phase = build_phases(nets, config, teacher=teacher, memory=memory_for(config))[-1]
     assert isinstance(phase, ConsistencyPhase)
     return phase
 
@@ -70,6 +70,19 @@ def test_without_memory_the_last_look_counts_alone() -> None:
     for look in torch.rand(3, 3, 2):
         memory.add(torch.arange(3), look)
         assert torch.equal(memory.y, look)
+
+
+@pytest.mark.parametrize(("decay", "n_looks", "expected"), [(0.8, 1, 4), (0.8, 7, 7), (0.0, 2, 2), (0.97, 1, 33)])
+def test_a_memory_that_starts_with_known_categories_gives_them_up_look_by_look(
+    decay: float, n_looks: int, expected: int
+) -> None:
+    memory = Memory(4, 3, decay)
+    memory.start(torch.tensor([2, -1, 0, 1]), n_looks)
+    assert memory.y.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0]]
+    assert memory.n_looks.tolist() == [expected, 0, expected, expected]
+    memory.add(torch.arange(4), torch.tensor([[1.0, 0.0, 0.0]]).expand(4, 3))
+    torch.testing.assert_close(memory.y[0], torch.tensor([1 - decay, 0.0, decay]))
+    assert memory.y[1].tolist() == [1, 0, 0]  # its first look
 
 
 def test_what_is_not_looked_at_stays() -> None:
@@ -111,7 +124,7 @@ def test_with_any_term_the_phase_takes_over_the_labels(terms: dict[str, Any]) ->
         training = {"ema_decay": 0.9}
         config = SemiSupervisedConfig.model_validate({"training": training, "consistency": consistency})
         nets = plain(terms)
-        return [phase.name for phase in build_phases(nets, config, teacher=nets.encoder, n_images=20)]
+        return [phase.name for phase in phases_of(nets, config)]
 
     assert names({}) == ["reconstruction", "discriminator", "generator", "classification"]
     assert names(terms) == ["reconstruction", "discriminator", "generator", "consistency"]

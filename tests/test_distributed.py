@@ -221,13 +221,14 @@ def trained(world: World) -> dict[str, Tensor]:
     rng = np.random.default_rng(0)
     unlabeled = Split(rng.integers(0, 256, (40, 1, 4, 4), dtype=np.uint8), np.full(40, -1))
     labeled = Split(rng.integers(0, 256, (12, 1, 4, 4), dtype=np.uint8), np.arange(12) % 3)
-    neighbors = nearest_neighbors(unlabeled.images, 3, CPU, world)
+    neighbors = nearest_neighbors(unlabeled.images, 3, CPU, world=world)
     batches = Batches(unlabeled, labeled, 10, 0, CPU, labeled_batch_size=4, neighbors=np.sort(neighbors), world=world)
     nets = networks(n_over_clusters=None)
     if world.size > 1:
         synchronize_batch_norm(nets)
     average = copy.deepcopy(nets).eval().requires_grad_(False)
-    phase = phases.build_phases(nets, config, teacher=average.encoder, n_images=batches.n_images)[-1]
+    memory = Memory(40, 3, config.consistency.memory)
+    phase = phases.build_phases(nets, config, teacher=average.encoder, memory=memory)[-1]
     runner = PhaseRunner(phase, Runtime(CPU, "fp32", compile=False, world=world))
     for step, batch in enumerate(batch for epoch in range(4) for batch in batches.epoch(epoch)):
         runner.run(batch)

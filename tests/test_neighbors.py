@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 from test_distributed import run_ranks
 
+from aae_toolkit.config import Likeness
 from aae_toolkit.distributed import is_alone
 from aae_toolkit.launch import World
 from aae_toolkit.training import neighbors
-from aae_toolkit.training.neighbors import nearest_neighbors
+from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
 
 CPU = torch.device("cpu")
 
@@ -44,7 +45,7 @@ def by_brute_force(
 @pytest.mark.parametrize("k", [1, 5, 59])
 def test_neighbours_are_those_of_brute_force(k: int) -> None:
     images = random_images()
-    found = nearest_neighbors(images, k, CPU)
+    found = nearest_neighbors(images, k, CPU, likeness="pixels")
     assert found.shape == (60, k)
     assert found.dtype == np.int64
     assert as_sets(found) == by_brute_force(images, k)
@@ -56,7 +57,57 @@ def test_neighbours_are_those_of_brute_force(k: int) -> None:
 )
 def test_any_image_shape_has_neighbours(shape: tuple[int, int, int], window: int) -> None:
     images = random_images(40, shape)
-    assert as_sets(nearest_neighbors(images, 4, CPU)) == by_brute_force(images, 4, window=window)
+    assert as_sets(nearest_neighbors(images, 4, CPU, likeness="pixels")) == by_brute_force(images, 4, window=window)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 6, 6), (1, 28, 28), (3, 20, 90), (1, 60, 61), (1, 1, 3)])
+def test_gradients_of_any_image_shape_have_length_one(shape: tuple[int, int, int]) -> None:
+    described = neighbors._described(random_images(5, shape), CPU, "gradients")
+    assert described.dim() == 2
+    assert 8 <= described.shape[1] <= 8 * 14 * 14 * shape[2] / min(shape[1:])
+    torch.testing.assert_close(described.norm(dim=1), torch.ones(5))
+
+
+def test_gradients_are_counted_by_orientation_and_by_square() -> None:
+    image = np.zeros((1, 1, 28, 28), np.uint8)
+    image[..., 14:] = 200  # one edge, upright, whose gradient points right
+    histograms = neighbors._described(image, CPU, "gradients").view(8, 7, 7)
+    assert torch.equal(histograms.sum(dim=(1, 2)) > 0, torch.arange(8) == 0)
+    assert histograms[0, 1:-1].sum(dim=0).nonzero().flatten().tolist() == [3]  # squares overlap by one pixel
+    turned = neighbors._described(image.swapaxes(2, 3), CPU, "gradients").view(8, 7, 7)
+    torch.testing.assert_close(turned[2], histograms[0].T)
+    assert not torch.equal(histograms, torch.zeros(8, 7, 7))
+
+
+def test_a_gradient_between_two_orientations_counts_for_both() -> None:
+    y, x = np.mgrid[:8, :8]
+    image = np.round(8 * x + 8 * np.tan(np.pi / 8) * y).astype(np.uint8)  # rises at 22.5 degrees
+    inner = neighbors._described(image[np.newaxis, np.newaxis], CPU, "gradients").view(8, 8, 8)[:, 2:-2, 2:-2]
+    torch.testing.assert_close(inner[0], inner[1], atol=0.03, rtol=0)
+    assert inner[2:].max() < 0.03
+
+
+def test_likeness_by_gradients_is_of_shape_and_by_pixels_of_brightness() -> None:
+    bright, dark, bright_other = (np.zeros((1, 28, 28), np.uint8) for _ in range(3))
+    bright[:, 4:24, 8] = 255
+    dark[:, 4:24, 8] = 60
+    bright_other[:, 8, 4:24] = 255
+    blank = np.zeros((1, 28, 28), np.uint8)
+    images = np.stack([bright, dark, bright_other, blank])
+    assert nearest_neighbors(images, 1, CPU)[0] == 1
+    assert nearest_neighbors(images, 1, CPU, likeness="pixels")[1] == 3
+    assert not neighbors._described(images, CPU, "gradients")[3].any()
+
+
+@pytest.mark.parametrize("likeness", ["gradients", "pixels"])
+def test_other_images_have_neighbours_too(likeness: Likeness) -> None:
+    images, others = random_images(), random_images(7, seed=1)
+    others[3] = images[20]
+    found = nearest_neighbors(images, 4, CPU, of=others, likeness=likeness)
+    assert found.shape == (7, 4)
+    assert found[3, 0] == 20  # itself not left out
+    distances = torch.cdist(*(neighbors._described(part, CPU, likeness) for part in (others, images)))
+    assert as_sets(found) == as_sets(distances.topk(4, largest=False).indices.numpy())
 
 
 def test_an_image_is_never_its_own_neighbour_even_among_copies() -> None:
@@ -69,13 +120,13 @@ def test_an_image_is_never_its_own_neighbour_even_among_copies() -> None:
 def test_rows_are_searched_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbors, "_ROWS", 7)
     images = random_images()
-    assert as_sets(nearest_neighbors(images, 4, CPU)) == by_brute_force(images, 4)
+    assert as_sets(nearest_neighbors(images, 4, CPU, likeness="pixels")) == by_brute_force(images, 4)
 
 
 def test_of_more_images_than_candidates_evenly_spaced_ones_are_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbors, "_CANDIDATES", 16)
     images = random_images()
-    found = nearest_neighbors(images, 4, CPU)
+    found = nearest_neighbors(images, 4, CPU, likeness="pixels")
     among = np.unique(found)
     assert len(among) == 16
     assert among[0] == 0
@@ -87,7 +138,7 @@ def test_of_more_images_than_candidates_evenly_spaced_ones_are_neighbours(monkey
 def _save_neighbors(world: World, path: Path) -> None:
     assert not is_alone()
     for n in (60, 61):
-        np.save(path / f"{world.rank} {n}.npy", nearest_neighbors(random_images(n), 4, CPU, world))
+        np.save(path / f"{world.rank} {n}.npy", nearest_neighbors(random_images(n), 4, CPU, world=world))
 
 
 def test_two_processes_share_the_search_and_both_have_all_of_it(tmp_path: Path) -> None:
@@ -96,3 +147,21 @@ def test_two_processes_share_the_search_and_both_have_all_of_it(tmp_path: Path) 
         alone = as_sets(nearest_neighbors(random_images(n), 4, CPU))
         assert as_sets(np.load(tmp_path / f"0 {n}.npy")) == alone
         assert as_sets(np.load(tmp_path / f"1 {n}.npy")) == alone
+
+
+def test_labels_spread_along_neighbourhoods_and_no_further() -> None:
+    line, rows = np.arange(12), np.array([0] * 5 + [1] * 5 + [2] * 2)  # three rows of images, each linked to the next
+    first, last = np.array([0, 5, 10])[rows], np.array([4, 9, 11])[rows]
+    along = np.stack([np.maximum(line - 1, first), np.minimum(line + 1, last)], axis=1)
+    labeled = np.array([[0, 1], [9, 8]])
+    found = spread_labels(along, labeled, np.array([2, 0]))
+    assert found.tolist() == [2] * 5 + [0] * 5 + [-1] * 2
+
+
+def test_of_two_labels_the_nearer_wins() -> None:
+    line = np.arange(10)
+    row = np.stack([np.maximum(line - 1, 0), np.minimum(line + 1, 9)], axis=1)
+    found = spread_labels(row, np.array([[0, 1], [9, 8]]), np.array([1, 0]))
+    assert found.tolist() == [1] * 5 + [0] * 5
+    more = spread_labels(row, np.array([[0, 1], [0, 1], [0, 1], [9, 8]]), np.array([1, 1, 1, 0]))
+    assert (more == 1).sum() > 5

@@ -8,6 +8,7 @@ from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.batches import Batch
+from aae_toolkit.training.consistency import Memory
 from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.phase import Phase
 from aae_toolkit.training.phases import OPTIONAL_PHASES, build_phases
@@ -60,8 +61,14 @@ def teacher_of(nets: Networks) -> Encoder:
     return copy.deepcopy(nets.encoder).eval().requires_grad_(False)
 
 
+def memory_for(config: VariantConfig) -> Memory | None:
+    """Of twenty images."""
+    terms = config.consistency
+    return Memory(20, 3, terms.memory) if terms.lambda_pseudo_labels else None
+
+
 def phases_of(nets: Networks, config: VariantConfig) -> list[Phase]:
-    return build_phases(nets, config, teacher=teacher_of(nets), n_images=20)
+    return build_phases(nets, config, teacher=teacher_of(nets), memory=memory_for(config))
 
 
 def a_batch(n: int = 10) -> Batch:

@@ -292,13 +292,31 @@ def test_partners_are_neighbours_or_with_none_the_image_itself(
     n_neighbors: int, variant: Variant, data_dir: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(variant, consistency=TERMS | {"n_neighbors": n_neighbors})
-    batches = build_batches(a_run(config, data_dir, tmp_path))
+    batches, _ = build_batches(a_run(config, data_dir, tmp_path))
     for batch in batches.epoch(0):
         assert torch.equal(batch.partners, batch.images) == (n_neighbors == 0)
         assert (batch.partner_indices == batch.indices).all() == (n_neighbors == 0)
     assert batches.neighbors is not None
     assert batches.neighbors.shape == (90, max(n_neighbors, 1))
-    assert build_batches(a_run(tiny_config(variant), data_dir, tmp_path)).neighbors is None
+    without, _ = build_batches(a_run(tiny_config(variant), data_dir, tmp_path))
+    assert without.neighbors is None
+
+
+@pytest.mark.parametrize("with_pairs", [False, True])
+def test_the_memory_begins_with_spread_labels(with_pairs: bool, data_dir: Path, tmp_path: Path) -> None:
+    terms = {"lambda_pseudo_labels": 1.0, "spread_labels": True, "n_neighbors": 3, "likeness": "pixels"}
+    config = tiny_config("semi_supervised", ema_decay=0.9, consistency=terms | (TERMS if with_pairs else {}))
+    run = a_run(config, data_dir, tmp_path)
+    batches, spread = build_batches(run)
+    assert (batches.neighbors is not None) == with_pairs
+    assert spread is not None
+    assert spread.shape == (90,)
+    memory = initial_state(run, 90, spread).runners[-1].phase.memory
+    known = torch.from_numpy(spread) >= 0
+    assert known.any()
+    assert memory is not None
+    assert memory.y[known].argmax(dim=1).tolist() == spread[known].tolist()
+    assert memory.n_looks.tolist() == (4.0 * known).tolist()
 
 
 def test_too_few_images_for_so_many_neighbours_are_refused(variant: Variant, data_dir: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from test_phases import CONSISTENCY, a_batch, networks, phases_of, teacher_of
+from test_phases import CONSISTENCY, a_batch, memory_for, networks, phases_of, teacher_of
 
 from aae_toolkit.config import SemiSupervisedConfig
 from aae_toolkit.models.networks import Networks
@@ -21,7 +21,7 @@ def test_a_bf16_step_on_copies_is_the_step_that_autocast_takes_on_the_weights(en
     nets = networks(encoder=encoder)
     by_autocast = copy.deepcopy(nets)
     working = working_networks(nets, torch.bfloat16)
-    phases = build_phases(working, config, teacher=teacher_of(nets), n_images=20)
+    phases = build_phases(working, config, teacher=teacher_of(nets), memory=memory_for(config))
     for theirs, ours in zip(phases_of(by_autocast, config), phases, strict=True):
         torch.manual_seed(0)
         PhaseRunner(ours, Runtime(CPU, "bf16", compile=False)).run(a_batch())

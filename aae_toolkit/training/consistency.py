@@ -5,11 +5,15 @@ Every look goes through the encoder in one batch, so that BatchNorm treats them 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from aae_toolkit import losses
 from aae_toolkit.config import VariantConfig
+from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed import batch_mean, gather_batch
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.augmentation import add_noise, random_warp
@@ -33,6 +37,12 @@ class Memory(nn.Module):
         self.register_buffer("y", torch.zeros(n_images, n_categories))
         self.register_buffer("n_looks", torch.zeros(n_images))
 
+    def start(self, categories: Tensor, n_looks: int) -> None:
+        """Begin as if at least `n_looks` looks at each image had said its category, int64 [N]; UNLABELED: not known."""
+        known = categories != UNLABELED
+        self.y[known] = F.one_hot(categories[known], self.y.shape[1]).float()
+        self.n_looks[known] = max(n_looks, math.ceil(self.decay / (1 - self.decay)))  # the next look fades them
+
     @torch.no_grad()
     def add(self, indices: Tensor, y: Tensor) -> None:
         """Add a look y [B, K] at the images of `indices` int64 [B]."""
@@ -54,7 +64,12 @@ class ConsistencyPhase(Phase):
     memory: Memory | None
 
     def __init__(
-        self, networks: Networks, learning_rate: float, config: VariantConfig, teacher: Encoder | None, n_images: int
+        self,
+        networks: Networks,
+        learning_rate: float,
+        config: VariantConfig,
+        teacher: Encoder | None,
+        memory: Memory | None,
     ) -> None:
         """Keep the weights of the terms.
 
@@ -63,7 +78,7 @@ class ConsistencyPhase(Phase):
             learning_rate: of the optimizer.
             config: the variant's section.
             teacher: the encoder of averaged weights, in eval mode; needed for pseudo-labels and adversarial changes.
-            n_images: unlabelled images, N.
+            memory: of the unlabelled images; needed for pseudo-labels.
         """
         if networks.over_clustering is not None:
             self.trains = ("encoder", "over_clustering")
@@ -72,9 +87,7 @@ class ConsistencyPhase(Phase):
         self.terms = config.consistency
         self.input_noise = config.training.input_noise
         self.teacher = teacher
-        if self.terms.lambda_pseudo_labels:
-            device = networks.encoder.y_head.weight.device
-            self.memory = Memory(n_images, networks.architecture.n_classes, self.terms.memory).to(device)
+        self.memory = memory
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `classification`, `pairs`, `balance`, `over_clustering`, `virtual_adversarial`, `pseudo_labels`."""

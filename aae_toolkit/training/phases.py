@@ -20,7 +20,7 @@ from aae_toolkit.config import (
 from aae_toolkit.models.networks import Discriminator, Encoder, Networks, decode_modes
 from aae_toolkit.training.augmentation import add_noise, random_warp
 from aae_toolkit.training.batches import Batch
-from aae_toolkit.training.consistency import ConsistencyPhase
+from aae_toolkit.training.consistency import ConsistencyPhase, Memory
 from aae_toolkit.training.phase import Phase
 
 
@@ -203,7 +203,7 @@ OPTIONAL_PHASES: dict[str, tuple[type[Phase], str]] = {
 
 
 def build_phases(
-    networks: Networks, config: VariantConfig, *, teacher: Encoder | None = None, n_images: int = 0
+    networks: Networks, config: VariantConfig, *, teacher: Encoder | None = None, memory: Memory | None = None
 ) -> list[Phase]:
     """The phases of one step, in order.
 
@@ -211,7 +211,7 @@ def build_phases(
         networks: to be trained.
         config: the variant's section.
         teacher: the encoder of averaged weights, of pseudo-labels and adversarial changes.
-        n_images: unlabelled training images, N, that pseudo-labels are remembered of.
+        memory: of the unlabelled training images, of pseudo-labels.
     """
     rates, training, consistency = config.learning_rates, config.training, config.consistency
     regularizers, weigh_categories = [], False
@@ -232,5 +232,5 @@ def build_phases(
     if consistency.is_on:
         for phase_before in phases:
             phase_before.updates_batch_norm = False
-        phases.append(ConsistencyPhase(networks, rates.consistency_lr, config, teacher, n_images))
+        phases.append(ConsistencyPhase(networks, rates.consistency_lr, config, teacher, memory))
     return phases

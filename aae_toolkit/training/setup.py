@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,9 @@ from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
+from aae_toolkit.training.consistency import Memory
 from aae_toolkit.training.device import Runtime
-from aae_toolkit.training.neighbors import nearest_neighbors
+from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import working_networks
@@ -92,8 +94,10 @@ def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def build_batches(run: Run) -> Batches:
+def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
     """Open the training splits, and move them to the device unless they are too large for it.
+
+    With them, where the configuration has labels spread, the class that so reaches each unlabelled image: [N].
 
     Raises:
         UsageError: several processes cannot share a batch evenly.
@@ -118,35 +122,60 @@ def build_batches(run: Run) -> Batches:
     if len(passed) < 2 * world.size:
         raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
-    return Batches(
+    neighbors, spread = _neighborhoods(passed, labeled, run)
+    batches = Batches(
         passed,
         cycled,
         training.batch_size,
         training.seed,
         run.runtime.device,
         labeled_batch_size=labeled_batch_size,
-        neighbors=_neighbors(passed.images, run),
+        neighbors=neighbors,
         streams=streams,
         loader_options=run.runtime.loader_options,
         world=world,
     )
+    return batches, spread
 
 
-def _neighbors(images: NDArray[np.uint8], run: Run) -> NDArray[np.int64] | None:
-    """Whom each image is paired with, int64 [N, k]; None where the configuration asks for no pairs."""
-    terms, n = run.config.consistency, len(images)
-    if terms.lambda_pairs == 0:
-        return None
+def _neighborhoods(
+    passed: Split, labeled: Split, run: Run
+) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+    """Whom each image is paired with, int64 [N, k], and the class that spread to it, [N]; None where not asked for.
+
+    Raises:
+        UsageError: too few images.
+    """
+    terms, n = run.config.consistency, len(passed)
+    if not (terms.lambda_pairs or terms.spread_labels):
+        return None, None
     if terms.n_neighbors == 0:
-        return np.arange(n)[:, np.newaxis]
+        return np.arange(n)[:, np.newaxis], None
     if n <= terms.n_neighbors:
         raise UsageError(f"{n} training images have no {terms.n_neighbors} neighbours; lower n_neighbors")
     run.progress.say(f"looking for {terms.n_neighbors} neighbours of {n} images...")
-    return nearest_neighbors(images, terms.n_neighbors, run.runtime.device, run.runtime.world)
+    find = functools.partial(
+        nearest_neighbors,
+        passed.images,
+        terms.n_neighbors,
+        run.runtime.device,
+        likeness=terms.likeness,
+        world=run.runtime.world,
+    )
+    neighbors, spread = find(), None
+    if terms.spread_labels:
+        spread = spread_labels(neighbors, find(of=labeled.images), labeled.labels)
+    return (neighbors if terms.lambda_pairs else None), spread
 
 
-def initial_state(run: Run, n_images: int) -> TrainingState:
-    """Seed, and build networks and phases; `n_images` are the unlabelled ones of an epoch."""
+def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = None) -> TrainingState:
+    """Seed, and build networks and phases.
+
+    Args:
+        run: what is trained.
+        n_images: the unlabelled ones of an epoch, N.
+        spread: the classes of those of which they are already known, int64 [N].
+    """
     config, runtime = run.config, run.runtime
     torch.manual_seed(config.training.seed)
     model = config.model
@@ -175,5 +204,11 @@ def initial_state(run: Run, n_images: int) -> TrainingState:
     if config.training.ema_decay:
         average = copy.deepcopy(networks).eval().requires_grad_(False)
         teacher = average.encoder
-    phases = build_phases(working, config, teacher=teacher, n_images=n_images)
+    memory = None
+    if terms.lambda_pseudo_labels:
+        memory = Memory(n_images, model.n_classes, terms.memory)
+        if spread is not None:
+            memory.start(torch.from_numpy(spread), terms.looks_to_trust)
+        memory.to(runtime.device)
+    phases = build_phases(working, config, teacher=teacher, memory=memory)
     return TrainingState(networks, working, average, [PhaseRunner(phase, runtime) for phase in phases])

@@ -88,8 +88,8 @@ def train(
         refuse_occupied(output_dir, resume=resume, overwrite=overwrite)
     validation = data.load("validation")
     with runtime.at_full_speed(), process_group(runtime.world, runtime.backend):
-        batches = build_batches(run)
-        state = initial_state(run, batches.n_images)
+        batches, spread = build_batches(run)
+        state = initial_state(run, batches.n_images, spread)
         try:
             checkpoint = from_main(lambda: load_checkpoint(output_dir) if resume else None)
             if checkpoint:
