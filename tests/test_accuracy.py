@@ -96,6 +96,16 @@ def test_what_has_not_been_run_says_so(accuracy: ModuleType, rows: dict[str, Any
     assert accuracy.page({}).count("not run") == 3
 
 
+def test_a_row_without_a_target_is_never_below_it(accuracy: ModuleType, rows: dict[str, Any]) -> None:
+    row = accuracy.Row("letters", "letters", "semi_supervised", "seed", None, 10, 1, "glyphs")
+    accuracy.ROWS.append(row)
+    assert "not run" in lines_of(accuracy.page({}))["letters"]
+    page = accuracy.page({"letters": {"0": a_result(row, 12.0)}})
+    assert lines_of(page)["letters"].startswith("  | 12.00 | 1 |")
+    assert "python benchmarks/glyphs.py --output-dir-path glyphs" in page
+    assert "--raw-dir glyphs" in page
+
+
 def test_the_page_names_the_machine_once(accuracy: ModuleType, rows: dict[str, Any]) -> None:
     page = accuracy.page({"good": {str(seed): a_result(rows["good"], 98.0) for seed in range(3)}})
     assert page.count(f"Python {describe_environment()['python']}") == 1
