@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -90,10 +91,8 @@ ROWS = [
     Row("glyphs-3000", "glyphs, 3000 labels", SEMI, "labels-3000", None, 10, 1, "glyphs", 3000),
     Row("glyphs-1000", "glyphs, 1000 labels", SEMI, "labels-1000", None, 10, 1, "glyphs", 1000),
     Row("glyphs-100", "glyphs, 100 labels", SEMI, "labels-100", None, 10, 1, "glyphs", 100),
-    Row(
-        "glyphs-10", "glyphs, no labels, K = 10, one-to-one", UN, "clusters-10", None, 10, 1, "glyphs", one_to_one=True
-    ),
-    Row("glyphs-30", "glyphs, no labels, K = 30, majority", UN, "clusters-30", None, 10, 1, "glyphs"),
+    Row("glyphs-10", "glyphs, K = 10, one-to-one", UN, "clusters-10", None, 10, 1, "glyphs", one_to_one=True),
+    Row("glyphs-30", "glyphs, K = 30, majority", UN, "clusters-30", None, 10, 1, "glyphs"),
 ]
 GLYPHS = ["glyphs.py", "--output-dir-path", "glyphs", "--n", "70000"]
 
@@ -104,6 +103,7 @@ def main(
     work_dir: Annotated[Path, typer.Option(help="Data, models and logs, kept.")] = Path("results"),
 ) -> None:
     """Run what is missing."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the clock of a run that is cut off is kept
     known = {row.name: row for row in ROWS}
     chosen = [known[name] for name in rows.split(",")] if rows else ROWS
     recorded = DOCS / "results.json"
@@ -178,8 +178,8 @@ Written by `make results` from [results.json](results.json); no number here is t
 
 - Accuracies are of the official test set (digits: of the 360 images split off), which is read once a run, at its end.
   Nothing was chosen on it: settings were chosen on validation images, a few trials a row.
-- Glyphs are ten letters in the fonts that matplotlib brings ([benchmarks/glyphs.py](../benchmarks/glyphs.py)): no setting
-  was chosen on them, and their rows have no target.
+- Glyphs are ten letters in matplotlib's fonts ([benchmarks/glyphs.py](../benchmarks/glyphs.py)). No setting was chosen
+  on them, and their rows have no target.
 - A seed draws the splits, hence the labelled images, and starts the training. Settings are the same for every seed, and
   no seed was left out.
 - There is no early stopping: the last weights count, or their moving average where the configuration keeps one.

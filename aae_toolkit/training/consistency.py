@@ -5,8 +5,6 @@ Every look goes through the encoder in one batch, so that BatchNorm treats them 
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,7 +39,7 @@ class Memory(nn.Module):
         """Begin as if at least `n_looks` looks at each image had said its category, int64 [N]; UNLABELED: not known."""
         known = categories != UNLABELED
         self.y[known] = F.one_hot(categories[known], self.y.shape[1]).float()
-        self.n_looks[known] = max(n_looks, math.ceil(self.decay / (1 - self.decay)))  # the next look fades them
+        self.n_looks[known] = max(n_looks, round(self.decay / (1 - self.decay)))  # the next look fades them
 
     @torch.no_grad()
     def add(self, indices: Tensor, y: Tensor) -> None:
