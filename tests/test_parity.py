@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from aae_toolkit import parity
 from aae_toolkit.backends import base
 from aae_toolkit.backends.base import Backend, Runnable, Tensors, open_backend
+from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
@@ -32,6 +33,7 @@ from aae_toolkit.progress import Silent
 RESULT_KEYS = {
     *("artifact", "backend", "device", "passed", "max_abs_diff"),
     *("label_agreement", "accuracy", "accuracy_delta", "flips", "reason"),
+    *("max_rel_diff", "tolerance_needed", "paired"),
 }
 
 
@@ -53,13 +55,13 @@ def test_an_export_is_proven_to_be_the_trained_model(
 ) -> None:
     export = shutil.copytree(export_dir, tmp_path / "export")
     status, report, error = check(export, data_dir, capsys)
-    assert (status, error) == (0, "")
+    assert status == 0, error
     assert {"passed", "n", "results"} <= report.keys()
     assert (report["passed"], report["n"]) == (True, 60)
-    assert len(report["results"]) == 10  # nine files, and the classifier compiled
+    assert len(report["results"]) == 13  # nine files, three of them arbitrated, and the classifier compiled
     assert {(r["artifact"], r["backend"]) for r in report["results"]} == {
         ("weights.safetensors", "compiled"),
-        *((f"{a}.onnx", "onnxruntime") for a in ARTIFACTS),
+        *((f"{a}.onnx", backend) for a in ARTIFACTS for backend in ("onnxruntime", "onnx-reference")),
         *((f"{a}.pt2", "torch-export") for a in ARTIFACTS),
         *((f"{a}.torchscript.pt", "torchscript") for a in ARTIFACTS),
     }
@@ -67,10 +69,15 @@ def test_an_export_is_proven_to_be_the_trained_model(
         assert result.keys() >= RESULT_KEYS
         assert result["passed"]
         assert max(result["max_abs_diff"].values()) < 1e-4
+        assert max(result["max_rel_diff"].values()) < 1e-2
+        assert result["tolerance_needed"] == max(result["max_abs_diff"].values())
         assert result["flips"] == []
         if result["artifact"].startswith(("classifier", "weights")):
             assert (result["label_agreement"], result["accuracy_delta"]) == (1, 0)
             assert result["accuracy"] == report["accuracy"]
+            paired = result["paired"]
+            assert (paired["n"], paired["lost"], paired["gained"], paired["p_value"]) == (60, 0, 0, 1)
+            assert 0 < paired["drop_bound"] < 0.06  # nothing lost of 60
     recorded = read_manifest(export)
     recorded.verify(export)
     assert recorded.accuracy == report["accuracy"]
@@ -187,8 +194,9 @@ def test_a_wrong_artifact_is_refused_by_name(
     status, report, error = check(export, data_dir, capsys)
     assert status == 3
     assert error.count("\n") == 1
-    assert f"parity refused for 1 of 1; first {file} on" in error
-    (result,) = report["results"]
+    refusals = 2 if format_ == Format.ONNX else 1  # by the arbiter too
+    assert f"parity refused for {refusals} of {refusals}; first {file} on" in error
+    result = report["results"][0]
     assert (report["passed"], result["passed"]) == (False, False)
     assert reason in result["reason"]
     assert not read_manifest(export).parity["passed"]  # type: ignore[index]
@@ -291,7 +299,64 @@ def test_a_category_that_is_wrong_at_one_batch_size_alone_is_refused(
     report = check_parity(export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
     assert not report
     assert "labels or categories differ beyond rounding" in report.results[0].reason
-    assert len(report.results[0].flips) == 60
+    assert [flip.images for flip in report.results[0].flips].count("test images") == 60
+
+
+@one_variant
+@pytest.mark.usefixtures("without_compiling")
+def test_what_is_right_on_every_image_of_the_split_is_refused_if_it_is_wrong_on_a_black_one(
+    export_dir: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    class WrongInTheDark(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            label, probabilities, category = self.module(images)
+            dark = images.flatten(1).amax(dim=1) == 0
+            return torch.where(dark, (label + 1) % 3, label), probabilities, category
+
+    export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    replace_artifact(export, "classifier", Format.ONNX, WrongInTheDark(classifier(load_exported(export))))
+    report = check_parity(export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
+    assert not report
+    for result in report.results:
+        assert [(flip.images, flip.index) for flip in result.flips] == [("probes", 0)]
+        assert "1 labels or categories differ beyond rounding; first: image 0 of probes" in result.reason
+        assert result.tolerance_needed is None
+    assert report.results[0].label_agreement == 1
+
+
+@one_variant
+@pytest.mark.usefixtures("without_compiling")
+def test_a_file_that_the_arbiter_reads_otherwise_is_refused(
+    export_dir: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, asked = OnnxReferenceBackend.run, []
+
+    def other(self: OnnxReferenceBackend, feeds: Tensors) -> Tensors:
+        outputs = evaluate(self, feeds)
+        asked.append(len(outputs["probabilities"]))
+        return outputs | {"probabilities": outputs["probabilities"] + np.float32(0.01)}
+
+    monkeypatch.setattr(OnnxReferenceBackend, "run", other)
+    export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    report = check_parity(export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
+    assert [(r.backend, r.passed) for r in report.results] == [("onnxruntime", True), ("onnx-reference", False)]
+    assert report.results[1].tolerance_needed == pytest.approx(0.01, rel=0.01)
+    assert asked == [60, 256]  # of the split, which is smaller than the sample, and of the probes
+
+
+def test_probes_are_black_white_and_noise_of_every_brightness() -> None:
+    images = parity.probes((3, 4, 5))
+    assert (images.shape, images.dtype) == ((257, 3, 4, 5), np.uint8)
+    assert not images[0].any()
+    assert (images[1] == 255).all()
+    brightness = images[2:].mean(axis=(1, 2, 3))
+    assert brightness[:50].mean() < 20
+    assert brightness[-50:].mean() > 100
+    assert np.array_equal(images, parity.probes((3, 4, 5)))
 
 
 @one_variant

@@ -17,8 +17,9 @@ from aae_toolkit.export.contract import ArtifactName, Format
 from aae_toolkit.export.manifest import Manifest
 
 Tensors = dict[str, NDArray[Any]]
-BackendName = Literal["eager", "compiled", "torchscript", "torch-export", "onnxruntime"]
-BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+BackendName = Literal["eager", "compiled", "torchscript", "torch-export", "onnxruntime", "onnx-reference"]
+ARBITER: BackendName = "onnx-reference"  # too slow for anything but parity
+BACKENDS: tuple[BackendName, ...] = tuple(name for name in get_args(BackendName) if name != ARBITER)
 WEIGHTS_BACKENDS: tuple[BackendName, ...] = ("eager", "compiled")  # run the weights file, not an exported graph
 
 _FORMAT_OF: dict[BackendName, Format] = {
@@ -94,6 +95,10 @@ def open_backend(directory: Path, runnable: Runnable, *, device: str = "cpu", th
         from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 
         return OnnxRuntimeBackend(directory / runnable.file, device=device, threads=threads)
+    if runnable.backend == ARBITER:
+        from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
+
+        return OnnxReferenceBackend(directory / runnable.file)
     from aae_toolkit.backends.torch_backends import TorchBackend
 
     return TorchBackend(directory, runnable, device=device, threads=threads)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from aae_toolkit.backends.base import ARBITER
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ExportDirOption, JsonOption, percent, print_json
 from aae_toolkit.errors import ParityError
 
@@ -28,7 +29,8 @@ def parity(
 ) -> None:
     """Prove that exported files are the model.
 
-    Runs every artifact over a whole split and compares it with the trained model; exit 3 where one differs.
+    Runs every artifact over a whole split, and over black, white and noisy images, and compares it with the trained
+    model; ONNX files by the standard's own evaluator too. Exit 3 where one differs.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.parity import check_parity
@@ -57,7 +59,9 @@ def show(report: ParityReport, progress: ConsoleProgress) -> None:
     for r in report.results:
         largest = max((v for k, v in r.max_abs_diff.items() if k not in ("label", "category")), default=float("nan"))
         verdict = "same" if r else "REFUSED"
-        table.add_row(r.artifact, r.backend, verdict, f"{largest:.2e}", percent(r.label_agreement), percent(r.accuracy))
+        of = f" of {r.paired.n}" if r.paired and r.backend == ARBITER else ""
+        scores = percent(r.label_agreement), percent(r.accuracy) + of
+        table.add_row(r.artifact, r.backend, verdict, f"{largest:.2e}", *scores)
     progress.console.print(table)
     progress.say(
         f"parity: {'proven' if report else 'REFUSED'}; accuracy of the trained model {percent(report.accuracy)}"

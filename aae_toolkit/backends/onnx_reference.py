@@ -1,0 +1,44 @@
+"""ONNX's own evaluator, in numpy: slow, and no kernel of it is any runtime's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from aae_toolkit.backends.base import BackendName, Tensors
+from aae_toolkit.errors import AaeError
+
+
+class OnnxReferenceBackend:
+    """An ONNX file as the standard's authors evaluate it; see `Backend` for the attributes."""
+
+    name: BackendName = "onnx-reference"
+    device = "cpu"
+
+    def __init__(self, path: Path) -> None:
+        """Load `path`.
+
+        Raises:
+            AaeError: the file is absent or no ONNX model.
+        """
+        from onnx.reference import ReferenceEvaluator
+
+        if not path.is_file():
+            raise AaeError(f"{path} does not exist; write it with aae export")
+        try:
+            self._evaluator = ReferenceEvaluator(str(path))
+        except Exception as error:  # protobuf's, onnx's and numpy's alike
+            raise AaeError(f"{path} is damaged or not ONNX; run aae export again") from error
+        self.artifact = path.name
+        self.input_names: list[str] = list(self._evaluator.input_names)
+
+    def run(self, feeds: Tensors) -> Tensors:
+        """Run one batch."""
+        with np.errstate(all="ignore"):  # what is not finite shows in the outputs
+            outputs = self._evaluator.run(None, feeds)
+        return dict(zip(self._evaluator.output_names, outputs, strict=True))
+
+    def close(self) -> None:
+        """Free the model."""
+        del self._evaluator
