@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from aae_toolkit.backends.base import Backend, BackendName, Tensors, open_backend, runnables
+from aae_toolkit.comparison import TOLERANCE
 from aae_toolkit.environment import describe_environment
 from aae_toolkit.errors import AaeError, ParityError, UsageError
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.export.writer import WEIGHTS_FILE
 from aae_toolkit.models.description import read_description
-from aae_toolkit.parity import TOLERANCE
 from aae_toolkit.progress import Progress
 
 PERCENTILES = (50, 90, 95, 99)

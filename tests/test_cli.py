@@ -154,6 +154,12 @@ ERRORS = [
     ("predict --model {export}/classifier.onnx", 2, "Missing argument 'IMAGE...'"),
     ("doctor --fix", 2, "No such option: --fix"),
     ("export --model-dir-path {model} --format tflite", 2, "'tflite' is not one of"),
+    ("export --model-dir-path {model} --opset 17", 2, "17 is not in the range 18<=x<=25"),
+    ("export", 2, "give --model-dir-path, to export a model, or --verify, to check an export"),
+    ("export --model-dir-path {model} --verify {tmp}", 2, "one of them"),
+    ("export --verify {tmp} --format onnx", 2, "--verify writes nothing: leave out --output-dir-path and --format"),
+    ("export --verify {tmp} --output-dir-path {tmp}", 2, "--verify writes nothing"),
+    ("export --verify {model}", 1, "holds no manifest.json; write one with: aae export"),
 ]
 
 

@@ -12,6 +12,7 @@ from exports import copy_with_only, one_variant
 
 from aae_toolkit.backends import base
 from aae_toolkit.backends.base import open_backend, runnables
+from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import SemiSupervisedConfig, Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
@@ -74,6 +75,19 @@ def test_opset_and_ir_version_are_those_of_the_onnx_files(export_dir: Path) -> N
         assert entry.ir_version == model.ir_version <= onnx.IR_VERSION  # that ONNX Runtime takes it: test_backends
 
 
+@one_variant
+@pytest.mark.parametrize("opset", [18, 21, 25])
+def test_the_opset_is_the_one_asked_for(
+    opset: int, model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--model-dir-path", str(model_dir), "--output-dir-path", str(tmp_path), "--format", "onnx"]
+    assert run(["export", *flags, "--opset", str(opset)]) == 0
+    assert f"opset {opset}, IR" in capsys.readouterr().out
+    assert {entry.opset for entry in read_manifest(tmp_path).artifacts} == {opset}
+    classifier = OnnxRuntimeBackend(tmp_path / "classifier.onnx")  # it runs
+    assert classifier.run({"images": np.zeros((3, 1, 6, 6), np.uint8)})["label"].shape == (3,)
+
+
 @pytest.mark.parametrize("artifact", ARTIFACTS)
 def test_an_onnx_file_alone_says_and_holds_everything(export_dir: Path, artifact: ArtifactName) -> None:
     model = onnx.load(export_dir / f"{artifact}.onnx", load_external_data=False)
@@ -84,6 +98,8 @@ def test_an_onnx_file_alone_says_and_holds_everything(export_dir: Path, artifact
         assert all(shape[0] == "N" for _, _, shape in tensors(values))
     metadata = {p.key: p.value for p in model.metadata_props}
     assert metadata["aae.artifact"] == artifact
+    assert metadata["aae.weights_sha256"] == read_manifest(export_dir).sha256["weights.safetensors"]
+    assert json.loads(metadata["aae.validation_accuracy"]) == read_description(export_dir).validation_accuracy
     assert json.loads(metadata["aae.class_names"]) == ["row_0", "row_1", "row_2"]
     assert Contract.model_validate_json(metadata["aae.contract"]) == contract
 
@@ -201,11 +217,10 @@ def test_an_export_that_fails_leaves_nothing_that_passes_for_an_export(
 def test_an_exporter_that_writes_another_opset_is_refused(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aae_toolkit.export.formats.OPSET", 19)
     real = torch.onnx.export
     monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: real(*a, **(k | {"opset_version": 18})))
     with pytest.raises(AaeError, match="wrote ONNX opset 18 where 19 was asked for"):
-        export_model(model_dir, tmp_path, (Format.ONNX,), Silent())
+        export_model(model_dir, tmp_path, (Format.ONNX,), Silent(), opset=19)
     assert not list(tmp_path.glob("*.onnx"))
 
 

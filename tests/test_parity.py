@@ -12,6 +12,7 @@ import torch
 from conftest import tiny_source
 from exports import copy_with_only, one_variant, replace_artifact, rerecord
 from onnx import numpy_helper  # noqa: TID253
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aae_toolkit import parity
@@ -19,6 +20,7 @@ from aae_toolkit.backends import base
 from aae_toolkit.backends.base import Backend, Runnable, Tensors, open_backend
 from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.cli.app import run
+from aae_toolkit.comparison import Comparison
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
 from aae_toolkit.errors import ParityError
@@ -27,7 +29,7 @@ from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.export.writer import load_exported
 from aae_toolkit.models.deployed import DeployedClassifier
 from aae_toolkit.models.directory import TrainedModel
-from aae_toolkit.parity import Comparison, ParityReport, check_parity
+from aae_toolkit.parity import ParityReport, check_parity
 from aae_toolkit.progress import Silent
 
 RESULT_KEYS = {
@@ -410,6 +412,100 @@ def test_images_of_another_shape_are_refused(
     status, report, error = check(copy_with_only(export_dir, tmp_path / "export"), tmp_path / "data", capsys)
     assert (status, report, error.count("\n")) == (1, {}, 1)
     assert "the model takes images (1, 6, 6), the data's are (1, 5, 5)" in error
+
+
+def verify(export_dir: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run `aae export --verify`; the exit status, standard output and standard error."""
+    status = run(["export", "--verify", str(export_dir)])
+    return status, *capsys.readouterr()
+
+
+def test_an_export_that_came_from_elsewhere_gives_its_golden_vectors_again(
+    export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = shutil.copytree(export_dir, tmp_path / "elsewhere")
+    before = {path.name: path.read_bytes() for path in elsewhere.iterdir()}
+    status, output, _ = verify(elsewhere, capsys)
+    assert status == 0
+    assert "every checksum holds, and all 16 replays give the golden vectors" in output  # weights, compiled, files
+    assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == before
+
+
+@one_variant
+@pytest.mark.usefixtures("without_compiling")
+def test_golden_vectors_tell_a_file_that_was_changed_though_its_checksum_is_right(
+    export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    model = onnx.load(export / "classifier.onnx")
+    set_bias(model, 1e-2)
+    onnx.save(model, export / "classifier.onnx")
+    rerecord(export)
+    status, _, error = verify(export, capsys)
+    assert (status, error.count("\n")) == (3, 1)
+    assert "first classifier.onnx on onnxruntime: probabilities differs by" in error
+
+
+@one_variant
+@pytest.mark.usefixtures("without_compiling")
+def test_golden_vectors_tell_weights_that_were_changed(
+    export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    weights = load_file(export / "weights.safetensors")
+    weights["encoder.y_head.bias"][0] += 0.01
+    save_file(weights, export / "weights.safetensors")
+    rerecord(export)
+    status, _, error = verify(export, capsys)
+    assert status == 3
+    assert "first weights.safetensors on eager: probabilities differs by" in error
+
+
+@one_variant
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("classifier.output.label", lambda a: a.astype(np.int32)),
+        ("decoder.input.z", lambda a: a[:, :1]),
+        ("encoder.output.y", lambda a: a[1:]),
+        ("classifier.input.images", lambda a: a[:0]),
+        ("encoder.output.z", None),
+    ],
+)
+def test_golden_vectors_of_another_model_are_refused(
+    export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, change: Callable[[Any], Any] | None
+) -> None:
+    export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    with np.load(export / "golden.npz") as content:
+        vectors = dict(content)
+    values = vectors.pop(name)
+    np.savez(export / "golden.npz", **vectors, **({} if change is None else {name: change(values)}))
+    rerecord(export)
+    status, _, error = verify(export, capsys)
+    assert (status, error.count("\n")) == (1, 1)
+    assert "golden.npz has no vectors" in error
+
+
+@one_variant
+def test_golden_vectors_that_are_no_npz_are_refused(
+    export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    np.save(export / "golden.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (export / "golden.npy").rename(export / "golden.npz")
+    rerecord(export)
+    status, _, error = verify(export, capsys)
+    assert (status, error.count("\n")) == (1, 1)
+    assert "golden.npz is damaged or not npz" in error
+
+
+@one_variant
+def test_an_export_without_artifacts_is_not_verified(
+    export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, error = verify(copy_with_only(export_dir, tmp_path / "export", "none of them"), capsys)
+    assert (status, error.count("\n")) == (3, 1)
+    assert "nothing compared: 0 artifacts; the export is not verified" in error
 
 
 def test_a_report_is_truthy_only_when_everything_passed() -> None:

@@ -105,6 +105,7 @@ def test_the_tiny_task_is_learned(model_dir: Path, variant: Variant) -> None:
     last = json.loads((model_dir / "metrics.jsonl").read_text().splitlines()[-1])
     if variant == "semi_supervised":
         assert last["validation_accuracy"] > 0.9
+        assert read_description(model_dir).validation_accuracy == last["validation_accuracy"]
     else:
         assert last["validation_majority_accuracy"] > 0.4  # chance is a third
 

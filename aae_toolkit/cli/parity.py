@@ -9,7 +9,6 @@ from rich.table import Table
 
 from aae_toolkit.backends.base import ARBITER
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ExportDirOption, JsonOption, percent, print_json
-from aae_toolkit.errors import ParityError
 
 if TYPE_CHECKING:
     from aae_toolkit.parity import ParityReport
@@ -44,10 +43,7 @@ def parity(
         print_json(report.to_json())
     else:
         show(report, progress)
-    if not report:
-        refused = [r for r in report.results if not r]
-        first = f"{refused[0].artifact} on {refused[0].backend}: {refused[0].reason}"
-        raise ParityError(f"parity refused for {len(refused)} of {len(report.results)}; first {first}")
+    report.require()
 
 
 def show(report: ParityReport, progress: ConsoleProgress) -> None:
@@ -63,6 +59,5 @@ def show(report: ParityReport, progress: ConsoleProgress) -> None:
         scores = percent(r.label_agreement), percent(r.accuracy) + of
         table.add_row(r.artifact, r.backend, verdict, f"{largest:.2e}", *scores)
     progress.console.print(table)
-    progress.say(
-        f"parity: {'proven' if report else 'REFUSED'}; accuracy of the trained model {percent(report.accuracy)}"
-    )
+    accuracy = "" if report.accuracy is None else f"; accuracy of the trained model {percent(report.accuracy)}"
+    progress.say(f"parity: {'proven' if report else 'REFUSED'}{accuracy}")

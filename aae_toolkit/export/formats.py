@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aae_toolkit import __version__
 from aae_toolkit.errors import AaeError
-from aae_toolkit.export.contract import BATCH_AXIS, Contract, Format
+from aae_toolkit.export.contract import BATCH_AXIS, ArtifactName, Contract, Format
 from aae_toolkit.files import atomic_path
+from aae_toolkit.models.description import ModelDescription
 
 SUFFIXES = {Format.ONNX: ".onnx", Format.TORCHSCRIPT: ".torchscript.pt", Format.TORCH_EXPORT: ".pt2"}
 
@@ -21,16 +23,17 @@ _SAMPLE_BATCH_SIZE = 2  # 0 and 1 would be specialized by the tracers
 
 
 def write_artifact(
-    format_: Format, module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str]
+    format_: Format, module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str], opset: int = OPSET
 ) -> dict[str, Any]:
     """Write `module` to `path` atomically; return what was read back of the file (opset and IR version of ONNX)."""
-    writers = {
-        Format.ONNX: _write_onnx,
-        Format.TORCHSCRIPT: _write_torchscript,
-        Format.TORCH_EXPORT: _write_torch_export,
-    }
     with atomic_path(path) as temporary:
-        return writers[format_](module, contract, temporary, metadata)
+        match format_:
+            case Format.ONNX:
+                return _write_onnx(module, contract, temporary, metadata, opset)
+            case Format.TORCHSCRIPT:
+                return _write_torchscript(module, contract, temporary, metadata)
+            case Format.TORCH_EXPORT:
+                return _write_torch_export(module, contract, temporary, metadata)
 
 
 def _sample(contract: Contract) -> tuple[Tensor, ...]:
@@ -45,7 +48,9 @@ def _dynamic_batch(contract: Contract) -> tuple[dict[int, Any], ...]:
     return tuple({0: batch} for _ in contract.inputs)
 
 
-def _write_onnx(module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+def _write_onnx(
+    module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str], asked: int
+) -> dict[str, Any]:
     import onnx
 
     with warnings.catch_warnings():
@@ -57,7 +62,7 @@ def _write_onnx(module: nn.Module, contract: Contract, path: Path, metadata: dic
             dynamo=True,
             input_names=contract.input_names,
             output_names=contract.output_names,
-            opset_version=OPSET,
+            opset_version=asked,
             dynamic_shapes=_dynamic_batch(contract),
             external_data=False,
             verbose=False,
@@ -68,8 +73,8 @@ def _write_onnx(module: nn.Module, contract: Contract, path: Path, metadata: dic
     written = onnx.load(path)
     onnx.checker.check_model(written, full_check=True)
     opset = {entry.domain or "ai.onnx": entry.version for entry in written.opset_import}["ai.onnx"]
-    if opset != OPSET:  # the exporter can convert silently
-        raise AaeError(f"the exporter wrote ONNX opset {opset} where {OPSET} was asked for; nothing was written")
+    if opset != asked:  # the exporter can convert silently
+        raise AaeError(f"the exporter wrote ONNX opset {opset} where {asked} was asked for; nothing was written")
     return {"opset": opset, "ir_version": written.ir_version}
 
 
@@ -91,13 +96,15 @@ def _write_torch_export(module: nn.Module, contract: Contract, path: Path, metad
 
 
 def metadata_of(
-    artifact: str, contract: Contract, class_names: tuple[str, ...], variant: str, version: str
+    artifact: ArtifactName, contract: Contract, description: ModelDescription, weights_sha256: str
 ) -> dict[str, str]:
     """Strings that travel inside an artifact, so that the file alone says what it is."""
     return {
         "aae.artifact": artifact,
-        "aae.variant": variant,
-        "aae.class_names": json.dumps(class_names),
+        "aae.variant": description.variant,
+        "aae.class_names": json.dumps(description.class_names),
         "aae.contract": contract.model_dump_json(),
-        "aae.toolkit_version": version,
+        "aae.validation_accuracy": json.dumps(description.validation_accuracy),
+        "aae.weights_sha256": weights_sha256,
+        "aae.toolkit_version": __version__,
     }

@@ -14,7 +14,7 @@ from aae_toolkit import __version__
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.card import model_card
 from aae_toolkit.export.contract import ARTIFACTS, Format, contract_of
-from aae_toolkit.export.formats import SUFFIXES, metadata_of, write_artifact
+from aae_toolkit.export.formats import OPSET, SUFFIXES, metadata_of, write_artifact
 from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
 from aae_toolkit.export.manifest import ArtifactEntry, Manifest
 from aae_toolkit.files import atomic_path, sha256, write_bytes, write_text
@@ -31,7 +31,9 @@ CARD_FILE = "MODEL_CARD.md"
 _N_GOLDEN_NOISE = 16
 
 
-def export_model(model_dir: Path, output_dir: Path, formats: tuple[Format, ...], progress: Progress) -> Manifest:
+def export_model(
+    model_dir: Path, output_dir: Path, formats: tuple[Format, ...], progress: Progress, *, opset: int = OPSET
+) -> Manifest:
     """Write every artifact in every format, then the manifest that makes the directory an export.
 
     Args:
@@ -39,6 +41,7 @@ def export_model(model_dir: Path, output_dir: Path, formats: tuple[Format, ...],
         output_dir: where to write; an earlier export there is removed first.
         formats: at least one.
         progress: told of each artifact.
+        opset: of ONNX files.
 
     Raises:
         AaeError: an unreadable model, or a directory that cannot be written.
@@ -54,6 +57,7 @@ def export_model(model_dir: Path, output_dir: Path, formats: tuple[Format, ...],
         weights = {"encoder": model.encoder.state_dict(), "decoder": model.decoder.state_dict()}
         flat = {f"{network}.{k}": v.contiguous() for network, tensors in weights.items() for k, v in tensors.items()}
         write_bytes(output_dir / WEIGHTS_FILE, save(flat))
+        weights_sha256 = sha256(output_dir / WEIGHTS_FILE)
         write_text(output_dir / DESCRIPTION_FILE, description.model_dump_json(indent=2) + "\n")
         with atomic_path(output_dir / GOLDEN_FILE) as temporary:
             np.savez(temporary, **golden(model))  # type: ignore[arg-type]  # numpy's stub takes kwargs for a flag
@@ -61,9 +65,9 @@ def export_model(model_dir: Path, output_dir: Path, formats: tuple[Format, ...],
         entries = []
         for format_, artifact in progress.track(wanted, "export", len(wanted)):
             contract = contract_of(artifact, description)
-            metadata = metadata_of(artifact, contract, description.class_names, description.variant, __version__)
+            metadata = metadata_of(artifact, contract, description, weights_sha256)
             path = output_dir / f"{artifact}{SUFFIXES[format_]}"
-            facts = write_artifact(format_, modules[artifact], contract, path, metadata)
+            facts = write_artifact(format_, modules[artifact], contract, path, metadata, opset)
             entries.append(
                 ArtifactEntry(
                     file=path.name,

@@ -44,6 +44,7 @@ class ModelDescription(BaseModel):
     class_names: tuple[str, ...]
     category_to_class: tuple[int, ...]
     category_to_class_from: str
+    validation_accuracy: float | None = None  # of the label, a fraction; None where no validation image has one
 
     @model_validator(mode="after")
     def _map_is_total(self) -> ModelDescription:

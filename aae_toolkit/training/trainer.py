@@ -246,6 +246,8 @@ def _describe(networks: Networks, y: Floats, validation: Split, run: Run) -> Mod
     else:
         names, found = class_names, "majority on validation"
         mapping = fit_category_map(y, validation.labels, len(class_names))
+    known = validation.labels != UNLABELED
+    right = np.array(mapping)[y[known].argmax(axis=1)] == validation.labels[known]
     return ModelDescription(
         toolkit_version=__version__,
         variant=variant,
@@ -253,6 +255,7 @@ def _describe(networks: Networks, y: Floats, validation: Split, run: Run) -> Mod
         class_names=names,
         category_to_class=mapping,
         category_to_class_from=found,
+        validation_accuracy=float(right.mean()) if known.any() else None,
     )
 
 
