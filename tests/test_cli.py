@@ -154,7 +154,7 @@ ERRORS = [
     ("predict --model {export}/classifier.onnx", 2, "Missing argument 'IMAGE...'"),
     ("doctor --fix", 2, "No such option: --fix"),
     ("export --model-dir-path {model} --format tflite", 2, "'tflite' is not one of"),
-    ("export --model-dir-path {model} --opset 17", 2, "17 is not in the range 18<=x<=25"),
+    ("export --model-dir-path {model} --opset 17", 2, "--opset': Input should be greater than or equal to 18"),
     ("export", 2, "give --model-dir-path, to export a model, or --verify, to check an export"),
     ("export --model-dir-path {model} --verify {tmp}", 2, "one of them"),
     ("export --verify {tmp} --format onnx", 2, "--verify writes nothing: leave out --output-dir-path and --format"),

@@ -237,7 +237,7 @@ def test_a_convolutional_model_of_colour_images_exports_and_passes_parity(
     export_model(tmp_path / "model", tmp_path / "export", tuple(Format), Silent())
     report = check_parity(tmp_path / "export", data.load("test"), "test", progress=Silent())
     assert report
-    assert len(report.results) == 9
+    assert len(report.results) == 12
 
 
 @one_variant
