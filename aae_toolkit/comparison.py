@@ -161,8 +161,8 @@ def _shape_problem(contract: Contract, expected: Tensors, found: Tensors) -> str
 def _differences(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
     """The largest absolute and relative difference; of integers, the share that differs, twice."""
     if np.issubdtype(expected.dtype, np.integer):
-        share = float((expected != found).mean())
-        return share, share
+        differing = float((expected != found).mean())
+        return differing, differing
     differences = np.abs(expected - found)
     return float(differences.max()), float((differences / np.maximum(np.abs(expected), TOLERANCE)).max())
 
