@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,25 +12,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.backends.base import ARBITER, Backend, BackendName, Tensors
+from aae_toolkit.backends.base import ARBITER, Backend, BackendName, Runnable, Tensors
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.export.contract import ArtifactName, Contract
+from aae_toolkit.export.contract import ArtifactName, Contract, Precision
 from aae_toolkit.statistics import PairedAccuracy, compare_accuracy
 
 TOLERANCE = 1e-4  # largest absolute difference of a float32 output
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What an artifact may differ by and still be the same classifier.
+
+    Attributes:
+        tolerance: the largest absolute difference of a float output; None where rounding is coarse by design.
+        agreement: the least share of equal labels, of a split.
+        drop: the accuracy that may be lost at 95% confidence, a fraction; None: not asked.
+    """
+
+    tolerance: float | None
+    agreement: float = 0.0
+    drop: float | None = None
+
+
+GATES: dict[Precision, Gate] = {
+    "fp32": Gate(TOLERANCE),
+    "fp16": Gate(1e-2, agreement=0.999),
+    "int8": Gate(None, agreement=0.995, drop=0.003),
+}
+REDUCED_GOLDEN_GATE = Gate(1e-2)  # of a reduced file, against what it gave where it was written
 _N_ARBITRATED = 256  # images that the reference evaluator is given: it is slow
 _MAX_FLIPS_LISTED = 100
 
 
 @dataclass(frozen=True)
 class Flip:
-    """An image, of `images`, whose label differs; `margin` is between the reference's two likeliest categories."""
+    """An image, of `images`, whose label differs, and how sure the reference is of its likeliest category."""
 
     images: str
     index: int
     reference: int
     found: int
-    margin: float  # in probability
+    margin: float  # in probability, to the second likeliest
+    logit_margin: float  # the same between logits
 
 
 @dataclass
@@ -37,13 +62,15 @@ class Comparison:
     """One artifact on one backend against the reference; truthy where it is the same classifier.
 
     Differences are the largest by output name, over all images and batch sizes; for integer outputs, the share that
-    differs. Relative ones are to the expected value, or to the tolerance where that is larger. `label_agreement` and
-    the accuracies are fractions of the split, None where the artifact has no label or the data none.
+    differs. Relative ones are to the expected value, or to 1e-4 where that is larger. `label_agreement` and
+    the accuracies are fractions of the split, None where the artifact has no label or the data none. `paired` is of
+    labelled images; where there are none, of all, as if the reference were right.
     """
 
     artifact: str
     backend: BackendName
     device: str
+    precision: Precision = "fp32"
     passed: bool = False
     max_abs_diff: dict[str, float] = field(default_factory=dict)
     max_rel_diff: dict[str, float] = field(default_factory=dict)
@@ -76,11 +103,13 @@ class Case:
     labels: NDArray[np.int64] | None = None
 
     @functools.cached_property
-    def margins(self) -> NDArray[np.float32]:
-        """Between the reference's two likeliest categories of each image, in probability, [N]."""
-        top2 = np.sort(self.expected["encoder"]["y"], axis=1)[:, -2:]
-        margins: NDArray[np.float32] = top2[:, 1] - top2[:, 0]
-        return margins
+    def top2(self) -> NDArray[np.float64]:
+        """The reference's probabilities of its second likeliest and its likeliest category of each image, [N, 2]."""
+        return np.sort(self.expected["encoder"]["y"], axis=1)[:, -2:].astype(np.float64)
+
+    def __len__(self) -> int:
+        """Images."""
+        return len(self.top2)
 
     def passes(self, artifact: ArtifactName) -> Iterator[tuple[int, list[Tensors], Tensors]]:
         """Batch size, batches, and the outputs that these must give together."""
@@ -93,7 +122,7 @@ class Case:
 
     def sample(self, n: int) -> Case:
         """The first `n` images in one batch."""
-        return dataclasses.replace(self, whole=False, batch_sizes=(min(n, len(self.margins)),))
+        return dataclasses.replace(self, whole=False, batch_sizes=(min(n, len(self)),))
 
     def right(self, predicted: NDArray[Any]) -> NDArray[np.bool_]:
         """Of which labelled images, among the first, these are the labels: bool [n]."""
@@ -119,9 +148,12 @@ def run_batches(backend: Backend, batches: list[Tensors]) -> Tensors:
     return {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}
 
 
-def compare(backend: Backend, contract: Contract, cases: Iterable[Case], artifact: ArtifactName) -> Comparison:
-    """Run one artifact over every case at every batch size, and judge."""
-    result = Comparison(backend.artifact, backend.name, backend.device)
+def compare(
+    backend: Backend, runnable: Runnable, contract: Contract, cases: Iterable[Case], gate: Gate | None = None
+) -> Comparison:
+    """Run what `backend` has opened over every case at every batch size, and judge, by its precision's gate if none."""
+    result = Comparison(backend.artifact, backend.name, backend.device, runnable.precision)
+    artifact = runnable.artifact
     for case in cases:
         if backend.name == ARBITER:
             case = case.sample(_N_ARBITRATED)
@@ -144,7 +176,7 @@ def compare(backend: Backend, contract: Contract, cases: Iterable[Case], artifac
                 _list_flips(result, case, expected, found)
                 if case.labels is not None:
                     _score(result, case, expected["label"], found["label"])
-    _judge(result)
+    _judge(result, gate or GATES[runnable.precision])
     return result
 
 
@@ -179,10 +211,16 @@ def _list_flips(result: Comparison, case: Case, expected: Tensors, found: Tensor
     flipped = np.flatnonzero((wanted != labels) | (expected["category"] != found["category"]))
     known = {flip.index for flip in result.flips if flip.images == case.name}
     result.flips += [
-        Flip(case.name, int(i), int(wanted[i]), int(labels[i]), float(case.margins[i]))
+        Flip(case.name, int(i), int(wanted[i]), int(labels[i]), *_margins(*case.top2[i].tolist()))
         for i in flipped
         if i not in known
     ]
+
+
+def _margins(second: float, first: float) -> tuple[float, float]:
+    """Between two categories, in probability and in logits."""
+    tiny = float(np.finfo(np.float32).tiny)
+    return first - second, math.log(max(first, tiny) / max(second, tiny))
 
 
 def _score(result: Comparison, case: Case, wanted: NDArray[Any], labels: NDArray[Any]) -> None:
@@ -196,6 +234,8 @@ def _score(result: Comparison, case: Case, wanted: NDArray[Any], labels: NDArray
     if len(right):
         result.accuracy_delta = float(right.mean() - expected_right.mean())
         result.paired = compare_accuracy(expected_right, right)
+    else:
+        result.paired = compare_accuracy(np.ones(len(labels), bool), wanted == labels)
 
 
 def share(right: NDArray[np.bool_]) -> float | None:
@@ -203,23 +243,33 @@ def share(right: NDArray[np.bool_]) -> float | None:
     return float(right.mean()) if len(right) else None
 
 
-def _judge(result: Comparison) -> None:
-    """Floats within tolerance, no flip that rounding cannot explain; the reason says what would have been needed."""
+def _judge(result: Comparison, gate: Gate) -> None:
+    """Hold the comparison against the gate; the reason says what would have been needed."""
     floats = {k: v for k, v in result.max_abs_diff.items() if k not in ("label", "category")}
     worst = max(floats, key=lambda name: np.inf if np.isnan(floats[name]) else floats[name])
     largest = floats[worst]
-    unexplained = [flip for flip in result.flips if not flip.margin <= 2 * largest]
+    unexplained = [flip for flip in result.flips if not flip.margin <= 2 * largest]  # rounding moves either by as much
     if np.isfinite(largest) and not unexplained:
         result.tolerance_needed = largest
-    if not largest <= TOLERANCE:
-        result.reason = f"{worst} differs by {largest:.3g}; allowed {TOLERANCE:g}"
+    agreement, paired = result.label_agreement, result.paired
+    if not np.isfinite(largest) or (gate.tolerance is not None and not largest <= gate.tolerance):
+        allowed = "it must be finite" if gate.tolerance is None else f"allowed {gate.tolerance:g}"
+        result.reason = f"{worst} differs by {largest:.3g}; {allowed}"
     elif unexplained:
         flip = unexplained[0]
         result.reason = (
             f"{len(unexplained)} labels or categories differ beyond rounding; first: image {flip.index} of"
             f" {flip.images}, label {flip.found} for {flip.reference} with a margin of {flip.margin:.3g}"
         )
+    elif agreement is not None and agreement < gate.agreement:
+        result.reason = f"{agreement:.3%} of labels agree; {gate.agreement:.1%} must"
+    elif paired is not None and gate.drop is not None and paired.drop_bound > gate.drop:
+        result.reason = (
+            f"accuracy may be lower by {100 * paired.drop_bound:.3f} points (lost {paired.lost}, gained {paired.gained}"
+            f" of {paired.n}, at 95% confidence); allowed {100 * gate.drop:g}"
+        )
     else:
         result.passed = True
-        result.reason = f"largest difference {largest:.3g}; allowed {TOLERANCE:g}"
+        allowed = "" if gate.tolerance is None else f"; allowed {gate.tolerance:g}"
+        result.reason = f"largest difference {largest:.3g}{allowed}"
     result.flips = result.flips[:_MAX_FLIPS_LISTED]

@@ -24,7 +24,19 @@ class ParityError(AaeError):
     exit_status = 3
 
 
+class GateError(AaeError):
+    """An artifact of reduced precision loses too much accuracy, or gains nothing."""
+
+    exit_status = 4
+
+
 class DeviceError(AaeError):
     """The asked-for device or execution provider did not run."""
 
     exit_status = 5
+
+
+class SlowerError(AaeError):
+    """A benchmark is slower than its baseline allows."""
+
+    exit_status = 6

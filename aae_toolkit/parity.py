@@ -11,6 +11,7 @@ them again.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.backends.base import ARBITER, Runnable, Tensors, open_backend, runnables
-from aae_toolkit.comparison import TOLERANCE, Case, Comparison, batches_of, compare, run_batches, share
+from aae_toolkit.comparison import (
+    GATES,
+    REDUCED_GOLDEN_GATE,
+    TOLERANCE,
+    Case,
+    Comparison,
+    Gate,
+    batches_of,
+    compare,
+    run_batches,
+    share,
+)
 from aae_toolkit.data.directory import Split, SplitName
 from aae_toolkit.errors import AaeError, ParityError
 from aae_toolkit.export.card import model_card
-from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Format, contract_of
+from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Format, Precision, TensorSpec, contract_of
 from aae_toolkit.export.manifest import Manifest, read_manifest
-from aae_toolkit.export.writer import CARD_FILE, GOLDEN_FILE, WEIGHTS_FILE
+from aae_toolkit.export.writer import CARD_FILE, WEIGHTS_FILE, golden_file
 from aae_toolkit.files import write_text
 from aae_toolkit.models.description import ModelDescription, read_description
 from aae_toolkit.progress import Progress
@@ -103,7 +115,7 @@ def check_parity(
         raise ParityError(
             f"nothing compared: {len(split)} images, {len(manifest.artifacts)} artifacts; parity is not proven"
         )
-    cases = _cases(export_dir, manifest, split, split_name, batch_sizes)
+    cases = reference_cases(export_dir, split, f"{split_name} images", batch_sizes)
     pairs = [r for r in _to_compare(manifest) if r.backend != "eager"]
     results = _compare_all(export_dir, pairs, description, cases, device, progress)
     accuracy = share(cases[0].right(cases[0].expected["classifier"]["label"]))
@@ -134,9 +146,16 @@ def replay_golden(export_dir: Path, *, device: str = "cpu", progress: Progress) 
     manifest, description = _read(export_dir)
     if not manifest.artifacts:
         raise ParityError("nothing compared: 0 artifacts; the export is not verified")
-    case = _golden(export_dir / GOLDEN_FILE, description)
-    results = _compare_all(export_dir, _to_compare(manifest), description, [case], device, progress)
-    return ParityReport(len(case.margins), "golden", case.batch_sizes, TOLERANCE, None, results)
+    case = _golden(export_dir, description)
+    results = []
+    for precision in GATES:
+        pairs = [runnable for runnable in _to_compare(manifest) if runnable.precision == precision]
+        if precision == "fp32":
+            results += _compare_all(export_dir, pairs, description, [case], device, progress)
+        elif pairs:
+            reduced = _reduced_golden(export_dir, description, precision, case)
+            results += _compare_all(export_dir, pairs, description, [reduced], device, progress, REDUCED_GOLDEN_GATE)
+    return ParityReport(len(case), "golden", case.batch_sizes, TOLERANCE, None, results)
 
 
 def _read(export_dir: Path) -> tuple[Manifest, ModelDescription]:
@@ -146,13 +165,19 @@ def _read(export_dir: Path) -> tuple[Manifest, ModelDescription]:
 
 
 def _to_compare(manifest: Manifest) -> list[Runnable]:
-    """The weights, every exported file, ONNX on the arbiter too, and the classifier as `torch.compile` deploys it."""
+    """The weights, every exported file, ONNX on the arbiter too, and the classifier as `torch.compile` deploys it.
+
+    Not the arbiter for reduced precision, which is judged by shares of a whole split.
+    """
     found = []
     for artifact in ARTIFACTS:
         on_backends = runnables(manifest, artifact, WEIGHTS_FILE)
         found += [r for r in on_backends if artifact == "classifier" or r.backend != "compiled"]
-        onnx_files = [e.file for e in manifest.artifacts if (e.artifact, e.format) == (artifact, Format.ONNX)]
-        found += [Runnable(artifact, ARBITER, file) for file in onnx_files]
+        found += [
+            Runnable(artifact, ARBITER, e.file)
+            for e in manifest.artifacts
+            if (e.artifact, e.format, e.precision) == (artifact, Format.ONNX, "fp32")
+        ]
     return found
 
 
@@ -163,20 +188,19 @@ def _compare_all(
     cases: Iterable[Case],
     device: str,
     progress: Progress,
+    gate: Gate | None = None,
 ) -> list[Comparison]:
     results = []
     for runnable in progress.track(pairs, "parity", len(pairs)):
         backend = open_backend(export_dir, runnable, device=device)
-        results.append(compare(backend, contract_of(runnable.artifact, description), cases, runnable.artifact))
+        results.append(compare(backend, runnable, contract_of(runnable.artifact, description), cases, gate))
         backend.close()
     return results
 
 
-def _cases(
-    export_dir: Path, manifest: Manifest, split: Split, name: SplitName, batch_sizes: tuple[int, ...]
-) -> list[Case]:
-    """What the trained model says of the split and of the probes."""
-    eager = {a: open_backend(export_dir, runnables(manifest, a, WEIGHTS_FILE)[0]) for a in ARTIFACTS}
+def reference_cases(export_dir: Path, split: Split, name: str, batch_sizes: tuple[int, ...]) -> list[Case]:
+    """What the trained model, rebuilt from an export's weights, says of the split and of the probes."""
+    eager = {a: open_backend(export_dir, Runnable(a, "eager", WEIGHTS_FILE)) for a in ARTIFACTS}
 
     def case(
         name: str, images: NDArray[np.uint8], batch_sizes: tuple[int, ...], labels: NDArray[np.int64] | None = None
@@ -190,7 +214,7 @@ def _cases(
         return Case(name, inputs, expected, batch_sizes, whole=labels is not None, labels=labels)
 
     found = [
-        case(f"{name} images", split.images, batch_sizes, split.labels),
+        case(name, split.images, batch_sizes, split.labels),
         case("probes", probes(split.images.shape[1:]), PROBE_SIZES),
     ]
     for backend in eager.values():
@@ -207,24 +231,42 @@ def probes(image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return images
 
 
-def _golden(path: Path, description: ModelDescription) -> Case:
+def _golden(export_dir: Path, description: ModelDescription) -> Case:
     """The golden vectors of an export, found to be of its contracts."""
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            vectors = {name: content[name] for name in content.files}
-    except Exception as error:  # damage surfaces anywhere in zipfile, zlib and numpy
-        raise AaeError(f"{path} is damaged or not npz; run aae export again") from error
+    path = export_dir / golden_file()
+    vectors = _read_vectors(path)
+    n = len(vectors.get("classifier.input.images", ()))
     sides: dict[str, dict[ArtifactName, Tensors]] = {"input": {}, "output": {}}
     for artifact in ARTIFACTS:
         contract = contract_of(artifact, description)
-        for side, specs in (("input", contract.inputs), ("output", contract.outputs)):
-            for spec in specs:
-                found = vectors.get(f"{artifact}.{side}.{spec.name}")
-                n = len(vectors.get("classifier.input.images", ()))
-                if found is None or found.dtype != spec.dtype or found.shape != (n, *spec.shape[1:]) or n == 0:
-                    raise AaeError(f"{path} has no vectors {artifact}.{side}.{spec.name} of this model; export again")
-            sides[side][artifact] = {spec.name: vectors[f"{artifact}.{side}.{spec.name}"] for spec in specs}
+        sides["input"][artifact] = _checked(path, vectors, f"{artifact}.input", contract.inputs, n)
+        sides["output"][artifact] = _checked(path, vectors, f"{artifact}.output", contract.outputs, n)
     return Case("golden images", sides["input"], sides["output"], (1, n), whole=True)
+
+
+def _reduced_golden(export_dir: Path, description: ModelDescription, precision: Precision, full: Case) -> Case:
+    """The golden images, and what the classifier of reduced precision gave where it was written."""
+    path, outputs = export_dir / golden_file(precision), contract_of("classifier", description).outputs
+    given = _checked(path, _read_vectors(path), "classifier.output", outputs, len(full))
+    expected: dict[ArtifactName, Tensors] = {"classifier": given, "encoder": {"y": given["probabilities"]}}
+    return dataclasses.replace(full, expected=expected)
+
+
+def _read_vectors(path: Path) -> Tensors:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except Exception as error:  # damage surfaces anywhere in zipfile, zlib and numpy
+        raise AaeError(f"{path} is damaged or not npz; run aae export again") from error
+
+
+def _checked(path: Path, vectors: Tensors, prefix: str, specs: tuple[TensorSpec, ...], n: int) -> Tensors:
+    """The vectors of one side of an artifact, of `n` images."""
+    for spec in specs:
+        found = vectors.get(f"{prefix}.{spec.name}")
+        if found is None or found.dtype != spec.dtype or found.shape != (n, *spec.shape[1:]) or n == 0:
+            raise AaeError(f"{path} has no vectors {prefix}.{spec.name} of this model; export again")
+    return {spec.name: vectors[f"{prefix}.{spec.name}"] for spec in specs}
 
 
 def _summary(report: ParityReport) -> dict[str, Any]:
@@ -234,7 +276,14 @@ def _summary(report: ParityReport) -> dict[str, Any]:
         "split": report.split,
         "tolerance": report.tolerance,
         "results": [
-            {"artifact": r.artifact, "backend": r.backend, "passed": r.passed, "reason": r.reason}
+            {
+                "artifact": r.artifact,
+                "backend": r.backend,
+                "precision": r.precision,
+                "passed": r.passed,
+                "accuracy": r.accuracy,
+                "reason": r.reason,
+            }
             for r in report.results
         ],
     }

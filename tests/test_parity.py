@@ -33,7 +33,7 @@ from aae_toolkit.parity import ParityReport, check_parity
 from aae_toolkit.progress import Silent
 
 RESULT_KEYS = {
-    *("artifact", "backend", "device", "passed", "max_abs_diff"),
+    *("artifact", "backend", "device", "precision", "passed", "max_abs_diff"),
     *("label_agreement", "accuracy", "accuracy_delta", "flips", "reason"),
     *("max_rel_diff", "tolerance_needed", "paired"),
 }

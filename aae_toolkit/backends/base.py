@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, get_args
 from numpy.typing import NDArray
 
 from aae_toolkit.errors import UsageError
-from aae_toolkit.export.contract import ArtifactName, Format
+from aae_toolkit.export.contract import ArtifactName, Format, Precision
 from aae_toolkit.export.manifest import Manifest
 
 Tensors = dict[str, NDArray[Any]]
@@ -61,6 +61,7 @@ class Runnable:
     artifact: ArtifactName
     backend: BackendName
     file: str
+    precision: Precision = "fp32"
 
 
 def can_compile() -> bool:
@@ -70,9 +71,13 @@ def can_compile() -> bool:
 
 def runnables(manifest: Manifest, artifact: ArtifactName, weights_file: str) -> list[Runnable]:
     """Every backend that can run `artifact` of an export here, the reference (`eager`) first."""
-    files = {entry.format: entry.file for entry in manifest.artifacts if entry.artifact == artifact}
     found = [Runnable(artifact, name, weights_file) for name in WEIGHTS_BACKENDS if name == "eager" or can_compile()]
-    return found + [Runnable(artifact, b, files[f]) for b, f in _FORMAT_OF.items() if f in files]
+    return found + [
+        Runnable(artifact, backend, entry.file, entry.precision)
+        for backend, format_ in _FORMAT_OF.items()
+        for entry in manifest.artifacts
+        if (entry.artifact, entry.format) == (artifact, format_)
+    ]
 
 
 def open_backend(directory: Path, runnable: Runnable, *, device: str = "cpu", threads: int | None = None) -> Backend:

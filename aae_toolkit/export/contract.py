@@ -11,6 +11,7 @@ from aae_toolkit.models.description import ModelDescription
 
 ArtifactName = Literal["classifier", "encoder", "decoder"]
 ARTIFACTS: tuple[ArtifactName, ...] = ("classifier", "encoder", "decoder")
+Precision = Literal["fp32", "fp16", "int8"]
 BATCH_AXIS = "N"
 
 

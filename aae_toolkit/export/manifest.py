@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
-from aae_toolkit.export.contract import ArtifactName, Contract, Format
+from aae_toolkit.export.contract import ArtifactName, Contract, Format, Precision
 from aae_toolkit.files import verify_sha256, write_text
 
 FILE_NAME = "manifest.json"
@@ -24,6 +24,7 @@ class ArtifactEntry(BaseModel):
     file: str
     artifact: ArtifactName
     format: Format
+    precision: Precision = "fp32"
     contract: Contract
     size_bytes: int
     opset: int | None = None

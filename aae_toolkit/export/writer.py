@@ -13,7 +13,7 @@ from safetensors.torch import save
 from aae_toolkit import __version__
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.card import model_card
-from aae_toolkit.export.contract import ARTIFACTS, Format, contract_of
+from aae_toolkit.export.contract import ARTIFACTS, Format, Precision, contract_of
 from aae_toolkit.export.formats import OPSET, SUFFIXES, metadata_of, write_artifact
 from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
 from aae_toolkit.export.manifest import ArtifactEntry, Manifest
@@ -25,10 +25,14 @@ from aae_toolkit.models.networks import Decoder, Encoder, decode_modes
 from aae_toolkit.progress import Progress
 
 WEIGHTS_FILE = "weights.safetensors"
-GOLDEN_FILE = "golden.npz"
 CARD_FILE = "MODEL_CARD.md"
 
 _N_GOLDEN_NOISE = 16
+
+
+def golden_file(precision: Precision = "fp32") -> str:
+    """The name of the golden vectors: all of them, or the outputs of a classifier of reduced precision."""
+    return "golden.npz" if precision == "fp32" else f"golden.{precision}.npz"
 
 
 def export_model(
@@ -59,7 +63,7 @@ def export_model(
         write_bytes(output_dir / WEIGHTS_FILE, save(flat))
         weights_sha256 = sha256(output_dir / WEIGHTS_FILE)
         write_text(output_dir / DESCRIPTION_FILE, description.model_dump_json(indent=2) + "\n")
-        with atomic_path(output_dir / GOLDEN_FILE) as temporary:
+        with atomic_path(output_dir / golden_file()) as temporary:
             np.savez(temporary, **golden(model))  # type: ignore[arg-type]  # numpy's stub takes kwargs for a flag
         wanted = [(format_, artifact) for format_ in formats for artifact in ARTIFACTS]
         entries = []
@@ -78,7 +82,7 @@ def export_model(
                     **facts,
                 )
             )
-        names = [WEIGHTS_FILE, DESCRIPTION_FILE, GOLDEN_FILE, *(entry.file for entry in entries)]
+        names = [WEIGHTS_FILE, DESCRIPTION_FILE, golden_file(), *(entry.file for entry in entries)]
         manifest = Manifest(
             toolkit_version=__version__,
             variant=description.variant,
