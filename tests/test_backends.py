@@ -7,7 +7,16 @@ import pytest
 import torch
 from exports import copy_with_only, one_variant
 
-from aae_toolkit.backends.base import BACKENDS, BackendName, Runnable, Tensors, open_backend, parse_backends, runnables
+from aae_toolkit.backends.base import (
+    ARBITER,
+    BACKENDS,
+    BackendName,
+    Runnable,
+    Tensors,
+    open_backend,
+    parse_backends,
+    runnables,
+)
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, contract_of
@@ -187,3 +196,23 @@ def test_without_a_compiler_the_compiled_backend_is_left_out(export_dir: Path, m
     monkeypatch.setattr("shutil.which", lambda _: None)
     names = [r.backend for r in runnables(read_manifest(export_dir), "classifier", WEIGHTS_FILE)]
     assert names == ["eager", "torchscript", "torch-export", "onnxruntime"]
+
+
+@one_variant
+@pytest.mark.parametrize("artifact", ["classifier", "decoder"])
+@pytest.mark.parametrize("backend", [*QUICK, ARBITER])
+def test_a_bound_run_gives_what_an_unbound_one_does(
+    export_dir: Path, artifact: ArtifactName, backend: BackendName
+) -> None:
+    file = f"{artifact}.onnx" if backend == ARBITER else runnable_on(export_dir, backend, artifact).file
+    opened = open_backend(export_dir, Runnable(artifact, backend, file), threads=1)
+    feeds, others = (feeds_for(contract_of(artifact, read_description(export_dir)), n) for n in (3, 5))
+    bound, bound_too = opened.bind(feeds), opened.bind(others)
+    for _ in range(2):
+        bound.run()
+        bound_too.run()
+        for given, wanted in ((bound.outputs(), opened.run(feeds)), (bound_too.outputs(), opened.run(others))):
+            assert list(given) == list(wanted)
+            for name, values in wanted.items():
+                np.testing.assert_array_equal(given[name], values)
+    opened.close()
