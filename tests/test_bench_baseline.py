@@ -120,7 +120,7 @@ def test_what_is_no_report_is_refused(tmp_path: Path, content: str, said: str) -
         read_baseline(path)
 
 
-@pytest.mark.parametrize("interval", ["fast", [1], [1, 2, 3], {"low": 1}, [None, 1]])
+@pytest.mark.parametrize("interval", ["fast", [1], [1, 2, 3], {"low": 1}, [None, 1], [1, float("nan")], [2, 1]])
 def test_intervals_that_are_none_are_refused(tmp_path: Path, interval: object) -> None:
     with refused("is not a report"):
         read_baseline(saved(tmp_path / "baseline.json", measured(1, 1, latency_interval_ms=interval)))

@@ -20,7 +20,7 @@ from aae_toolkit.errors import AaeError, DeviceError, ParityError
 from aae_toolkit.golden import golden_case
 from aae_toolkit.models.description import read_description
 
-linux = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc")
+linux = pytest.mark.skipif(not Path("/proc/thread-self/children").is_file(), reason="needs Linux's /proc")
 
 
 @pytest.fixture(scope="module")

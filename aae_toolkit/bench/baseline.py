@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -105,14 +106,16 @@ def read_baseline(path: Path) -> Baseline:
     try:
         entries = [(Key(*(entry[name] for name in Key._fields)), entry) for entry in content["results"]]
         intervals = {key: entry["latency_interval_ms"] for key, entry in entries}
-        bounds = {key: (float(low), float(high)) for key, (low, high) in _known(intervals)}
+        bounds = {key: _bounds(*interval) for key, interval in intervals.items() if interval is not None}
         return Baseline(path, dict(content["environment"]), bounds)
     except (KeyError, TypeError, ValueError) as error:
         raise AaeError(f"--baseline {path} is not a report of this version of aae bench; measure it again") from error
 
 
-def _known(intervals: Mapping[Key, Any]) -> list[tuple[Key, Any]]:
-    return [(key, interval) for key, interval in intervals.items() if interval is not None]
+def _bounds(low: float, high: float) -> tuple[float, float]:
+    if not 0 < low <= high < math.inf:  # nothing is slower than nan
+        raise ValueError
+    return low, high
 
 
 def parse_regression(text: str) -> float:

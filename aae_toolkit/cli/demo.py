@@ -41,6 +41,7 @@ def demo(
     from aae_toolkit.parity import check_parity
     from aae_toolkit.visualization.pictures import draw_all
 
+    quick = Effort(rounds=5, seconds=0.05, warm_up_seconds=0.5)
     progress = ConsoleProgress()
     data_dir = output_dir_path / "data"
     init_datasets(data_dir, source="digits")
@@ -61,9 +62,7 @@ def demo(
         export_model(model_dir, export_dir, tuple(Format), progress)
         proof = check_parity(export_dir, test, "test", progress=progress)
         parity.show(proof, progress)
-        measured = run_bench(
-            export_dir, (1, 256), (1,), BACKENDS, effort=Effort(rounds=2, warm_up_seconds=0.5), progress=progress
-        )
+        measured = run_bench(export_dir, (1, 256), (1,), BACKENDS, effort=quick, progress=progress)
         bench.show(measured, progress)
         fastest = [
             max((m for m in measured.results if m.batch_size == b), key=lambda m: m.images_per_second) for b in (1, 256)
