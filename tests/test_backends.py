@@ -1,21 +1,33 @@
+import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from exports import copy_with_only, one_variant
 
+from aae_toolkit.backends import base
 from aae_toolkit.backends.base import BACKENDS, BackendName, Runnable, Tensors, open_backend, parse_backends, runnables
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.cli.app import run
+from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
-from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, contract_of
-from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.export.writer import WEIGHTS_FILE
+from aae_toolkit.export.card import model_card
+from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
+from aae_toolkit.export.formats import write_artifact
+from aae_toolkit.export.manifest import ArtifactEntry, read_manifest
+from aae_toolkit.export.writer import WEIGHTS_FILE, load_exported
+from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
+from aae_toolkit.parity import check_parity
+from aae_toolkit.progress import Silent
 
 QUICK: tuple[BackendName, ...] = ("eager", "torchscript", "torch-export", "onnxruntime")  # compiling takes seconds
+PORTABLE = tuple(name for name in BACKENDS if name != "aoti")  # compiled for one machine, and not exported unasked
 
 
 def offered(export_dir: Path, artifact: ArtifactName) -> list[Runnable]:
@@ -64,7 +76,7 @@ def test_every_backend_keeps_the_contract_at_any_batch_size(
 def test_the_reference_comes_first_and_files_that_were_not_exported_are_not_offered(
     export_dir: Path, tmp_path: Path
 ) -> None:
-    assert tuple(r.backend for r in offered(export_dir, "classifier")) == BACKENDS
+    assert tuple(r.backend for r in offered(export_dir, "classifier")) == PORTABLE
     only = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
     assert [r.backend for r in offered(only, "classifier")] == ["eager", "compiled", "onnxruntime"]
     assert [r.backend for r in offered(only, "encoder")] == ["eager", "compiled"]
@@ -107,7 +119,7 @@ def test_a_pt2_archive_damaged_inside_is_one_line(export_dir: Path, monkeypatch:
 
 @one_variant
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", PORTABLE)
 def test_cuda_where_there_is_none_is_said_and_never_replaced_by_the_cpu(
     export_dir: Path, backend: BackendName, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +128,60 @@ def test_cuda_where_there_is_none_is_said_and_never_replaced_by_the_cpu(
     assert caught.value.exit_status == 5
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+def pretend_cuda(monkeypatch: pytest.MonkeyPatch, names: Callable[[object], list[str]]) -> None:
+    """ONNX Runtime that is asked for CUDA and runs on the CPU."""
+    session = onnxruntime.InferenceSession
+
+    class Pretender:
+        def __init__(self, path: str, options: onnxruntime.SessionOptions, **_: object) -> None:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")
+            self.live = session(path, options, providers=["CPUExecutionProvider"])
+            self.get_provider_graph_assignment_info = self.live.get_provider_graph_assignment_info
+
+        def get_providers(self) -> list[str]:
+            return names(self.live)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Pretender)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+
+
+@one_variant
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (lambda live: live.get_providers(), "asked for CUDAExecutionProvider, ONNX Runtime runs CPUExecutionProvider"),
+        (
+            lambda _: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+            "asked for CUDAExecutionProvider, but of 13 nodes 13 on CPUExecutionProvider",
+        ),
+    ],
+)
+def test_a_cpu_session_passed_off_as_cuda_is_refused(
+    export_dir: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    names: Callable[[object], list[str]],
+    said: str,
+) -> None:
+    export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    pretend_cuda(monkeypatch, names)
+    flags = ["--export-dir-path", str(export), "--dir-path", str(data_dir), "--device", "cuda"]
+    assert run(["parity", *flags]) == DeviceError.exit_status == 5
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert said in error
+
+
+@one_variant
+def test_onnx_runtime_says_how_many_nodes_each_provider_runs(export_dir: Path) -> None:
+    backend = OnnxRuntimeBackend(export_dir / "classifier.onnx")
+    assert list(backend.nodes) == ["CPUExecutionProvider"]
+    assert backend.nodes["CPUExecutionProvider"] >= 5
 
 
 @one_variant
@@ -178,7 +244,7 @@ def test_backends_are_chosen_by_name_in_the_table_s_order() -> None:
 
 @pytest.mark.parametrize("names", ["", ",", "tensorrt", "eager,tensorrt"])
 def test_an_unknown_backend_is_refused_with_the_names_there_are(names: str) -> None:
-    with pytest.raises(UsageError, match="choose from eager, compiled, torchscript, torch-export, onnxruntime"):
+    with pytest.raises(UsageError, match="choose from eager, compiled, torchscript, torch-export, aoti, onnxruntime"):
         parse_backends(names)
 
 
@@ -187,3 +253,72 @@ def test_without_a_compiler_the_compiled_backend_is_left_out(export_dir: Path, m
     monkeypatch.setattr("shutil.which", lambda _: None)
     names = [r.backend for r in runnables(read_manifest(export_dir), "classifier", WEIGHTS_FILE)]
     assert names == ["eager", "torchscript", "torch-export", "onnxruntime"]
+
+
+@pytest.fixture(scope="module")
+def compiled_export(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with an AOTInductor package of the classifier beside its ONNX file."""
+    path = copy_with_only(export_dir, tmp_path_factory.mktemp("aoti") / "export", "classifier.onnx")
+    manifest, contract = read_manifest(path), contract_of("classifier", read_description(path))
+    package = path / "classifier.aoti.pt2"
+    module = load_exported(path).deployed()["classifier"]
+    facts = write_artifact(Format.AOTI, module, contract, package, {"aae.artifact": "classifier"})
+    entry = ArtifactEntry(
+        file=package.name, artifact="classifier", format=Format.AOTI, contract=contract, size_bytes=1, **facts
+    )
+    checksums = manifest.sha256 | {package.name: sha256(package)}
+    manifest.model_copy(update={"artifacts": (*manifest.artifacts, entry), "sha256": checksums}).save(path)
+    return path
+
+
+@one_variant
+def test_an_aotinductor_package_is_the_same_classifier_and_says_what_it_was_compiled_for(
+    compiled_export: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    entry = read_manifest(compiled_export).artifacts[-1]
+    assert entry.compiled_for is not None
+    assert entry.compiled_for.startswith(f"cpu, {platform.machine()}")
+    card = model_card(read_description(compiled_export), read_manifest(compiled_export))
+    assert f"`{entry.file}` (runs on {entry.compiled_for} only)" in card
+    report = check_parity(compiled_export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
+    assert [r.backend for r in report.results] == ["aoti", "onnxruntime", "onnx-reference"]
+    assert report
+
+
+@one_variant
+def test_an_aotinductor_package_for_another_processor_is_refused_before_its_code_is_loaded(
+    compiled_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("torch._inductor.cpu_vec_isa.valid_vec_isa_list", list)
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(DeviceError, match=r"classifier\.aoti\.pt2 was compiled for cpu, .*; this is cpu, riscv64"):
+        open_backend(compiled_export, runnable_on(compiled_export, "aoti"))
+
+
+@one_variant
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_damaged_aotinductor_package_is_one_line(
+    compiled_export: Path, tmp_path: Path, content: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export = copy_with_only(compiled_export, tmp_path / "export")
+    path = export / "classifier.aoti.pt2"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+    with pytest.raises(AaeError, match=r"classifier\.aoti\.pt2 is damaged or not an AOTInductor package"):
+        open_backend(export, runnable_on(export, "aoti"))
+    assert capfd.readouterr().err == ""
+
+
+@one_variant
+def test_without_a_compiler_there_is_no_aotinductor(
+    export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    module, contract = (
+        load_exported(export_dir).deployed()["classifier"],
+        contract_of("classifier", read_description(export_dir)),
+    )
+    with pytest.raises(AaeError, match="AOTInductor needs a C\\+\\+ compiler, and found none"):
+        write_artifact(Format.AOTI, module, contract, tmp_path / "classifier.aoti.pt2", {})
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 4  # errors come as exceptions, which become one line
         ort.set_default_logger_severity(4)  # providers that do not load log there
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a core
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
         provider: Any = _PROVIDERS[kind]
@@ -60,6 +62,12 @@ class OnnxRuntimeBackend:
         used = self._session.get_providers()
         if used[0] != _PROVIDERS[kind]:
             raise DeviceError(f"asked for {_PROVIDERS[kind]}, ONNX Runtime runs {used[0]}; see aae doctor")
+        self.nodes = _nodes_by_provider(self._session)
+        if elsewhere := {name: n for name, n in self.nodes.items() if name != _PROVIDERS[kind]}:
+            others = ", ".join(f"{n} on {name}" for name, n in elsewhere.items())
+            raise DeviceError(
+                f"asked for {_PROVIDERS[kind]}, but of {sum(self.nodes.values())} nodes {others}; see aae doctor"
+            )
         self.artifact = path.name
         self.device = f"{device} ({used[0]})"
         try:
@@ -92,3 +100,13 @@ class OnnxRuntimeBackend:
             return [str(name) for name in json.loads(self.metadata["aae.class_names"])]
         except (KeyError, TypeError, ValueError) as error:
             raise AaeError(f"{self.artifact} is damaged: it names no classes; run aae export again") from error
+
+
+def _nodes_by_provider(session: Any) -> dict[str, int]:
+    """How many nodes each provider of a live session was given; empty before ONNX Runtime could tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return {}
+    counts: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] += len(part.get_nodes())
+    return dict(counts)
