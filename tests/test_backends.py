@@ -1,10 +1,12 @@
 import platform
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx  # noqa: TID253  (the rule keeps the package quick to import)
 import onnxruntime
 import pytest
 import torch
@@ -12,6 +14,7 @@ from exports import copy_with_only, one_variant
 
 from aae_toolkit.backends import base
 from aae_toolkit.backends.base import BACKENDS, BackendName, Runnable, Tensors, open_backend, parse_backends, runnables
+from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
@@ -218,6 +221,7 @@ def test_onnx_runtime_runs_without_torch_being_imported(export_dir: Path) -> Non
 import sys
 import numpy as np
 from pathlib import Path
+from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 backend = OnnxRuntimeBackend(Path({str(export_dir / "classifier.onnx")!r}))
 outputs = backend.run({{"images": np.zeros((3, 1, 6, 6), np.uint8)}})
@@ -322,3 +326,45 @@ def test_without_a_compiler_there_is_no_aotinductor(
     with pytest.raises(AaeError, match="AOTInductor needs a C\\+\\+ compiler, and found none"):
         write_artifact(Format.AOTI, module, contract, tmp_path / "classifier.aoti.pt2", {})
     assert not list(tmp_path.iterdir())
+
+
+@one_variant
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "c/../../escaped"])
+def test_an_aotinductor_package_that_would_be_unpacked_elsewhere_is_refused(
+    compiled_export: Path, tmp_path: Path, name: str
+) -> None:
+    export = copy_with_only(compiled_export, tmp_path / "export")
+    with zipfile.ZipFile(export / "classifier.aoti.pt2", "a") as package:
+        package.writestr(name, "escaped")
+    with pytest.raises(AaeError, match="holds files that lead outside of it; it cannot be trusted"):
+        open_backend(export, runnable_on(export, "aoti"))
+
+
+def with_external_data(directory: Path, location: str) -> Path:
+    """An ONNX file that adds what lies at `location` to its input."""
+    weights = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", "0"), ("length", "16")):
+        weights.external_data.add(key=key, value=value)
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [4]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", [x], [y], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    path = directory / "classifier.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("location", ["../secret", "ABSOLUTE", "link"])
+@pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OnnxReferenceBackend])
+def test_onnx_whose_weights_lie_outside_its_directory_is_refused(
+    tmp_path: Path, backend: Callable[[Path], object], location: str
+) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    np.arange(4, dtype=np.float32).tofile(tmp_path / "secret")
+    (inside / "link").symlink_to("../secret")
+    (inside / "own").write_bytes((tmp_path / "secret").read_bytes())
+    backend(with_external_data(inside, "own"))  # the file itself is right
+    path = with_external_data(inside, str(tmp_path / "secret") if location == "ABSOLUTE" else location)
+    with pytest.raises(AaeError, match=r"classifier\.onnx is ") as caught:
+        backend(path)
+    assert "\n" not in str(caught.value)

@@ -143,12 +143,14 @@ def compiled_for(path: Path) -> str:
     """Device, machine and instructions that an AOTInductor package was compiled for, read without loading its code.
 
     Raises:
-        AaeError: it is no such package.
+        AaeError: it is no such package, or would be unpacked outside its directory.
     """
     try:
         with zipfile.ZipFile(path) as package:
-            name = next(n for n in package.namelist() if n.endswith(".wrapper_metadata.json"))
-            facts = json.loads(package.read(name))
+            names = package.namelist()
+            if any(name.startswith("/") or ".." in name.split("/") for name in names):
+                raise AaeError(f"{path} holds files that lead outside of it; it cannot be trusted")
+            facts = json.loads(package.read(next(name for name in names if name.endswith(".wrapper_metadata.json"))))
         keys = ("AOTI_DEVICE_KEY", "AOTI_MACHINE", "AOTI_CPU_ISA")
         return ", ".join(facts[key].lower() for key in keys if facts[key])
     except (OSError, zipfile.BadZipFile, StopIteration, KeyError, TypeError, AttributeError, ValueError) as error:
