@@ -11,7 +11,6 @@ them again.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,11 +35,12 @@ from aae_toolkit.comparison import (
 from aae_toolkit.data.directory import Split, SplitName
 from aae_toolkit.errors import AaeError, ParityError
 from aae_toolkit.export.card import model_card
-from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Format, Precision, TensorSpec, contract_of
+from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Format, contract_of
 from aae_toolkit.export.formats import SUFFIXES
 from aae_toolkit.export.manifest import Manifest, read_manifest
-from aae_toolkit.export.writer import CARD_FILE, WEIGHTS_FILE, golden_file, load_exported
+from aae_toolkit.export.writer import CARD_FILE, WEIGHTS_FILE, load_exported
 from aae_toolkit.files import write_text
+from aae_toolkit.golden import golden_case, reduced_golden_case
 from aae_toolkit.layers import first_difference
 from aae_toolkit.models.description import ModelDescription, read_description
 from aae_toolkit.progress import Progress
@@ -152,14 +152,14 @@ def replay_golden(export_dir: Path, *, device: str = "cpu", progress: Progress) 
     manifest, description = _read(export_dir)
     if not manifest.artifacts:
         raise ParityError("nothing compared: 0 artifacts; the export is not verified")
-    case = _golden(export_dir, description)
+    case = golden_case(export_dir, description)
     results = []
     for precision in GATES:
         pairs = [runnable for runnable in _to_compare(manifest) if runnable.precision == precision]
         if precision == "fp32":
             results += _compare_all(export_dir, pairs, description, [case], device, progress)
         elif pairs:
-            reduced = _reduced_golden(export_dir, description, precision, case)
+            reduced = reduced_golden_case(export_dir, description, precision, case)
             results += _compare_all(export_dir, pairs, description, [reduced], device, progress, REDUCED_GOLDEN_GATE)
     return ParityReport(len(case), "golden", case.batch_sizes, TOLERANCE, None, results)
 
@@ -248,44 +248,6 @@ def probes(image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
     images = noise.astype(np.uint8)
     images[0], images[1] = 0, 255
     return images
-
-
-def _golden(export_dir: Path, description: ModelDescription) -> Case:
-    """The golden vectors of an export, found to be of its contracts."""
-    path = export_dir / golden_file()
-    vectors = _read_vectors(path)
-    n = len(vectors.get("classifier.input.images", ()))
-    sides: dict[str, dict[ArtifactName, Tensors]] = {"input": {}, "output": {}}
-    for artifact in ARTIFACTS:
-        contract = contract_of(artifact, description)
-        sides["input"][artifact] = _checked(path, vectors, f"{artifact}.input", contract.inputs, n)
-        sides["output"][artifact] = _checked(path, vectors, f"{artifact}.output", contract.outputs, n)
-    return Case("golden images", sides["input"], sides["output"], (1, n), whole=True)
-
-
-def _reduced_golden(export_dir: Path, description: ModelDescription, precision: Precision, full: Case) -> Case:
-    """The golden images, and what the classifier of reduced precision gave where it was written."""
-    path, outputs = export_dir / golden_file(precision), contract_of("classifier", description).outputs
-    given = _checked(path, _read_vectors(path), "classifier.output", outputs, len(full))
-    expected: dict[ArtifactName, Tensors] = {"classifier": given, "encoder": {"y": given["probabilities"]}}
-    return dataclasses.replace(full, expected=expected)
-
-
-def _read_vectors(path: Path) -> Tensors:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except Exception as error:  # damage surfaces anywhere in zipfile, zlib and numpy
-        raise AaeError(f"{path} is damaged or not npz; run aae export again") from error
-
-
-def _checked(path: Path, vectors: Tensors, prefix: str, specs: tuple[TensorSpec, ...], n: int) -> Tensors:
-    """The vectors of one side of an artifact, of `n` images."""
-    for spec in specs:
-        found = vectors.get(f"{prefix}.{spec.name}")
-        if found is None or found.dtype != spec.dtype or found.shape != (n, *spec.shape[1:]) or n == 0:
-            raise AaeError(f"{path} has no vectors {prefix}.{spec.name} of this model; export again")
-    return {spec.name: vectors[f"{prefix}.{spec.name}"] for spec in specs}
 
 
 def _summary(report: ParityReport) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -29,6 +30,19 @@ _FORMAT_OF: dict[BackendName, Format] = {
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A run whose inputs are in place already, and whose outputs stay where they arise.
+
+    Attributes:
+        run: runs once; returns when the device has finished.
+        outputs: what the last run gave, read back to the host.
+    """
+
+    run: Callable[[], None]
+    outputs: Callable[[], Tensors]
+
+
 class Backend(Protocol):
     """An artifact, loaded and ready to run.
 
@@ -48,6 +62,10 @@ class Backend(Protocol):
 
     def run(self, feeds: Tensors) -> Tensors:
         """Run one batch; arrays in, arrays out, by the contract's names."""
+        ...
+
+    def bind(self, feeds: Tensors) -> Bound:
+        """Put one batch on the device, to be run there any number of times."""
         ...
 
     def close(self) -> None:
@@ -90,8 +108,7 @@ def open_backend(directory: Path, runnable: Runnable, *, device: str = "cpu", th
         DeviceError: another device or provider ran than was asked for.
         UsageError: a device that is not a name of one.
     """
-    if not _DEVICE.fullmatch(device):
-        raise UsageError(f"--device {device} is no device that artifacts run on; choose cpu, cuda or cuda:<index>")
+    require_device_name(device)
     if runnable.backend == "onnxruntime":
         from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 
@@ -103,6 +120,12 @@ def open_backend(directory: Path, runnable: Runnable, *, device: str = "cpu", th
     from aae_toolkit.backends.torch_backends import TorchBackend
 
     return TorchBackend(directory, runnable, device=device, threads=threads)
+
+
+def require_device_name(device: str) -> None:
+    """Raise `UsageError` unless this names a device; whether it is there is found out by opening a backend."""
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"--device {device} is no device that artifacts run on; choose cpu, cuda or cuda:<index>")
 
 
 def parse_backends(names: str | None) -> tuple[BackendName, ...]:

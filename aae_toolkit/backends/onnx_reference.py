@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aae_toolkit.backends.base import BackendName, Tensors
+from aae_toolkit.backends.base import BackendName, Bound, Tensors
 from aae_toolkit.errors import AaeError
 
 
@@ -39,6 +39,11 @@ class OnnxReferenceBackend:
         with np.errstate(all="ignore"):  # what is not finite shows in the outputs
             outputs = self._evaluator.run(None, feeds)
         return dict(zip(self._evaluator.output_names, outputs, strict=True))
+
+    def bind(self, feeds: Tensors) -> Bound:
+        """As the protocol says; its device is the host, so nothing moves."""
+        given: Tensors = {}
+        return Bound(lambda: given.update(self.run(feeds)), lambda: given)
 
     def close(self) -> None:
         """Free the model."""

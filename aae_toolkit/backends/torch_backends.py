@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from aae_toolkit.backends.base import Runnable, Tensors
+from aae_toolkit.backends.base import Bound, Runnable, Tensors
 from aae_toolkit.device import resolve_device
 from aae_toolkit.errors import AaeError, DeviceError
 from aae_toolkit.export.contract import contract_of
@@ -40,6 +41,7 @@ class TorchBackend:
         self.artifact = runnable.file
         self.nodes: dict[str, int] = {}
         self.device = str(resolved)
+        self._on_cuda = resolved.type == "cuda"
         contract = contract_of(runnable.artifact, read_description(directory))
         self.input_names = contract.input_names
         self._output_names = contract.output_names
@@ -62,8 +64,25 @@ class TorchBackend:
     @torch.inference_mode()
     def run(self, feeds: Tensors) -> Tensors:
         """Run one batch."""
-        tensors = [torch.from_numpy(feeds[name]).to(self.device) for name in self.input_names]
-        outputs = self._call(*tensors)
+        return self._to_host(self._call(*self._to_device(feeds)))
+
+    def bind(self, feeds: Tensors) -> Bound:
+        """As the protocol says, with tensors of the device."""
+        tensors = self._to_device(feeds)
+        given: list[Any] = []
+
+        @torch.inference_mode()
+        def run() -> None:
+            given[:] = [self._call(*tensors)]
+            if self._on_cuda:
+                torch.cuda.synchronize(self.device)
+
+        return Bound(run, lambda: self._to_host(given[0]))
+
+    def _to_device(self, feeds: Tensors) -> list[Tensor]:
+        return [torch.from_numpy(feeds[name]).to(self.device) for name in self.input_names]
+
+    def _to_host(self, outputs: Any) -> Tensors:
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         return {name: tensor.cpu().numpy() for name, tensor in zip(self._output_names, outputs, strict=True)}
 
