@@ -205,7 +205,7 @@ def test_an_export_that_fails_leaves_nothing_that_passes_for_an_export(
 ) -> None:
     (tmp_path / "manifest.json").write_text("of an earlier export")
 
-    def full_disk(*_: object) -> None:
+    def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("aae_toolkit.export.writer.write_artifact", full_disk)
