@@ -4,6 +4,7 @@ VENV ?= .venv
 DEMO_DIR ?= aae-demo
 RAW_DIR ?= data
 BIN := $(VENV)/bin
+SAVED := --benchmark-storage=file://benchmarks/results/saved
 
 # ONNX Runtime comes from one of two packages that exclude each other; the GPU one also runs without a GPU.
 ifeq ($(shell uname -s)-$(shell uname -m),Linux-x86_64)
@@ -13,7 +14,7 @@ EXTRAS ?= train,cpu,dev
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format typecheck bench results parity build clean
+.PHONY: help setup demo test test-all lint format typecheck bench bench-compare results parity build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -47,8 +48,14 @@ typecheck: setup ## mypy, strict
 
 bench: setup ## backends, and the training step beside a plain one and its floor, into benchmarks/results/
 	mkdir -p benchmarks/results
-	$(BIN)/pytest benchmarks --benchmark-json benchmarks/results/backends.json
+	$(BIN)/pytest benchmarks $(SAVED) --benchmark-autosave --benchmark-json benchmarks/results/backends.json
 	$(BIN)/python benchmarks/training_step.py --output benchmarks/results/training_step.json
+
+# Compares with what `make bench` saved last, and saves nothing: else ten runs could each be 9% slower than the one before.
+bench-compare: setup ## fail where a backend is more than 10% slower than in the last `make bench` of this machine
+	@ls benchmarks/results/saved/*/*.json > /dev/null 2>&1 \
+	  || { echo "no saved run to compare with: make bench saves one" >&2; exit 1; }
+	$(BIN)/pytest benchmarks $(SAVED) --benchmark-compare --benchmark-compare-fail=median:10%
 
 results: setup ## test accuracies over seeds, into docs/results.md; hours, goes on where it was stopped
 	$(BIN)/python benchmarks/accuracy.py --raw-dir $(RAW_DIR)

@@ -1,25 +1,31 @@
-"""Latency of one run of the classifier on each backend, after its outputs were compared with eager's."""
+"""Latency of one run of the classifier on each backend and in each precision, its outputs held to the golden ones."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from aae_toolkit.backends.base import BACKENDS, open_backend, runnables
+from aae_toolkit.bench.expected import golden_by_precision
+from aae_toolkit.export.contract import Precision
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.export.writer import WEIGHTS_FILE
-from aae_toolkit.parity import TOLERANCE
+
+CASES: list[tuple[str, Precision]] = [(backend, "fp32") for backend in BACKENDS]
+CASES += [("onnxruntime", "fp16"), ("onnxruntime", "int8")]
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 256, 1024])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_classifier(facts, export_dir: Path, backend: str, batch_size: int) -> None:
-    found = {r.backend: r for r in runnables(read_manifest(export_dir), "classifier", WEIGHTS_FILE)}
-    images = np.random.default_rng(0).integers(0, 256, (batch_size, 1, 28, 28), dtype=np.uint8)
-    eager, opened = (open_backend(export_dir, found[name]) for name in ("eager", backend))
-    expected, outputs = (b.run({"images": images}) for b in (eager, opened))
-    assert np.abs(expected["probabilities"] - outputs["probabilities"]).max() <= TOLERANCE
+@pytest.mark.parametrize(("backend", "precision"), CASES)
+def test_classifier(facts, export_dir: Path, backend: str, precision: Precision, batch_size: int) -> None:
+    offered = runnables(read_manifest(export_dir), "classifier", WEIGHTS_FILE)
+    found = [r for r in offered if (r.backend, r.precision) == (backend, precision)]
+    if not found:
+        pytest.skip(f"the export has no {precision} file for {backend}, or it cannot run here")
+    golden = golden_by_precision(export_dir, {precision})[precision].batch(batch_size)
+    opened = open_backend(export_dir, found[0])
     facts.group = f"classifier, batch {batch_size}"
-    facts.extra_info |= {"backend": backend, "batch_size": batch_size, "device": opened.device}
-    facts(opened.run, {"images": images})
+    facts.extra_info |= {"backend": backend, "precision": precision, "batch_size": batch_size, "device": opened.device}
+    assert golden.problem(opened.run({"images": golden.images})) is None
+    outputs = facts(opened.run, {"images": golden.images})
+    assert golden.problem(outputs) is None
     opened.close()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torch import nn
 
-from aae_toolkit.export.contract import ArtifactName, Format, contract_of
+from aae_toolkit.export.contract import ArtifactName, Format, Precision, contract_of
 from aae_toolkit.export.formats import SUFFIXES, write_artifact
 from aae_toolkit.export.manifest import read_manifest
+from aae_toolkit.export.writer import golden_file
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 
@@ -39,4 +41,26 @@ def replace_artifact(directory: Path, artifact: ArtifactName, format_: Format, m
     contract = contract_of(artifact, read_description(directory))
     write_artifact(format_, module.eval(), contract, directory / file, {})
     rerecord(directory)
+    return file
+
+
+def add_reduced(directory: Path, precision: Precision, module: nn.Module | None = None) -> str:
+    """Add a classifier that says it is of reduced precision, with golden vectors where its gate wants its own.
+
+    It is the full one again, or `module`, whose outputs the golden vectors then are not. Returns the file's name.
+    """
+    file = f"classifier.{precision}.onnx"
+    manifest = read_manifest(directory)
+    full = next(entry for entry in manifest.artifacts if entry.file == "classifier.onnx")
+    if module is None:
+        shutil.copy(directory / full.file, directory / file)
+    else:
+        write_artifact(Format.ONNX, module.eval(), full.contract, directory / file, {})
+    with np.load(directory / golden_file()) as golden:
+        outputs = {name: golden[name] for name in golden.files if name.startswith("classifier.output.")}
+    np.savez(directory / golden_file(precision), **outputs)
+    entry = full.model_copy(update={"file": file, "precision": precision})
+    names = [*manifest.sha256, file, golden_file(precision)]
+    update = {"artifacts": (*manifest.artifacts, entry), "sha256": {name: sha256(directory / name) for name in names}}
+    manifest.model_copy(update=update).save(directory)
     return file

@@ -63,7 +63,7 @@ def test_help_imports_nothing_heavy() -> None:
 import sys
 from aae_toolkit.cli.app import run
 status = run(["--help"])
-heavy = {"torch", "torchvision", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
+heavy = {"torch", "torchvision", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib", "jinja2"} & set(sys.modules)
 assert not heavy, heavy
 sys.exit(status)
 """

@@ -26,7 +26,8 @@ for module in (init_datasets, train, evaluate, visualize, export, parity, bench,
 
 # What brings a package that only some commands need.
 _EXTRAS = dict.fromkeys(
-    ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "safetensors"), "train,cpu"
+    ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "jinja2", "safetensors"),
+    "train,cpu",
 ) | {"onnxruntime": "cpu"}
 
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C

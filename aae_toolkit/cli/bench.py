@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +11,10 @@ import typer
 from rich.table import Table
 
 from aae_toolkit.cli.options import ConsoleProgress, ExportDirOption
-from aae_toolkit.errors import AaeError
+from aae_toolkit.errors import AaeError, UsageError
 
 if TYPE_CHECKING:
-    from aae_toolkit.bench import BenchReport
+    from aae_toolkit.bench.results import BenchReport, Measurement
 
 
 def register(app: typer.Typer) -> None:
@@ -21,48 +23,162 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
+    context: typer.Context,
     export_dir_path: ExportDirOption,
     batch_sizes: Annotated[str, typer.Option(help="Images a run, separated by commas.")] = "1,32,256,1024",
     threads: Annotated[str, typer.Option(help="Threads within one operator, separated by commas.")] = "1,2",
     backends: Annotated[str | None, typer.Option(help="eager,compiled,torchscript,torch-export,onnxruntime.")] = None,
     device: Annotated[str, typer.Option("--device", help="Where they run: cpu, cuda or cuda:<index>.")] = "cpu",
+    io: Annotated[
+        str | None,
+        typer.Option(help="end-to-end: host arrays in and out; bound: all stays on the device. Default: both on CUDA."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=5, help="Turns of each backend; intervals come from their spread.")] = 10,
+    server_rates: Annotated[
+        str | None, typer.Option(help="Queries of one image a second, separated by commas: the server scenario.")
+    ] = None,
+    p99_ms: Annotated[float, typer.Option(help="What the server's 99th percentile is held against.")] = 10.0,
     output: Annotated[Path | None, typer.Option(help="JSON file for the results.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Page with the results, in one file.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier --output of this machine: exit 6 if slower.")
+    ] = None,
+    max_regression: Annotated[
+        str | None, typer.Option(help="How much slower than the baseline is allowed; default: 10%.")
+    ] = None,
 ) -> None:
     """Measure speed on every backend.
 
-    Images per second and latency percentiles of the classifier, by batch size and threads.
+    Images per second and latency percentiles of the classifier, by batch size and threads, each backend in a process of
+    its own. The outputs of timed runs are checked. Exit 6 where a --baseline is given and a backend is slower.
     """
     from aae_toolkit.backends.base import parse_backends
+    from aae_toolkit.bench import Effort, parse_sizes
     from aae_toolkit.bench import bench as run_bench
-    from aae_toolkit.bench import parse_sizes
+    from aae_toolkit.bench.baseline import parse_regression, read_baseline
+    from aae_toolkit.bench.scenarios import parse_ios, parse_rates
     from aae_toolkit.files import write_json
 
     sizes, n_threads = parse_sizes("--batch-sizes", batch_sizes), parse_sizes("--threads", threads)
+    names, ios, rates = parse_backends(backends), parse_ios(io, device), parse_rates(server_rates)
+    if not p99_ms > 0:
+        raise UsageError(f"--p99-ms {p99_ms:g}: give a positive number of milliseconds")
+    if max_regression is not None and baseline is None:
+        raise UsageError("--max-regression needs --baseline, an earlier --output to compare with")
+    allowed = parse_regression(max_regression or "10%")
+    earlier = None if baseline is None else read_baseline(baseline)
+    _require_writable("--output", output)
+    _require_writable("--html", html)
     progress = ConsoleProgress()
-    report = run_bench(export_dir_path, sizes, n_threads, parse_backends(backends), device=device, progress=progress)
+    report = run_bench(
+        export_dir_path,
+        sizes,
+        n_threads,
+        names,
+        device=device,
+        ios=ios,
+        server_rates=rates,
+        p99_ms=p99_ms,
+        effort=Effort(rounds=rounds),
+        baseline=earlier,
+        progress=progress,
+    )
     show(report, progress)
     if output is not None:
-        try:
-            write_json(output, report.to_json())
-        except OSError as error:
-            raise AaeError(f"--output {output} cannot be written: {error.strerror or error}") from error
+        write_json(output, report.to_json())
         progress.say(f"written to {output}")
+    if html is not None:
+        from aae_toolkit.bench.page import write_page
+        from aae_toolkit.export.manifest import read_manifest
+
+        write_page(html, report, read_manifest(export_dir_path), _command(context))
+        progress.say(f"page written to {html}")
+    if earlier is not None:
+        progress.say(earlier.judge(report.results, allowed))
+
+
+def _require_writable(flag: str, path: Path | None) -> None:
+    """Minutes of measuring must not end in a file that cannot be written."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AaeError(f"{flag} {path} cannot be written: {error.strerror or error}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise AaeError(f"{flag} {path} cannot be written: give a file in a directory that you may write to")
+
+
+def _command(context: typer.Context) -> str:
+    """The command line, as far as it was given."""
+    words = ["aae", "bench"]
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            words += [parameter.opts[0], str(context.params[parameter.name or ""])]
+    return shlex.join(words)
 
 
 def show(report: BenchReport, progress: ConsoleProgress) -> None:
     """Print the measurements for people."""
     environment = report.environment
     table = Table(title=f"classifier on {environment['cpu']}, {environment['cores']} cores")
-    columns = ("threads", "batch", "backend", "images/s", "p50 ms", "p90 ms", "p99 ms", "over eager")
+    left = ("backend", "fed")
+    columns = ("threads", "batch", "fed", "backend", "images/s", "p50 ms", "95% interval", "p99 ms", "over eager")
     for column in columns:
-        table.add_column(column, justify="left" if column == "backend" else "right")
+        table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
     previous = None
-    for m in report.results:
-        cell = (m.threads, m.batch_size)
+    timed = [m for m in report.results if m.rate is None]
+    for m in timed:
+        cell = (m.threads, m.batch_size, m.io)
         if previous not in (None, cell):
             table.add_section()
         previous = cell
-        latency = [f"{m.latency_ms[p]:.3f}" for p in ("p50", "p90", "p99")]
-        speedup = "-" if m.speedup_over_eager is None else f"{m.speedup_over_eager:.2f}x"
-        table.add_row(str(m.threads), str(m.batch_size), m.backend, f"{m.images_per_second:,.0f}", *latency, speedup)
+        speed = f"{m.images_per_second:,.0f}", f"{m.latency_ms['p50']:.3f}{'' if m.stable else '*'}"
+        spread = _interval(m.latency_interval_ms, 3), f"{m.latency_ms['p99']:.3f}"
+        table.add_row(str(m.threads), str(m.batch_size), m.io, m.title, *speed, *spread, _speedup(m))
+    if not all(m.stable for m in timed):
+        table.caption = "* had not settled when its warm-up ended"
     progress.console.print(table)
+    _show_loads(report.results, progress)
+    _show_served([m for m in report.results if m.rate is not None], progress)
+
+
+def _show_loads(results: list[Measurement], progress: ConsoleProgress) -> None:
+    from aae_toolkit.bench.results import last_of_each_process
+
+    table = Table(title="before the first answer, and memory")
+    for column in ("threads", "backend", "import s", "load s", "first run ms", "peak MiB", "file MB"):
+        table.add_column(column, justify="left" if column == "backend" else "right")
+    for m in last_of_each_process(results):
+        took = f"{m.import_seconds:.2f}", f"{m.load_seconds:.2f}", f"{m.first_run_ms:.1f}"
+        table.add_row(str(m.threads), m.title, *took, f"{m.peak_rss_mib:.0f}", f"{m.file_bytes / 1e6:.2f}")
+    progress.console.print(table)
+
+
+def _show_served(served: list[Measurement], progress: ConsoleProgress) -> None:
+    if not served:
+        return
+    table = Table(title=f"server: one image a query, p99 held against {served[0].p99_bound_ms:g} ms")
+    for column in ("threads", "queries/s", "backend", "answered/s", "p50 ms", "p90 ms", "p99 ms", "p99"):
+        table.add_column(column, justify="left" if column == "backend" else "right")
+    for m in served:
+        latency = [f"{m.latency_ms[p]:.3f}" for p in ("p50", "p90", "p99")]
+        verdict = "within" if m.within_bound else "BEYOND"
+        table.add_row(str(m.threads), f"{m.rate:g}", m.title, f"{m.images_per_second:,.0f}", *latency, verdict)
+    progress.console.print(table)
+
+
+def _interval(interval: tuple[float, float] | None, digits: int) -> str:
+    return "-" if interval is None else f"{interval[0]:.{digits}f}-{interval[1]:.{digits}f}"
+
+
+def _speedup(m: Measurement) -> str:
+    if m.speedup_over_eager is None:
+        return "-"
+    if m.is_reference:
+        return "1.00x"
+    if not m.differs_from_eager:
+        return "no difference"
+    interval = "" if m.speedup_interval is None else f" ({_interval(m.speedup_interval, 2)})"
+    return f"{m.speedup_over_eager:.2f}x{interval}"

@@ -61,7 +61,9 @@ def demo(
         export_model(model_dir, export_dir, DEFAULT_FORMATS, progress)
         proof = check_parity(export_dir, test, "test", progress=progress)
         parity.show(proof, progress)
-        measured = run_bench(export_dir, (1, 256), (1,), BACKENDS, effort=Effort(rounds=2), progress=progress)
+        measured = run_bench(
+            export_dir, (1, 256), (1,), BACKENDS, effort=Effort(rounds=2, warm_up_seconds=0.5), progress=progress
+        )
         bench.show(measured, progress)
         fastest = [
             max((m for m in measured.results if m.batch_size == b), key=lambda m: m.images_per_second) for b in (1, 256)

@@ -1,0 +1,127 @@
+"""An earlier report, and whether this one is slower than it allows: by intervals, never by points."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aae_toolkit.backends.base import Runnable
+from aae_toolkit.bench.results import Measurement
+from aae_toolkit.bench.scenarios import Cell
+from aae_toolkit.errors import AaeError, SlowerError, UsageError
+
+_SAME_MACHINE = ("cpu", "cores", "gpu")
+
+
+class Key(NamedTuple):
+    """What makes two measurements of the same thing."""
+
+    backend: str
+    artifact: str
+    precision: str
+    batch_size: int
+    threads: int
+    scenario: str
+    io: str
+    rate: float | None
+
+    @classmethod
+    def of_cell(cls, runnable: Runnable, threads: int, cell: Cell) -> Key:
+        """The key that a measurement is going to have."""
+        of_file = runnable.backend, runnable.file, runnable.precision
+        return cls(*of_file, cell.batch_size, threads, cell.scenario, cell.io, cell.rate)
+
+    def __str__(self) -> str:
+        """As one says it."""
+        rate = "" if self.rate is None else f" of {self.rate:g} queries/s"
+        plural = "" if self.threads == 1 else "s"
+        where = f"batch {self.batch_size}, {self.threads} thread{plural}, {self.io}, {self.scenario}{rate}"
+        return f"{self.backend} on {self.artifact} ({where})"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The intervals of an earlier report's median latencies, ms, and where they were measured."""
+
+    path: Path
+    environment: Mapping[str, Any]
+    intervals: Mapping[Key, tuple[float, float]]
+
+    def require_comparable(self, environment: Mapping[str, Any], planned: Iterable[Key]) -> None:
+        """Raise `AaeError` unless it is of a machine like this one, and has some of these cells."""
+        for name in _SAME_MACHINE:
+            then, now = self.environment.get(name), environment.get(name)
+            if then != now:
+                raise AaeError(f"--baseline {self.path} is not comparable: its {name} is {then}, here it is {now}")
+        if not self.intervals.keys() & set(planned):
+            raise AaeError(
+                f"--baseline {self.path} has no cell in common with this run, so nothing would be compared; ask for"
+                " the backends, files, batch sizes, threads and rates that it has intervals for"
+            )
+
+    def judge(self, results: Iterable[Measurement], max_regression: float) -> str:
+        """Say how many cells were compared; a cell is slower where all of its interval is beyond what is allowed.
+
+        Raises:
+            AaeError: nothing was compared.
+            SlowerError: a cell is slower than the baseline's by more than `max_regression`, a fraction.
+        """
+        n_compared, slower = 0, []
+        for m in results:
+            key = Key(*(getattr(m, name) for name in Key._fields))
+            then, now = self.intervals.get(key), m.latency_interval_ms
+            if then is None or now is None:
+                continue
+            n_compared += 1
+            if now[0] > then[1] * (1 + max_regression):
+                slower.append((now[0] / then[1], key, now, then))
+        if n_compared == 0:
+            raise AaeError(f"--baseline {self.path}: nothing was compared, for no common cell has an interval")
+        if slower:
+            _, key, now, then = max(slower, key=lambda found: found[0])
+            raise SlowerError(
+                f"slower than {self.path} by more than {100 * max_regression:g}% in {len(slower)} of {n_compared}"
+                f" cells; worst {key}: {now[0]:.3f}-{now[1]:.3f} ms, was {then[0]:.3f}-{then[1]:.3f} ms"
+            )
+        return f"not slower than {self.path} by more than {100 * max_regression:g}% in any of {n_compared} cells"
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read what `aae bench --output` wrote.
+
+    Raises:
+        AaeError: unreadable, or something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AaeError(f"--baseline {path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise AaeError(f"--baseline {path} is no JSON; give a file that aae bench --output wrote") from error
+    try:
+        entries = [(Key(*(entry[name] for name in Key._fields)), entry) for entry in content["results"]]
+        intervals = {key: entry["latency_interval_ms"] for key, entry in entries}
+        bounds = {key: (float(low), float(high)) for key, (low, high) in _known(intervals)}
+        return Baseline(path, dict(content["environment"]), bounds)
+    except (KeyError, TypeError, ValueError) as error:
+        raise AaeError(f"--baseline {path} is not a report of this version of aae bench; measure it again") from error
+
+
+def _known(intervals: Mapping[Key, Any]) -> list[tuple[Key, Any]]:
+    return [(key, interval) for key, interval in intervals.items() if interval is not None]
+
+
+def parse_regression(text: str) -> float:
+    """A percentage, as a fraction.
+
+    Raises:
+        UsageError: anything else.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)%", text.strip())
+    if found is None:
+        raise UsageError(f"--max-regression {text!r}: give a percentage such as 10%")
+    return float(found[1]) / 100

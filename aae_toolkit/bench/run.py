@@ -1,0 +1,170 @@
+"""The measurement as a whole: which processes are started, and whose turn it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aae_toolkit.backends.base import BackendName, require_device_name, runnables
+from aae_toolkit.bench.baseline import Baseline, Key
+from aae_toolkit.bench.expected import golden_by_precision
+from aae_toolkit.bench.results import BenchReport, Measurement
+from aae_toolkit.bench.scenarios import Cell, plan
+from aae_toolkit.bench.session import Effort, Io, Job, Opened, Session
+from aae_toolkit.bench.worker import Worker
+from aae_toolkit.environment import describe_environment, usable_cores
+from aae_toolkit.errors import UsageError
+from aae_toolkit.export.manifest import Manifest, read_manifest
+from aae_toolkit.progress import Progress
+
+P99_MS = 10.0
+_DEFAULT_EFFORT = Effort()
+
+
+def bench(
+    export_dir: Path,
+    batch_sizes: tuple[int, ...],
+    threads: tuple[int, ...],
+    backends: tuple[BackendName, ...],
+    *,
+    device: str = "cpu",
+    ios: tuple[Io, ...] = ("end-to-end",),
+    server_rates: tuple[float, ...] = (),
+    p99_ms: float = P99_MS,
+    effort: Effort = _DEFAULT_EFFORT,
+    baseline: Baseline | None = None,
+    progress: Progress,
+) -> BenchReport:
+    """Measure the classifier of an export directory.
+
+    Args:
+        export_dir: written by `aae export`; its checksums are verified first.
+        batch_sizes: images a run.
+        threads: within one operator.
+        backends: which to measure; those that the export has no file for are left out.
+        device: where they run.
+        ios: from host to host, or with inputs and outputs left on the device.
+        server_rates: queries a second, each a cell of the server scenario.
+        p99_ms: what their 99th percentile is held against.
+        effort: how long to measure.
+        baseline: an earlier report, which must be comparable before anything is measured.
+        progress: told of each cell.
+
+    Raises:
+        AaeError: a missing, damaged or unloadable file, a process that died, or a baseline of another machine.
+        DeviceError: another device ran than was asked for.
+        ParityError: a timed run gave other outputs than the golden ones.
+        UsageError: none of the backends can be run on this export.
+    """
+    from aae_toolkit.export.writer import WEIGHTS_FILE  # brings torch
+
+    require_device_name(device)
+    manifest = read_manifest(export_dir)
+    manifest.verify(export_dir)
+    wanted = [r for r in runnables(manifest, "classifier", WEIGHTS_FILE) if r.backend in backends]
+    if not wanted:
+        raise UsageError(f"{export_dir} has no file for {', '.join(backends)}; export those formats, or ask for others")
+    threads, cells = tuple(dict.fromkeys(threads)), plan(batch_sizes, ios, server_rates)
+    settings = {"cells": [asdict(c) for c in cells], "p99_ms": p99_ms, "device": device, "effort": asdict(effort)}
+    environment = _environment(device, threads, settings | {"backends": backends}, manifest)
+    if baseline is not None:
+        planned = [Key.of_cell(runnable, n, cell) for runnable in wanted for n in threads for cell in cells]
+        baseline.require_comparable(environment, planned)
+    golden = golden_by_precision(export_dir, {runnable.precision for runnable in wanted})
+    if max(threads) > usable_cores():
+        progress.say(
+            f"warning: --threads {max(threads)}, but this process may use {usable_cores()} cores: they compete"
+        )
+    results: list[Measurement] = []
+    with ExitStack() as running:
+        contestants: list[_Contestant] = []
+        steps = [(n, cell) for n in threads for cell in cells]
+        for n, cell in progress.track(steps, "bench", len(steps)):
+            if not contestants or contestants[0].job.threads != n:
+                running.close()
+                jobs = [Job(export_dir, runnable, device, n, golden[runnable.precision]) for runnable in wanted]
+                contestants = [_start(job, running) for job in jobs]
+            results += _measure(contestants, cell, p99_ms, effort)
+    return BenchReport(environment, results)
+
+
+def _environment(device: str, threads: tuple[int, ...], settings: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """Where it runs, and a hash by which reports of the same settings on the same files are told."""
+    environment: dict[str, Any] = describe_environment()
+    if device.startswith("cuda"):
+        import torch
+
+        from aae_toolkit.device import resolve_device
+
+        name = torch.cuda.get_device_name(resolve_device(device))
+        environment |= {"gpu": name, "cuda": torch.version.cuda}
+    content = json.dumps(settings | {"threads": threads, "sha256": manifest.sha256}, sort_keys=True)
+    return environment | {"threads": list(threads), "config_hash": hashlib.sha256(content.encode()).hexdigest()[:12]}
+
+
+@dataclass
+class _Contestant:
+    """A backend that is ready in its process."""
+
+    worker: Worker
+    job: Job
+    opened: Opened
+    first_run_ms: float | None = None
+
+
+def _start(job: Job, running: ExitStack) -> _Contestant:
+    worker = running.enter_context(Worker(job))
+    return _Contestant(worker, job, worker.call(Session.start))
+
+
+def _measure(contestants: list[_Contestant], cell: Cell, p99_ms: float, effort: Effort) -> list[Measurement]:
+    """Warm every backend up, then time them in turns, so that a machine whose speed drifts treats them alike."""
+    turns = [(contestant, _warm_up(contestant, cell, p99_ms, effort)) for contestant in contestants]
+    for i in range(effort.rounds):
+        for contestant, measurement in turns if i % 2 == 0 else reversed(turns):  # nobody always follows the same one
+            if cell.rate is None:
+                samples = contestant.worker.call(Session.time, effort)
+                measurement.add_round(samples, sum(samples) / 1000)
+            else:
+                served = contestant.worker.call(Session.serve, cell.rate, effort.queries, seed=i)
+                measurement.add_round(served.latencies_ms, served.seconds)
+    for contestant, measurement in turns:
+        measurement.peak_rss_mib = contestant.worker.call(Session.peak_rss_mib)
+        measurement.summarize()
+    measurements = [measurement for _, measurement in turns]
+    eager = next((m for m in measurements if m.is_reference), None)
+    if eager is not None and cell.rate is None:  # a query's latency is mostly its place in the queue
+        for measurement in measurements:
+            measurement.compare_with(eager)
+    return measurements
+
+
+def _warm_up(contestant: _Contestant, cell: Cell, p99_ms: float, effort: Effort) -> Measurement:
+    job, opened, worker = contestant.job, contestant.opened, contestant.worker
+    if cell.rate is None:
+        first_run_ms = worker.call(Session.prepare, cell.io, cell.batch_size)
+    else:
+        first_run_ms = worker.call(Session.prepare_queries)
+    if contestant.first_run_ms is None:
+        contestant.first_run_ms = first_run_ms
+    return Measurement(
+        job.runnable.backend,
+        job.runnable.file,
+        job.runnable.precision,
+        opened.device,
+        cell.batch_size,
+        job.threads,
+        cell.scenario,
+        cell.io,
+        cell.rate,
+        p99_bound_ms=None if cell.rate is None else p99_ms,
+        stable=worker.call(Session.warm_up, effort),
+        import_seconds=opened.import_seconds,
+        load_seconds=opened.load_seconds,
+        first_run_ms=contestant.first_run_ms,
+        file_bytes=(job.directory / job.runnable.file).stat().st_size,
+    )

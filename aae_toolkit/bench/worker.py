@@ -1,0 +1,137 @@
+"""A session in a process of its own: threads and cores are its alone, and it never outlives its parent."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from aae_toolkit.bench.session import Job, Session
+from aae_toolkit.errors import AaeError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class Worker:
+    """The parent's end: methods of `Session`, run over there one at a time. Leaving the context ends the process."""
+
+    def __init__(self, job: Job) -> None:
+        """Start the process; nothing is loaded there yet."""
+        context = get_context("spawn")  # a forked child would inherit what the parent has loaded
+        self._job = job
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_answer, args=(theirs, job), daemon=True)
+        variables = dict.fromkeys(_THREAD_VARIABLES, str(job.threads))
+        variables["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # more would be processes of the process
+        with _environment(variables), _deaf_to_interrupts():
+            self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        """Start nothing: it runs already."""
+        return self
+
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Kill: there is nothing over there to save."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+    def call(self, method: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a method of the session over there.
+
+        Raises:
+            AaeError: what the method raised, its own class included, or that the process died.
+        """
+        try:
+            self._connection.send((method, args, kwargs))
+            answer: Any = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._process.join()
+            runnable, how = self._job.runnable, _how_it_ended(self._process.exitcode)
+            doing = f"while {runnable.backend} ran {runnable.file} ({method.__name__})"
+            raise AaeError(f"the measuring process {how} {doing}; is there enough memory?") from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"was ended by {signal.Signals(-exit_code).name}"
+    return f"ended with status {exit_code}"
+
+
+def _answer(requests: Connection, job: Job) -> None:
+    """The child: run one requested method after another, until the parent is gone."""
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    pin_to_cores(job.threads)
+    session = Session(job)
+    with suppress(EOFError, OSError):  # the parent's end is closed: nobody asks any more
+        while True:
+            method, args, kwargs = requests.recv()
+            requests.send(answer_of(job, functools.partial(method, session, *args, **kwargs)))
+
+
+def answer_of(job: Job, call: Callable[[], Any]) -> Any:
+    """What `call` returns or raises, as something that travels between processes and is one line for the user."""
+    try:
+        return call()
+    except (AaeError, ModuleNotFoundError) as error:
+        refusal: Exception = error
+    except Exception as error:  # every runtime has its own, and few of them can be pickled
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        refusal = AaeError(f"{job.runnable.backend} failed on {job.runnable.file}: {reason}")
+        refusal.add_note(traceback.format_exc())  # for --debug
+    return refusal
+
+
+def _follow_parent() -> None:
+    """End this process when its parent ends, however that comes about."""
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def pin_to_cores(n: int) -> None:
+    """Keep this process on the last `n` of the cores that it may use, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-n:])
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables that a process started meanwhile inherits: some libraries read them as they are loaded."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Block SIGINT in a process started meanwhile: Ctrl-C reaches the whole group, and the parent answers for it."""
+    resource_tracker.ensure_running()  # else the first start does this, and unblocks
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
