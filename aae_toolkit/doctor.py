@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,6 +17,8 @@ from aae_toolkit.environment import describe_environment, installed_versions
 _IDENTITY_ONNX = base64.b64decode(
     "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBI="
 )
+_CUDA = "CUDAExecutionProvider"
+_DRIVER, _CUDNN = "libcuda.so.1", "libcudnn.so.9"
 
 
 @dataclass
@@ -88,6 +92,36 @@ def _providers(problems: list[str]) -> dict[str, str]:
             found[provider] = "loads" if used[0] == provider else f"does not load: falls back to {used[0]}"
         except Exception as error:  # its exception types are not public
             found[provider] = f"does not load: {str(error).rsplit(') ', 1)[-1].splitlines()[0][:120]}"
+    if found.get(_CUDA, "loads") != "loads":
+        has_driver, causes = _why_no_cuda()
+        found[_CUDA] += "".join(f"; {cause}" for cause in causes)
+        if has_driver:  # without one, nothing is amiss
+            problems.append(f"there is an NVIDIA driver, but {_CUDA} {found[_CUDA]}")
     if found.get("CPUExecutionProvider") != "loads":
         problems.append("ONNX Runtime's CPU provider does not load; reinstall one of the extras cpu or gpu")
     return found
+
+
+def _why_no_cuda() -> tuple[bool, list[str]]:
+    """Whether there is an NVIDIA driver, and the usual causes for CUDA not to load, of those that are true here."""
+    if not _loads(_DRIVER):
+        return False, [f"no NVIDIA driver is found ({_DRIVER})"]
+    causes = []
+    built_for = getattr(import_module("onnxruntime.capi.build_and_package_info"), "cuda_version", None)
+    torch_s = import_module("torch").version.cuda if find_spec("torch") is not None else None
+    if built_for and torch_s and built_for.split(".")[0] != torch_s.split(".")[0]:
+        causes.append(
+            f"ONNX Runtime is built for CUDA {built_for} and torch brings CUDA {torch_s}; install builds of one major"
+            " version"
+        )
+    if not _loads(_CUDNN):
+        causes.append(f"cuDNN is not found ({_CUDNN}); torch's CUDA build brings it, as does pip install nvidia-cudnn")
+    return True, causes
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

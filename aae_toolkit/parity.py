@@ -36,10 +36,12 @@ from aae_toolkit.data.directory import Split, SplitName
 from aae_toolkit.errors import AaeError, ParityError
 from aae_toolkit.export.card import model_card
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Format, contract_of
+from aae_toolkit.export.formats import SUFFIXES
 from aae_toolkit.export.manifest import Manifest, read_manifest
-from aae_toolkit.export.writer import CARD_FILE, WEIGHTS_FILE
+from aae_toolkit.export.writer import CARD_FILE, WEIGHTS_FILE, load_exported
 from aae_toolkit.files import write_text
 from aae_toolkit.golden import golden_case, reduced_golden_case
+from aae_toolkit.layers import first_difference
 from aae_toolkit.models.description import ModelDescription, read_description
 from aae_toolkit.progress import Progress
 
@@ -91,6 +93,7 @@ def check_parity(
     class_names: tuple[str, ...] = (),
     device: str = "cpu",
     batch_sizes: tuple[int, ...] = BATCH_SIZES,
+    per_layer: bool = False,
     progress: Progress,
 ) -> ParityReport:
     """Compare every artifact of an export with the trained model, and record the verdict in its manifest and card.
@@ -102,6 +105,7 @@ def check_parity(
         class_names: the data's, which must be the model's; empty where it has none.
         device: where artifacts run; the reference runs on the CPU.
         batch_sizes: each is run over the whole split.
+        per_layer: find the node where a refused ONNX file parts from the model.
         progress: told of each comparison.
 
     Raises:
@@ -118,6 +122,8 @@ def check_parity(
     cases = reference_cases(export_dir, split, f"{split_name} images", batch_sizes)
     pairs = [r for r in _to_compare(manifest) if r.backend != "eager"]
     results = _compare_all(export_dir, pairs, description, cases, device, progress)
+    if per_layer:
+        _find_layers(export_dir, pairs, results, description, cases[0])
     accuracy = share(cases[0].right(cases[0].expected["classifier"]["label"]))
     report = ParityReport(len(split), split_name, batch_sizes, TOLERANCE, accuracy, results)
     recorded = manifest.model_copy(update={"parity": _summary(report), "accuracy": accuracy})
@@ -196,6 +202,19 @@ def _compare_all(
         results.append(compare(backend, runnable, contract_of(runnable.artifact, description), cases, gate))
         backend.close()
     return results
+
+
+def _find_layers(
+    export_dir: Path, pairs: list[Runnable], results: list[Comparison], description: ModelDescription, case: Case
+) -> None:
+    """Say of every refused ONNX file at which node it parts; reduced precision parts at each by design."""
+    modules = load_exported(export_dir).deployed()
+    for runnable, result in zip(pairs, results, strict=True):
+        if not result and runnable.file.endswith(SUFFIXES[Format.ONNX]) and runnable.precision == "fp32":
+            contract = contract_of(runnable.artifact, description)
+            feeds = case.inputs[runnable.artifact]
+            path = export_dir / runnable.file
+            result.first_difference = first_difference(path, modules[runnable.artifact], contract, feeds)
 
 
 def reference_cases(export_dir: Path, split: Split, name: str, batch_sizes: tuple[int, ...]) -> list[Case]:

@@ -10,7 +10,7 @@ import torch
 
 from aae_toolkit import __version__
 from aae_toolkit.environment import describe_environment
-from aae_toolkit.export.contract import Format
+from aae_toolkit.export.formats import DEFAULT_FORMATS
 from aae_toolkit.export.writer import export_model
 from aae_toolkit.models.description import Architecture, ModelDescription
 from aae_toolkit.models.directory import save_model
@@ -43,7 +43,7 @@ def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model_dir, path = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("export")
     save_model(model_dir, networks, description)
-    export_model(model_dir, path, tuple(Format), Silent())
+    export_model(model_dir, path, DEFAULT_FORMATS, Silent())
     return path
 
 

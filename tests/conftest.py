@@ -16,7 +16,7 @@ import pytest
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.data.sources import Source
-from aae_toolkit.export.contract import Format
+from aae_toolkit.export.formats import DEFAULT_FORMATS
 from aae_toolkit.export.writer import export_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
@@ -97,5 +97,5 @@ def model_dir(variant: Variant, data_dir: Path, tmp_path_factory: pytest.TempPat
 def export_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export of that model, in every format. Do not write into it: copy it first."""
     path = tmp_path_factory.mktemp("export")
-    export_model(model_dir, path, tuple(Format), Silent())
+    export_model(model_dir, path, DEFAULT_FORMATS, Silent())
     return path

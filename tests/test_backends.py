@@ -1,12 +1,15 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from exports import copy_with_only, one_variant
 
+from aae_toolkit.backends import base
 from aae_toolkit.backends.base import (
     ARBITER,
     BACKENDS,
@@ -18,6 +21,7 @@ from aae_toolkit.backends.base import (
     runnables,
 )
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.cli.app import run
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, contract_of
 from aae_toolkit.export.manifest import read_manifest
@@ -25,6 +29,7 @@ from aae_toolkit.export.writer import WEIGHTS_FILE
 from aae_toolkit.models.description import read_description
 
 QUICK: tuple[BackendName, ...] = ("eager", "torchscript", "torch-export", "onnxruntime")  # compiling takes seconds
+PORTABLE = tuple(name for name in BACKENDS if name != "aoti")  # compiled for one machine, and not exported unasked
 
 
 def offered(export_dir: Path, artifact: ArtifactName) -> list[Runnable]:
@@ -73,7 +78,7 @@ def test_every_backend_keeps_the_contract_at_any_batch_size(
 def test_the_reference_comes_first_and_files_that_were_not_exported_are_not_offered(
     export_dir: Path, tmp_path: Path
 ) -> None:
-    assert tuple(r.backend for r in offered(export_dir, "classifier")) == BACKENDS
+    assert tuple(r.backend for r in offered(export_dir, "classifier")) == PORTABLE
     only = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
     assert [r.backend for r in offered(only, "classifier")] == ["eager", "compiled", "onnxruntime"]
     assert [r.backend for r in offered(only, "encoder")] == ["eager", "compiled"]
@@ -116,7 +121,7 @@ def test_a_pt2_archive_damaged_inside_is_one_line(export_dir: Path, monkeypatch:
 
 @one_variant
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", PORTABLE)
 def test_cuda_where_there_is_none_is_said_and_never_replaced_by_the_cpu(
     export_dir: Path, backend: BackendName, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +130,60 @@ def test_cuda_where_there_is_none_is_said_and_never_replaced_by_the_cpu(
     assert caught.value.exit_status == 5
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+def pretend_cuda(monkeypatch: pytest.MonkeyPatch, names: Callable[[object], list[str]]) -> None:
+    """ONNX Runtime that is asked for CUDA and runs on the CPU."""
+    session = onnxruntime.InferenceSession
+
+    class Pretender:
+        def __init__(self, path: str, options: onnxruntime.SessionOptions, **_: object) -> None:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")
+            self.live = session(path, options, providers=["CPUExecutionProvider"])
+            self.get_provider_graph_assignment_info = self.live.get_provider_graph_assignment_info
+
+        def get_providers(self) -> list[str]:
+            return names(self.live)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Pretender)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+
+
+@one_variant
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (lambda live: live.get_providers(), "asked for CUDAExecutionProvider, ONNX Runtime runs CPUExecutionProvider"),
+        (
+            lambda _: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+            "asked for CUDAExecutionProvider, but of 13 nodes 13 on CPUExecutionProvider",
+        ),
+    ],
+)
+def test_a_cpu_session_passed_off_as_cuda_is_refused(
+    export_dir: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    names: Callable[[object], list[str]],
+    said: str,
+) -> None:
+    export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    pretend_cuda(monkeypatch, names)
+    flags = ["--export-dir-path", str(export), "--dir-path", str(data_dir), "--device", "cuda"]
+    assert run(["parity", *flags]) == DeviceError.exit_status == 5
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert said in error
+
+
+@one_variant
+def test_onnx_runtime_says_how_many_nodes_each_provider_runs(export_dir: Path) -> None:
+    backend = OnnxRuntimeBackend(export_dir / "classifier.onnx")
+    assert list(backend.nodes) == ["CPUExecutionProvider"]
+    assert backend.nodes["CPUExecutionProvider"] >= 5
 
 
 @one_variant
@@ -161,6 +220,7 @@ def test_onnx_runtime_runs_without_torch_being_imported(export_dir: Path) -> Non
 import sys
 import numpy as np
 from pathlib import Path
+from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 backend = OnnxRuntimeBackend(Path({str(export_dir / "classifier.onnx")!r}))
 outputs = backend.run({{"images": np.zeros((3, 1, 6, 6), np.uint8)}})
@@ -187,7 +247,7 @@ def test_backends_are_chosen_by_name_in_the_table_s_order() -> None:
 
 @pytest.mark.parametrize("names", ["", ",", "tensorrt", "eager,tensorrt"])
 def test_an_unknown_backend_is_refused_with_the_names_there_are(names: str) -> None:
-    with pytest.raises(UsageError, match="choose from eager, compiled, torchscript, torch-export, onnxruntime"):
+    with pytest.raises(UsageError, match="choose from eager, compiled, torchscript, torch-export, aoti, onnxruntime"):
         parse_backends(names)
 
 

@@ -109,3 +109,51 @@ def test_a_gpu_that_does_not_run_is_a_problem(
     status, found, error = diagnosed(capsys)
     assert (status, found["torch_devices"]["cuda:0"]) == (1, "does not run")
     assert "cuda:0 is there but does not run: CUDA error: no kernel image is available" in error
+
+
+def explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], libraries: tuple[str, ...], torch_cuda: str
+) -> tuple[int, dict[str, Any], str]:
+    """A machine with these libraries, whose CUDA provider does not load."""
+    session = onnxruntime.InferenceSession
+
+    def no_cuda(*arguments: Any, providers: list[str], **options: Any) -> Any:
+        if providers == ["CUDAExecutionProvider"]:
+            raise RuntimeError("Failed to load library")
+        return session(*arguments, providers=providers, **options)
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", no_cuda)
+    monkeypatch.setattr(doctor, "_loads", libraries.__contains__)
+    monkeypatch.setattr(onnxruntime.capi.build_and_package_info, "cuda_version", "13.0", raising=False)
+    monkeypatch.setattr(torch.version, "cuda", torch_cuda)
+    return diagnosed(capsys)
+
+
+def test_without_a_driver_cuda_that_does_not_load_is_no_problem(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, found, _ = explained(monkeypatch, capsys, (), "12.8")
+    assert (status, found["problems"]) == (0, [])
+    assert found["onnxruntime_providers"]["CUDAExecutionProvider"].endswith("no NVIDIA driver is found (libcuda.so.1)")
+
+
+def test_with_a_driver_the_usual_causes_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, found, error = explained(monkeypatch, capsys, ("libcuda.so.1",), "12.8")
+    assert (status, len(found["problems"]), error.count("\n")) == (1, 1, 1)
+    assert "ONNX Runtime is built for CUDA 13.0 and torch brings CUDA 12.8; install builds of one major" in error
+    assert "cuDNN is not found (libcudnn.so.9)" in error
+
+
+def test_causes_that_are_not_there_are_not_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, error = explained(monkeypatch, capsys, ("libcuda.so.1", "libcudnn.so.9"), "13.0")
+    assert status == 1
+    assert "Failed to load library" in error
+    assert "cuDNN" not in error
+    assert "major" not in error

@@ -18,6 +18,7 @@ from aae_toolkit.config import SemiSupervisedConfig, Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
+from aae_toolkit.export.formats import DEFAULT_FORMATS
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.export.writer import WEIGHTS_FILE, export_model, golden, load_exported
 from aae_toolkit.files import sha256
@@ -204,7 +205,7 @@ def test_an_export_that_fails_leaves_nothing_that_passes_for_an_export(
 ) -> None:
     (tmp_path / "manifest.json").write_text("of an earlier export")
 
-    def full_disk(*_: object) -> None:
+    def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("aae_toolkit.export.writer.write_artifact", full_disk)
@@ -234,7 +235,7 @@ def test_a_convolutional_model_of_colour_images_exports_and_passes_parity(
     training = {"n_epochs": 1, "batch_size": 16, "precision": "fp32"}
     config = SemiSupervisedConfig.model_validate({"model": model, "training": training})
     train(config, data, tmp_path / "model", device="cpu")
-    export_model(tmp_path / "model", tmp_path / "export", tuple(Format), Silent())
+    export_model(tmp_path / "model", tmp_path / "export", DEFAULT_FORMATS, Silent())
     report = check_parity(tmp_path / "export", data.load("test"), "test", progress=Silent())
     assert report
     assert len(report.results) == 12

@@ -35,7 +35,7 @@ from aae_toolkit.progress import Silent
 RESULT_KEYS = {
     *("artifact", "backend", "device", "precision", "passed", "max_abs_diff"),
     *("label_agreement", "accuracy", "accuracy_delta", "flips", "reason"),
-    *("max_rel_diff", "tolerance_needed", "paired"),
+    *("max_rel_diff", "tolerance_needed", "paired", "nodes", "first_difference"),
 }
 
 
@@ -132,6 +132,13 @@ def with_other_decoder(model: TrainedModel) -> nn.Module:
     return model.deployed()["decoder"]
 
 
+def with_batch_norm_in_training(model: TrainedModel) -> nn.Module:
+    for module in model.encoder.modules():
+        if isinstance(module, nn.BatchNorm1d):  # without statistics it takes its batch's, as in training
+            module.running_mean = module.running_var = None
+    return classifier(model)
+
+
 def without_batch_norm(model: TrainedModel) -> nn.Module:
     for module in model.encoder.modules():
         if isinstance(module, nn.BatchNorm1d):
@@ -142,6 +149,7 @@ def without_batch_norm(model: TrainedModel) -> nn.Module:
 WRONG_MODULES: dict[str, tuple[ArtifactName, Callable[[TrainedModel], nn.Module], str]] = {
     "another weight": ("classifier", with_other_head, "probabilities differs by"),
     "BatchNorm's statistics lost": ("classifier", without_batch_norm, "probabilities differs by"),
+    "BatchNorm left in training mode": ("classifier", with_batch_norm_in_training, "probabilities differs by"),
     "pixels not divided by 255": ("classifier", lambda m: Unscaled(classifier(m)), "probabilities differs by"),
     "class map swapped": ("classifier", lambda m: with_map(m, (1, 0, 2)), "probabilities differs by"),
     "class map swapped in the label alone": (
@@ -154,7 +162,7 @@ WRONG_MODULES: dict[str, tuple[ArtifactName, Callable[[TrainedModel], nn.Module]
         lambda m: Mutant(classifier(m), lambda label, p, category: (label, p, (category + 1) % 3)),
         "labels or categories differ beyond rounding",
     ),
-    "logits for probabilities": (
+    "softmax left out": (
         "classifier",
         lambda m: Mutant(classifier(m), lambda label, p, category: (label, p.log(), category)),
         "probabilities differs by",
@@ -278,7 +286,7 @@ class Liar:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.name, self.artifact, self.device = backend.name, backend.artifact, backend.device
-        self.input_names, self.close = backend.input_names, backend.close
+        self.input_names, self.nodes, self.close = backend.input_names, backend.nodes, backend.close
 
     def run(self, feeds: Tensors) -> Tensors:
         outputs = self.backend.run(feeds)

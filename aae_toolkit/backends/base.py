@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +10,13 @@ from typing import Any, Literal, Protocol, get_args
 
 from numpy.typing import NDArray
 
+from aae_toolkit.environment import can_compile
 from aae_toolkit.errors import UsageError
 from aae_toolkit.export.contract import ArtifactName, Format, Precision
 from aae_toolkit.export.manifest import Manifest
 
 Tensors = dict[str, NDArray[Any]]
-BackendName = Literal["eager", "compiled", "torchscript", "torch-export", "onnxruntime", "onnx-reference"]
+BackendName = Literal["eager", "compiled", "torchscript", "torch-export", "aoti", "onnxruntime", "onnx-reference"]
 ARBITER: BackendName = "onnx-reference"  # too slow for anything but parity
 BACKENDS: tuple[BackendName, ...] = tuple(name for name in get_args(BackendName) if name != ARBITER)
 WEIGHTS_BACKENDS: tuple[BackendName, ...] = ("eager", "compiled")  # run the weights file, not an exported graph
@@ -26,6 +24,7 @@ WEIGHTS_BACKENDS: tuple[BackendName, ...] = ("eager", "compiled")  # run the wei
 _FORMAT_OF: dict[BackendName, Format] = {
     "torchscript": Format.TORCHSCRIPT,
     "torch-export": Format.TORCH_EXPORT,
+    "aoti": Format.AOTI,
     "onnxruntime": Format.ONNX,
 }
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
@@ -52,12 +51,14 @@ class Backend(Protocol):
         artifact: name of the file that it runs.
         input_names: what `run` must be fed.
         device: the device that really runs it, with the provider where the runtime has several.
+        nodes: of the graph, by the execution provider that runs them; empty where the runtime does not say.
     """
 
     name: BackendName
     artifact: str
     input_names: list[str]
     device: str
+    nodes: dict[str, int]
 
     def run(self, feeds: Tensors) -> Tensors:
         """Run one batch; arrays in, arrays out, by the contract's names."""
@@ -80,11 +81,6 @@ class Runnable:
     backend: BackendName
     file: str
     precision: Precision = "fp32"
-
-
-def can_compile() -> bool:
-    """Whether torch.compile finds the C++ compiler that it needs."""
-    return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
 def runnables(manifest: Manifest, artifact: ArtifactName, weights_file: str) -> list[Runnable]:

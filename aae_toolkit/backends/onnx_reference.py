@@ -31,6 +31,7 @@ class OnnxReferenceBackend:
         except Exception as error:  # protobuf's, onnx's and numpy's alike
             raise AaeError(f"{path} is damaged or not ONNX; run aae export again") from error
         self.artifact = path.name
+        self.nodes: dict[str, int] = {}
         self.input_names: list[str] = list(self._evaluator.input_names)
 
     def run(self, feeds: Tensors) -> Tensors:

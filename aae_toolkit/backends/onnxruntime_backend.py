@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class OnnxRuntimeBackend:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions, which become one line
         ort.set_default_logger_severity(4)  # providers that do not load log there
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         for pool in ("intra_op", "inter_op"):  # idle threads must not burn a core
             options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
         if threads is not None:
@@ -58,11 +60,9 @@ class OnnxRuntimeBackend:
             if kind == "cuda":
                 raise DeviceError(f"ONNX Runtime did not run on CUDA: {reason}; see aae doctor") from error
             raise AaeError(f"{path} is not a model that ONNX Runtime {ort.__version__} takes: {reason}") from error
-        used = self._session.get_providers()
-        if used[0] != _PROVIDERS[kind]:
-            raise DeviceError(f"asked for {_PROVIDERS[kind]}, ONNX Runtime runs {used[0]}; see aae doctor")
+        self.nodes = _prove_provider(self._session, _PROVIDERS[kind])
         self.artifact = path.name
-        self.device = f"{device} ({used[0]})"
+        self.device = f"{device} ({_PROVIDERS[kind]})"
         self._place = kind, int(index or 0)
         try:
             self.input_names = [i.name for i in self._session.get_inputs()]
@@ -113,3 +113,20 @@ class OnnxRuntimeBackend:
             return [str(name) for name in json.loads(self.metadata["aae.class_names"])]
         except (KeyError, TypeError, ValueError) as error:
             raise AaeError(f"{self.artifact} is damaged: it names no classes; run aae export again") from error
+
+
+def _prove_provider(session: Any, wanted: str) -> dict[str, int]:
+    """Refuse a live session that runs anything elsewhere; return how many nodes each provider was given.
+
+    That is empty where ONNX Runtime is too old to tell.
+    """
+    used = session.get_providers()
+    if used[0] != wanted:
+        raise DeviceError(f"asked for {wanted}, ONNX Runtime runs {used[0]}; see aae doctor")
+    counts: Counter[str] = Counter()
+    if hasattr(session, "get_provider_graph_assignment_info"):
+        for part in session.get_provider_graph_assignment_info():
+            counts[part.ep_name] += len(part.get_nodes())
+    if elsewhere := ", ".join(f"{n} on {name}" for name, n in counts.items() if name != wanted):
+        raise DeviceError(f"asked for {wanted}, but of {counts.total()} nodes {elsewhere}; see aae doctor")
+    return dict(counts)

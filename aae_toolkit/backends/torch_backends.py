@@ -1,8 +1,9 @@
-"""PyTorch's four ways to run an artifact: eager, compiled, TorchScript and torch.export."""
+"""PyTorch's five ways to run an artifact: eager, compiled, TorchScript, torch.export and AOTInductor."""
 
 from __future__ import annotations
 
 import logging
+import platform
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from torch.export.passes import move_to_device_pass
 
 from aae_toolkit.backends.base import Bound, Runnable, Tensors
 from aae_toolkit.device import resolve_device
-from aae_toolkit.errors import AaeError
+from aae_toolkit.errors import AaeError, DeviceError
 from aae_toolkit.export.contract import contract_of
+from aae_toolkit.export.formats import compiled_for
 from aae_toolkit.export.writer import load_exported
 from aae_toolkit.models.description import read_description
 
@@ -37,6 +39,7 @@ class TorchBackend:
             torch.set_num_threads(threads)
         self.name = runnable.backend
         self.artifact = runnable.file
+        self.nodes: dict[str, int] = {}
         self.device = str(resolved)
         self._on_cuda = resolved.type == "cuda"
         contract = contract_of(runnable.artifact, read_description(directory))
@@ -52,6 +55,7 @@ class TorchBackend:
             ),
             "torchscript": lambda: _load_torchscript(path, self.device),
             "torch-export": lambda: _load_torch_export(path, resolved),
+            "aoti": lambda: _load_aoti(path, resolved),
         }
         # a CUDA toolkit without a GPU makes torch warn on every compilation; the device is said above
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -105,3 +109,21 @@ def _load_torch_export(path: Path, device: torch.device) -> Callable[..., Any]:
     if device.type != "cpu":  # the graph names its device too, which Module.to() would leave as it is
         program = move_to_device_pass(program, device)
     return program.module()
+
+
+def _load_aoti(path: Path, device: torch.device) -> Callable[..., Any]:
+    """Check first what the package was compiled for: instructions that are not there would end the process."""
+    from torch._inductor.cpu_vec_isa import valid_vec_isa_list
+
+    kind, machine, *instructions = compiled_for(path).split(", ")
+    here = {name for isa in valid_vec_isa_list() for name in str(isa).split()}
+    if kind != device.type or machine != platform.machine() or not set(" ".join(instructions).split()) <= here:
+        raise DeviceError(
+            f"{path.name} was compiled for {compiled_for(path)}; this is {device.type}, {platform.machine()},"
+            f" {' '.join(sorted(here))}; run aae export --format aoti here"
+        )
+    try:
+        loaded: Callable[..., Any] = torch._inductor.aoti_load_package(str(path), device_index=device.index or -1)
+    except Exception as error:  # damage surfaces anywhere in its loader
+        raise AaeError(f"{path} is damaged or not an AOTInductor package; run aae export again") from error
+    return loaded

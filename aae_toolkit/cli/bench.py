@@ -27,7 +27,9 @@ def bench(
     export_dir_path: ExportDirOption,
     batch_sizes: Annotated[str, typer.Option(help="Images a run, separated by commas.")] = "1,32,256,1024",
     threads: Annotated[str, typer.Option(help="Threads within one operator, separated by commas.")] = "1,2",
-    backends: Annotated[str | None, typer.Option(help="eager,compiled,torchscript,torch-export,onnxruntime.")] = None,
+    backends: Annotated[
+        str | None, typer.Option(help="eager,compiled,torchscript,torch-export,aoti,onnxruntime.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="Where they run: cpu, cuda or cuda:<index>.")] = "cpu",
     io: Annotated[
         str | None,

@@ -35,7 +35,7 @@ def demo(
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.errors import ParityError
     from aae_toolkit.evaluation import evaluate
-    from aae_toolkit.export.contract import Format
+    from aae_toolkit.export.formats import DEFAULT_FORMATS
     from aae_toolkit.export.writer import export_model
     from aae_toolkit.models.directory import load_model
     from aae_toolkit.parity import check_parity
@@ -59,7 +59,7 @@ def demo(
         model = load_model(model_dir)
         draw_all(model, validation, model_dir / "visualization", progress)
         export_dir = model_dir / "export"
-        export_model(model_dir, export_dir, tuple(Format), progress)
+        export_model(model_dir, export_dir, DEFAULT_FORMATS, progress)
         proof = check_parity(export_dir, test, "test", progress=progress)
         parity.show(proof, progress)
         measured = run_bench(export_dir, (1, 256), (1,), BACKENDS, effort=quick, progress=progress)

@@ -24,6 +24,9 @@ def parity(
     dir_path: DataDirOption,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which images to compare on.")] = "test",
     device: Annotated[str, typer.Option("--device", help="Where artifacts run: cpu, cuda or cuda:<index>.")] = "cpu",
+    per_layer: Annotated[
+        bool, typer.Option("--per-layer", help="Say at which node a refused ONNX file parts from the model.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Prove that exported files are the model.
@@ -37,7 +40,13 @@ def parity(
     progress = ConsoleProgress(stderr=json)
     data = DataDirectory(dir_path)
     report = check_parity(
-        export_dir_path, data.load(split), split, class_names=data.class_names, device=device, progress=progress
+        export_dir_path,
+        data.load(split),
+        split,
+        class_names=data.class_names,
+        device=device,
+        per_layer=per_layer,
+        progress=progress,
     )
     if json:
         print_json(report.to_json())
@@ -59,5 +68,8 @@ def show(report: ParityReport, progress: ConsoleProgress) -> None:
         scores = percent(r.label_agreement), percent(r.accuracy) + of
         table.add_row(r.artifact, r.backend, verdict, f"{largest:.2e}", *scores)
     progress.console.print(table)
+    for r in report.results:
+        if r.first_difference:
+            progress.say(f"{r.artifact} on {r.backend} {r.first_difference}")
     accuracy = "" if report.accuracy is None else f"; accuracy of the trained model {percent(report.accuracy)}"
     progress.say(f"parity: {'proven' if report else 'REFUSED'}{accuracy}")

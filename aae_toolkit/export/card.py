@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aae_toolkit.export.contract import TensorSpec
-from aae_toolkit.export.manifest import Manifest
+from aae_toolkit.export.manifest import Manifest, ReductionGate
 from aae_toolkit.models.description import ModelDescription
 
 
@@ -27,7 +27,9 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
     ]
     for entry in manifest.artifacts:
         inputs, outputs = _specs(entry.contract.inputs), _specs(entry.contract.outputs)
-        lines.append(f"| `{entry.file}` | {inputs} | {outputs} | {entry.size_bytes} |")
+        only = f" (runs on {entry.compiled_for} only)" if entry.compiled_for else ""
+        lines.append(f"| `{entry.file}`{only} | {inputs} | {outputs} | {entry.size_bytes} |")
+    lines += [""] + [_reduction(entry.file, entry.gate) for entry in manifest.artifacts if entry.gate]
     lines += ["", "Scaling, BatchNorm and softmax are inside every file; `N` is any batch size.", ""]
     return "\n".join(lines)
 
@@ -42,6 +44,11 @@ def _accuracy(manifest: Manifest) -> str:
     return (
         f"accuracy on the {manifest.parity['split']} split: {100 * manifest.accuracy:.2f}% (n = {manifest.parity['n']})"
     )
+
+
+def _reduction(file: str, gate: ReductionGate) -> str:
+    refused = f"; **did not pass, and was kept by force: {'; '.join(gate.problems)}**" if gate.problems else ""
+    return f"- `{file}`: {gate.summary()} ({gate.device}){refused}"
 
 
 def _verdict(manifest: Manifest) -> str:

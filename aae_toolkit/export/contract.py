@@ -12,6 +12,7 @@ from aae_toolkit.models.description import ModelDescription
 ArtifactName = Literal["classifier", "encoder", "decoder"]
 ARTIFACTS: tuple[ArtifactName, ...] = ("classifier", "encoder", "decoder")
 Precision = Literal["fp32", "fp16", "int8"]
+REDUCED: tuple[Precision, ...] = ("fp16", "int8")
 BATCH_AXIS = "N"
 
 
@@ -21,6 +22,7 @@ class Format(StrEnum):
     ONNX = "onnx"
     TORCHSCRIPT = "torchscript"
     TORCH_EXPORT = "torch-export"
+    AOTI = "aoti"
 
 
 class TensorSpec(BaseModel):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +14,38 @@ import torch
 from torch import Tensor, nn
 
 from aae_toolkit import __version__
+from aae_toolkit.environment import can_compile
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import BATCH_AXIS, ArtifactName, Contract, Format
 from aae_toolkit.files import atomic_path
 from aae_toolkit.models.description import ModelDescription
 
-SUFFIXES = {Format.ONNX: ".onnx", Format.TORCHSCRIPT: ".torchscript.pt", Format.TORCH_EXPORT: ".pt2"}
+SUFFIXES = {
+    Format.ONNX: ".onnx",
+    Format.TORCHSCRIPT: ".torchscript.pt",
+    Format.TORCH_EXPORT: ".pt2",
+    Format.AOTI: ".aoti.pt2",
+}
+DEFAULT_FORMATS = tuple(format_ for format_ in Format if format_ is not Format.AOTI)  # these run on any machine
 
 OPSET = 18
 _SAMPLE_BATCH_SIZE = 2  # 0 and 1 would be specialized by the tracers
 
 
 def write_artifact(
-    format_: Format, module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str], opset: int = OPSET
+    format_: Format,
+    module: nn.Module,
+    contract: Contract,
+    path: Path,
+    metadata: dict[str, str],
+    *,
+    opset: int = OPSET,
+    device: str = "cpu",
 ) -> dict[str, Any]:
-    """Write `module` to `path` atomically; return what was read back of the file (opset and IR version of ONNX)."""
+    """Write `module` to `path` atomically; return what was read back of the file.
+
+    That is opset and IR version of ONNX, and of AOTInductor what it was compiled for; `device` is only for the latter.
+    """
     with atomic_path(path) as temporary:
         match format_:
             case Format.ONNX:
@@ -34,6 +54,8 @@ def write_artifact(
                 return _write_torchscript(module, contract, temporary, metadata)
             case Format.TORCH_EXPORT:
                 return _write_torch_export(module, contract, temporary, metadata)
+            case Format.AOTI:
+                return _write_aoti(module, contract, temporary, metadata, device)
 
 
 def _sample(contract: Contract) -> tuple[Tensor, ...]:
@@ -48,11 +70,8 @@ def _dynamic_batch(contract: Contract) -> tuple[dict[int, Any], ...]:
     return tuple({0: batch} for _ in contract.inputs)
 
 
-def _write_onnx(
-    module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str], asked: int
-) -> dict[str, Any]:
-    import onnx
-
+def to_onnx(module: nn.Module, contract: Contract, opset: int = OPSET) -> torch.onnx.ONNXProgram:
+    """The ONNX graph of `module`, in memory, and the PyTorch graph that it was made from."""
     with warnings.catch_warnings():
         # the decoder's two inputs share their batch axis, which is what its name says
         warnings.filterwarnings("ignore", message=".*axis name: N will not be used.*")
@@ -62,12 +81,21 @@ def _write_onnx(
             dynamo=True,
             input_names=contract.input_names,
             output_names=contract.output_names,
-            opset_version=asked,
+            opset_version=opset,
             dynamic_shapes=_dynamic_batch(contract),
             external_data=False,
             verbose=False,
         )
     assert program is not None
+    return program
+
+
+def _write_onnx(
+    module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str], asked: int
+) -> dict[str, Any]:
+    import onnx
+
+    program = to_onnx(module, contract, asked)
     program.model.metadata_props.update(metadata)
     program.save(str(path), external_data=False)
     written = onnx.load(path)
@@ -93,6 +121,40 @@ def _write_torch_export(module: nn.Module, contract: Contract, path: Path, metad
     program = torch.export.export(module, _sample(contract), dynamic_shapes=_dynamic_batch(contract))
     torch.export.save(program, path, extra_files=metadata)
     return {}
+
+
+def _write_aoti(
+    module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str], device: str
+) -> dict[str, Any]:
+    """Machine code for the kind of processor or GPU that is here, and no other."""
+    if not can_compile():
+        raise AaeError("AOTInductor needs a C++ compiler, and found none; install g++, or leave out --format aoti")
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of a CUDA toolkit without a GPU
+    with torch.no_grad():
+        sample = tuple(tensor.to(device) for tensor in _sample(contract))
+        program = torch.export.export(copy.deepcopy(module).to(device), sample, dynamic_shapes=_dynamic_batch(contract))
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(path), inductor_configs={"aot_inductor.metadata": metadata}
+        )
+    return {"compiled_for": compiled_for(path)}
+
+
+def compiled_for(path: Path) -> str:
+    """Device, machine and instructions that an AOTInductor package was compiled for, read without loading its code.
+
+    Raises:
+        AaeError: it is no such package, or would be unpacked outside its directory.
+    """
+    try:
+        with zipfile.ZipFile(path) as package:
+            names = package.namelist()
+            if any(name.startswith("/") or ".." in name.split("/") for name in names):
+                raise AaeError(f"{path} holds files that lead outside of it; it cannot be trusted")
+            facts = json.loads(package.read(next(name for name in names if name.endswith(".wrapper_metadata.json"))))
+        keys = ("AOTI_DEVICE_KEY", "AOTI_MACHINE", "AOTI_CPU_ISA")
+        return ", ".join(facts[key].lower() for key in keys if facts[key])
+    except (OSError, zipfile.BadZipFile, StopIteration, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise AaeError(f"{path} is damaged or not an AOTInductor package; run aae export again") from error
 
 
 def metadata_of(

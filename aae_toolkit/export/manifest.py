@@ -16,8 +16,32 @@ from aae_toolkit.files import verify_sha256, write_text
 FILE_NAME = "manifest.json"
 
 
+class ReductionGate(BaseModel):
+    """What a file of reduced precision was kept for; shares and accuracies are fractions of n validation images."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    n: int
+    agreement: float | None  # of labels, with the trained model
+    accuracy_delta: float | None
+    drop_bound: float | None  # accuracy is lower by at most this, at 95% confidence
+    speedup: float  # over the float32 file, one thread
+    device: str
+    problems: tuple[str, ...]  # for which it would have been refused, but was to be kept
+
+    def summary(self) -> str:
+        """For people."""
+        agree = "no label" if self.agreement is None else f"{self.agreement:.2%} of labels"
+        bound = "" if self.drop_bound is None else f", accuracy at most {100 * self.drop_bound:.2f} points lower"
+        return f"{agree} as the trained model's (n = {self.n}){bound}; {self.speedup:.2f}x float32's speed"
+
+
 class ArtifactEntry(BaseModel):
-    """One exported file; `opset` and `ir_version` as read back, of ONNX only."""
+    """One exported file.
+
+    `opset` and `ir_version`, as read back, are of ONNX only, `gate` of reduced precision, and `compiled_for` of
+    AOTInductor: the only device and instructions that it runs on.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -29,6 +53,8 @@ class ArtifactEntry(BaseModel):
     size_bytes: int
     opset: int | None = None
     ir_version: int | None = None
+    gate: ReductionGate | None = None
+    compiled_for: str | None = None
 
 
 class Manifest(BaseModel):

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from aae_toolkit import __version__
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.card import model_card
-from aae_toolkit.export.contract import ARTIFACTS, Format, Precision, contract_of
+from aae_toolkit.export.contract import ARTIFACTS, REDUCED, Format, Precision, contract_of
 from aae_toolkit.export.formats import OPSET, SUFFIXES, metadata_of, write_artifact
 from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
 from aae_toolkit.export.manifest import ArtifactEntry, Manifest
@@ -35,8 +35,19 @@ def golden_file(precision: Precision = "fp32") -> str:
     return "golden.npz" if precision == "fp32" else f"golden.{precision}.npz"
 
 
+def reduced_file(precision: Precision) -> str:
+    """The name of the classifier of reduced precision."""
+    return f"classifier.{precision}.onnx"
+
+
 def export_model(
-    model_dir: Path, output_dir: Path, formats: tuple[Format, ...], progress: Progress, *, opset: int = OPSET
+    model_dir: Path,
+    output_dir: Path,
+    formats: tuple[Format, ...],
+    progress: Progress,
+    *,
+    opset: int = OPSET,
+    device: str = "cpu",
 ) -> Manifest:
     """Write every artifact in every format, then the manifest that makes the directory an export.
 
@@ -46,6 +57,7 @@ def export_model(
         formats: at least one.
         progress: told of each artifact.
         opset: of ONNX files.
+        device: that AOTInductor compiles for.
 
     Raises:
         AaeError: an unreadable model, or a directory that cannot be written.
@@ -56,7 +68,8 @@ def export_model(
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         artifacts = [f"{artifact}{suffix}" for artifact in ARTIFACTS for suffix in SUFFIXES.values()]
-        for stale in (MANIFEST_FILE, CARD_FILE, *artifacts):
+        reduced = [name(p) for p in REDUCED for name in (reduced_file, golden_file)]
+        for stale in (MANIFEST_FILE, CARD_FILE, *artifacts, *reduced):
             (output_dir / stale).unlink(missing_ok=True)
         weights = {"encoder": model.encoder.state_dict(), "decoder": model.decoder.state_dict()}
         flat = {f"{network}.{k}": v.contiguous() for network, tensors in weights.items() for k, v in tensors.items()}
@@ -71,7 +84,7 @@ def export_model(
             contract = contract_of(artifact, description)
             metadata = metadata_of(artifact, contract, description, weights_sha256)
             path = output_dir / f"{artifact}{SUFFIXES[format_]}"
-            facts = write_artifact(format_, modules[artifact], contract, path, metadata, opset)
+            facts = write_artifact(format_, modules[artifact], contract, path, metadata, opset=opset, device=device)
             entries.append(
                 ArtifactEntry(
                     file=path.name,

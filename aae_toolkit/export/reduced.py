@@ -1,0 +1,141 @@
+"""The classifier at reduced precision, in ONNX: int8 for processors, fp16 for GPUs. Softmax stays in float32."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aae_toolkit.export.contract import Contract, Format, Precision
+from aae_toolkit.export.formats import OPSET, write_artifact
+from aae_toolkit.files import atomic_path
+from aae_toolkit.models.deployed import DeployedClassifier
+
+Feeds = dict[str, NDArray[np.uint8]]
+
+_CALIBRATION_BATCH = 64
+# What has int8 kernels, or moves int8 values about; anything between two of them would go to float32 and back.
+_QUANTIZED = ["Conv", "Gemm", "MatMul", "Relu", "MaxPool", "AveragePool", "Reshape", "Flatten"]
+
+
+class HalfEncoder(nn.Module):
+    """An encoder in float16 with float32 inputs and outputs."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        """Take a copy of `encoder`."""
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder).half()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode images."""
+        y_logits, z = self.encoder(images.half())
+        return y_logits.float(), z.float()
+
+
+def write_reduced(
+    precision: Precision,
+    classifier: DeployedClassifier,
+    contract: Contract,
+    path: Path,
+    metadata: dict[str, str],
+    calibration: NDArray[np.uint8],
+    opset: int = OPSET,
+) -> dict[str, Any]:
+    """Write `classifier` at reduced precision to `path` atomically; return what was read back of the file.
+
+    Args:
+        precision: `fp16` or `int8`.
+        classifier: the trained one; it is not changed.
+        contract: of the classifier.
+        path: of the file.
+        metadata: strings that it carries.
+        calibration: training images, uint8 [N, C, H, W], which tell the ranges that int8 has to hold.
+        opset: of the file.
+    """
+    reduced = copy.deepcopy(classifier)
+    metadata = metadata | {"aae.precision": precision}
+    if precision == "fp16":
+        reduced.encoder = HalfEncoder(classifier.encoder)  # type: ignore[assignment]  # the same signature
+        return write_artifact(Format.ONNX, reduced.eval(), contract, path, metadata, opset=opset)
+    _activate_before_pooling(reduced)
+    with tempfile.TemporaryDirectory() as scratch:
+        full = Path(scratch) / "fp32.onnx"
+        facts = write_artifact(Format.ONNX, reduced, contract, full, metadata, opset=opset)
+        with atomic_path(path) as temporary:
+            _quantize(full, temporary, calibration)
+    return facts
+
+
+def _activate_before_pooling(module: nn.Module) -> None:
+    """Swap max pooling with the ReLU behind it, to the same values.
+
+    A convolution and its ReLU are one int8 kernel where nothing is between them.
+    """
+    for layers in module.modules():
+        if isinstance(layers, nn.Sequential):
+            for i, (first, second) in enumerate(pairwise(list(layers))):
+                if isinstance(first, nn.MaxPool2d) and isinstance(second, nn.ReLU):
+                    layers[i], layers[i + 1] = second, first
+
+
+def _quantize(full: Path, path: Path, calibration: NDArray[np.uint8]) -> None:
+    """Static, per channel, ranges from `calibration`: an image's label never depends on the others in its batch.
+
+    Weights have seven bits: with eight, processors without VNNI instructions saturate, and give other labels.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
+        """Batches of the calibration images."""
+
+        def __init__(self) -> None:
+            self.batches: Iterator[Feeds] = self._cut()
+
+        def _cut(self) -> Iterator[Feeds]:
+            for start in range(0, len(calibration), _CALIBRATION_BATCH):
+                yield {"images": calibration[start : start + _CALIBRATION_BATCH]}
+
+        def get_next(self) -> Feeds | None:
+            return next(self.batches, None)
+
+    prepared = full.with_name("prepared.onnx")
+    quant_pre_process(full, prepared)
+    model = onnx.load(prepared)
+    quantize_static(
+        model,
+        path,
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=_QUANTIZED,
+        nodes_to_exclude=_from_softmax_on(model.graph),
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    exported, quantized = onnx.load(full), onnx.load(path)
+    quantized.ir_version = exported.ir_version  # onnx writes a newer one than runtimes take
+    del quantized.metadata_props[:]
+    quantized.metadata_props.extend(exported.metadata_props)
+    onnx.save(quantized, path)
+    onnx.checker.check_model(quantized, full_check=True)
+
+
+def _from_softmax_on(graph: Any) -> list[str]:
+    """Names of the softmax node and of all that comes after it."""
+    after: set[str] = set()
+    found = []
+    for node in graph.node:
+        if node.op_type == "Softmax" or after & set(node.input):
+            after |= set(node.output)
+            found.append(node.name)
+    return found

@@ -1,0 +1,84 @@
+"""Where a refused ONNX file parts from the trained model: both are run node by node.
+
+The exporter names values of its graph after those of PyTorch's, so that a file that this tool wrote can be followed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from aae_toolkit.backends.base import Tensors
+from aae_toolkit.comparison import TOLERANCE
+from aae_toolkit.export.contract import Contract
+from aae_toolkit.export.formats import to_onnx
+
+_N_IMAGES = 256
+
+
+class _Recorder(torch.fx.Interpreter):
+    """Runs a graph and keeps what each node gives."""
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        super().__init__(program.module())
+        self.values: dict[str, NDArray[Any]] = {}
+
+    def run_node(self, node: torch.fx.Node) -> Any:
+        result = super().run_node(node)
+        if isinstance(result, torch.Tensor):
+            self.values[node.name] = result.detach().cpu().numpy()
+        return result
+
+
+def first_difference(path: Path, module: nn.Module, contract: Contract, feeds: Tensors) -> str:
+    """Name the first node of an ONNX file, in its order, whose output is not the trained model's.
+
+    Args:
+        path: the file, float32.
+        module: what it was exported from, in PyTorch.
+        contract: of both.
+        feeds: inputs by name; the first 256 are run.
+
+    Returns:
+        A line for people.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    feeds = {name: feeds[name][:_N_IMAGES] for name in contract.input_names}
+    wanted = _trained_values(module, contract, feeds)
+    model = onnx.load(path)
+    nodes = {name: node for node in model.graph.node for name in node.output if name in wanted}
+    outputs = {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in nodes if name not in outputs)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = dict(zip(nodes, session.run(list(nodes), feeds), strict=True))
+    last = "the input"
+    for name, node in nodes.items():
+        have, want = np.asarray(found[name]), wanted[name]
+        called = f"{node.op_type} {node.name or name}"
+        if have.shape != want.shape:
+            return f"parts at {called}: {have.shape} for {want.shape}, after {last} agreed"
+        difference = float(np.abs(have.astype(np.float64) - want).max())
+        if not difference <= TOLERANCE * max(1.0, float(np.abs(want).max())):
+            return f"parts at {called}: differs by {difference:.3g}, after {last} agreed"
+        last = called
+    return (
+        f"no node parts on {len(next(iter(feeds.values())))} images: {len(nodes)} of {len(model.graph.node)} compared"
+    )
+
+
+@torch.no_grad()
+def _trained_values(module: nn.Module, contract: Contract, feeds: Tensors) -> Tensors:
+    """What every node of the module's exported graph gives, by the exporter's names."""
+    program = to_onnx(module, contract).exported_program
+    assert program is not None
+    recorder = _Recorder(program)
+    outputs = recorder.run(*(torch.from_numpy(feeds[name]) for name in contract.input_names))
+    outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+    return recorder.values | {k: v.cpu().numpy() for k, v in zip(contract.output_names, outputs, strict=True)}
