@@ -100,6 +100,7 @@ GLYPHS = ["glyphs.py", "--output-dir-path", "glyphs", "--n", "70000"]
 def main(
     raw_dir: Annotated[Path, typer.Option(help="MNIST's files: <raw-dir>/MNIST/raw/...")] = Path("data"),
     rows: Annotated[str, typer.Option(help="Names of rows, separated by commas; default: all.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas; default: all that a row needs.")] = "",
     work_dir: Annotated[Path, typer.Option(help="Data, models and logs, kept.")] = Path("results"),
 ) -> None:
     """Run what is missing."""
@@ -110,7 +111,7 @@ def main(
     results: dict[str, dict[str, Any]] = json.loads(recorded.read_text()) if recorded.exists() else {}
     for row in chosen:
         raw = draw_glyphs(work_dir) if row.source == "glyphs" else raw_dir
-        for seed in range(row.seeds):
+        for seed in [int(seed) for seed in seeds.split(",")] if seeds else range(row.seeds):
             found = results.get(row.name, {}).get(str(seed))
             if found is None or found["config_sha256"] != row.config_sha256:
                 directory = work_dir / f"{row.name}-{row.config_sha256[:8]}" / str(seed)
