@@ -49,14 +49,18 @@ _MAX_FLIPS_LISTED = 100
 
 @dataclass(frozen=True)
 class Flip:
-    """An image, of `images`, whose label differs, and how sure the reference is of its likeliest category."""
+    """An image, of `images`, whose label or category differs.
+
+    The margins are by which the reference prefers its category to the one found; where only the label differs, which
+    no rounding explains, the whole of what it gives its own.
+    """
 
     images: str
     index: int
     reference: int
     found: int
-    margin: float  # in probability, to the second likeliest
-    logit_margin: float  # the same between logits
+    margin: float  # in probability
+    logit_margin: float  # between logits
 
 
 @dataclass
@@ -215,31 +219,35 @@ def _list_flips(result: Comparison, case: Case, expected: Tensors, found: Tensor
     flipped = np.flatnonzero((wanted != labels) | (expected["category"] != found["category"]))
     known = {flip.index for flip in result.flips if flip.images == case.name}
     result.flips += [
-        Flip(case.name, int(i), int(wanted[i]), int(labels[i]), *_margins(*case.top2[i].tolist()))
-        for i in flipped
+        Flip(case.name, int(i), int(wanted[i]), int(labels[i]), *_margins(case, i, int(found["category"][i])))
+        for i in flipped.tolist()
         if i not in known
     ]
 
 
-def _margins(second: float, first: float) -> tuple[float, float]:
-    """Between two categories, in probability and in logits."""
+def _margins(case: Case, index: int, found: int) -> tuple[float, float]:
+    """By how much the reference prefers its category of an image to `found`, in probability and in logits."""
+    y = case.expected["encoder"]["y"][index].astype(np.float64)
     tiny = float(np.finfo(np.float32).tiny)
-    return first - second, math.log(max(first, tiny) / max(second, tiny))
+    first, other = float(y.max()), tiny
+    if 0 <= found < len(y) and found != case.expected["classifier"]["category"][index]:
+        other = float(y[found])
+    return first - other, math.log(max(first, tiny) / max(other, tiny))
 
 
 def _score(result: Comparison, case: Case, wanted: NDArray[Any], labels: NDArray[Any]) -> None:
-    """Keep agreement and accuracy at the batch size with the least agreement."""
+    """Keep agreement, accuracy and what may have been lost at the batch size that is worst in each."""
     agreement = float((wanted == labels).mean())
-    if result.label_agreement is not None and agreement >= result.label_agreement:
-        return
-    result.label_agreement = agreement
     right, expected_right = case.right(labels), case.right(wanted)
-    result.accuracy = share(right)
     if len(right):
-        result.accuracy_delta = float(right.mean() - expected_right.mean())
-        result.paired = compare_accuracy(expected_right, right)
+        paired = compare_accuracy(expected_right, right)
     else:
-        result.paired = compare_accuracy(np.ones(len(labels), bool), wanted == labels)
+        paired = compare_accuracy(np.ones(len(labels), bool), wanted == labels)
+    if result.paired is None or paired.drop_bound > result.paired.drop_bound:
+        result.paired = paired
+    if result.label_agreement is None or agreement < result.label_agreement:
+        result.label_agreement, result.accuracy = agreement, share(right)
+        result.accuracy_delta = float(right.mean() - expected_right.mean()) if len(right) else None
 
 
 def share(right: NDArray[np.bool_]) -> float | None:

@@ -80,9 +80,8 @@ def _providers(problems: list[str]) -> dict[str, str]:
     """Load a session on every provider that the package offers: being offered is not being there."""
     import onnxruntime as ort
 
-    if find_spec("torch") is not None:
-        with redirect_stdout(sys.stderr):  # it prints what it cannot load
-            ort.preload_dlls()  # finds CUDA's libraries where torch brought them
+    with redirect_stdout(sys.stderr):  # it prints what it cannot load
+        ort.preload_dlls()  # finds CUDA's libraries where torch or NVIDIA's packages brought them
     ort.set_default_logger_severity(4)  # what fails to load is said in the findings
     found = {}
     for provider in ort.get_available_providers():
@@ -115,7 +114,7 @@ def _why_no_cuda() -> tuple[bool, list[str]]:
             " version"
         )
     if not _loads(_CUDNN):
-        causes.append(f"cuDNN is not found ({_CUDNN}); torch's CUDA build brings it, as does pip install nvidia-cudnn")
+        causes.append(f"cuDNN is not found ({_CUDNN}); torch's CUDA build brings it")
     return True, causes
 
 

@@ -11,6 +11,7 @@ them again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.backends.base import ARBITER, Runnable, Tensors, open_backend, runnables
+from aae_toolkit.backends.base import ARBITER, Backend, Runnable, Tensors, is_for, open_backend, runnables
 from aae_toolkit.comparison import (
     GATES,
     REDUCED_GOLDEN_GATE,
@@ -33,15 +34,15 @@ from aae_toolkit.comparison import (
     share,
 )
 from aae_toolkit.data.directory import Split, SplitName
+from aae_toolkit.divergence import first_difference
 from aae_toolkit.errors import AaeError, ParityError
 from aae_toolkit.export.card import model_card
-from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Format, contract_of
+from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
 from aae_toolkit.export.formats import SUFFIXES
-from aae_toolkit.export.manifest import Manifest, read_manifest
-from aae_toolkit.export.writer import CARD_FILE, WEIGHTS_FILE, load_exported
+from aae_toolkit.export.manifest import WEIGHTS_FILE, Manifest, read_manifest
+from aae_toolkit.export.writer import CARD_FILE, load_exported
 from aae_toolkit.files import write_text
 from aae_toolkit.golden import golden_case, reduced_golden_case
-from aae_toolkit.layers import first_difference
 from aae_toolkit.models.description import ModelDescription, read_description
 from aae_toolkit.progress import Progress
 
@@ -120,7 +121,7 @@ def check_parity(
             f"nothing compared: {len(split)} images, {len(manifest.artifacts)} artifacts; parity is not proven"
         )
     cases = reference_cases(export_dir, split, f"{split_name} images", batch_sizes)
-    pairs = [r for r in _to_compare(manifest) if r.backend != "eager"]
+    pairs = [r for r in _to_compare(manifest, device, progress) if r.backend != "eager"]
     results = _compare_all(export_dir, pairs, description, cases, device, progress)
     if per_layer:
         _find_layers(export_dir, pairs, results, description, cases[0])
@@ -153,9 +154,9 @@ def replay_golden(export_dir: Path, *, device: str = "cpu", progress: Progress) 
     if not manifest.artifacts:
         raise ParityError("nothing compared: 0 artifacts; the export is not verified")
     case = golden_case(export_dir, description)
-    results = []
+    runs, results = _to_compare(manifest, device, progress), []
     for precision in GATES:
-        pairs = [runnable for runnable in _to_compare(manifest) if runnable.precision == precision]
+        pairs = [runnable for runnable in runs if runnable.precision == precision]
         if precision == "fp32":
             results += _compare_all(export_dir, pairs, description, [case], device, progress)
         elif pairs:
@@ -170,14 +171,17 @@ def _read(export_dir: Path) -> tuple[Manifest, ModelDescription]:
     return manifest, read_description(export_dir)
 
 
-def _to_compare(manifest: Manifest) -> list[Runnable]:
+def _to_compare(manifest: Manifest, device: str, progress: Progress) -> list[Runnable]:
     """The weights, every exported file, ONNX on the arbiter too, and the classifier as `torch.compile` deploys it.
 
     Not the arbiter for reduced precision, which is judged by shares of a whole split.
     """
+    for entry in manifest.artifacts:
+        if not is_for(entry, device):
+            progress.say(f"{entry.file} is not for {device}: left out")
     found = []
     for artifact in ARTIFACTS:
-        on_backends = runnables(manifest, artifact, WEIGHTS_FILE)
+        on_backends = runnables(manifest, artifact, device)
         found += [r for r in on_backends if artifact == "classifier" or r.backend != "compiled"]
         found += [
             Runnable(artifact, ARBITER, e.file)
@@ -199,9 +203,32 @@ def _compare_all(
     results = []
     for runnable in progress.track(pairs, "parity", len(pairs)):
         backend = open_backend(export_dir, runnable, device=device)
-        results.append(compare(backend, runnable, contract_of(runnable.artifact, description), cases, gate))
+        contract = contract_of(runnable.artifact, description)
+        result = compare(backend, runnable, contract, cases, gate)
+        problem = _metadata_problem(backend, runnable, contract, description)
+        if result and problem:
+            result.passed, result.reason = False, problem
+        results.append(result)
         backend.close()
     return results
+
+
+def _metadata_problem(
+    backend: Backend, runnable: Runnable, contract: Contract, description: ModelDescription
+) -> str | None:
+    """What an ONNX file says of itself that is not so: by its class names labels are read."""
+    if backend.metadata is None:
+        return None
+    wanted = {
+        "aae.artifact": runnable.artifact,
+        "aae.class_names": json.dumps(description.class_names),
+        "aae.contract": contract.model_dump_json(),
+    }
+    for key, value in wanted.items():
+        found = backend.metadata.get(key)
+        if found != value:
+            return f"its metadata say {key} is {str(found)[:80]}, the model's is {value[:80]}"
+    return None
 
 
 def _find_layers(
@@ -214,7 +241,10 @@ def _find_layers(
             contract = contract_of(runnable.artifact, description)
             feeds = case.inputs[runnable.artifact]
             path = export_dir / runnable.file
-            result.first_difference = first_difference(path, modules[runnable.artifact], contract, feeds)
+            try:
+                result.first_difference = first_difference(path, modules[runnable.artifact], contract, feeds)
+            except Exception as error:  # it may be refused because it cannot run
+                result.first_difference = f"cannot be followed: {' '.join(str(error).split())[:200]}"
 
 
 def reference_cases(export_dir: Path, split: Split, name: str, batch_sizes: tuple[int, ...]) -> list[Case]:

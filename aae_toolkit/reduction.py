@@ -11,15 +11,24 @@ from numpy.typing import NDArray
 from aae_toolkit.backends.base import Backend, Runnable, Tensors
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.comparison import Comparison, compare
-from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.errors import GateError, UsageError
+from aae_toolkit.data.directory import DataDirectory, Split
+from aae_toolkit.errors import AaeError, GateError, UsageError
 from aae_toolkit.export.card import model_card
 from aae_toolkit.export.contract import Format, Precision, contract_of
-from aae_toolkit.export.formats import OPSET, metadata_of
-from aae_toolkit.export.manifest import ArtifactEntry, Manifest, ReductionGate, read_manifest
+from aae_toolkit.export.formats import OPSET, SUFFIXES, metadata_of
+from aae_toolkit.export.manifest import (
+    WEIGHTS_FILE,
+    ArtifactEntry,
+    Manifest,
+    ReductionGate,
+    golden_file,
+    read_manifest,
+    reduced_file,
+)
 from aae_toolkit.export.reduced import write_reduced
-from aae_toolkit.export.writer import CARD_FILE, WEIGHTS_FILE, golden_file, load_exported, reduced_file
+from aae_toolkit.export.writer import CARD_FILE, load_exported
 from aae_toolkit.files import atomic_path, sha256, write_text
+from aae_toolkit.models.deployed import DeployedClassifier
 from aae_toolkit.models.description import read_description
 from aae_toolkit.parity import reference_cases
 from aae_toolkit.progress import Progress
@@ -63,7 +72,7 @@ def add_reduced(
     """
     manifest, description = read_manifest(export_dir), read_description(export_dir)
     manifest.verify(export_dir)
-    full = next((e for e in manifest.artifacts if (e.artifact, e.format) == ("classifier", Format.ONNX)), None)
+    full = next((e for e in manifest.artifacts if e.file == f"classifier{SUFFIXES[Format.ONNX]}"), None)
     if full is None:
         raise UsageError(f"{precision} is judged against classifier.onnx, which {export_dir} lacks; add --format onnx")
     validation = data.load("validation")
@@ -71,58 +80,75 @@ def add_reduced(
     description.require_class_names(data.class_names)
     if len(validation) == 0:
         raise UsageError(f"{precision} is judged on validation images, of which {data.path} has none")
-    path = export_dir / reduced_file(precision)
+    path, golden_path = export_dir / reduced_file(precision), export_dir / golden_file(precision)
     contract = contract_of("classifier", description)
     metadata = metadata_of("classifier", contract, description, manifest.sha256[WEIGHTS_FILE])
-    with atomic_path(path) as temporary:
-        facts = write_reduced(
-            precision,
-            load_exported(export_dir).deployed()["classifier"],  # type: ignore[arg-type]
-            contract,
-            temporary,
-            metadata,
-            _calibration_images(data),
-            opset,
+    trained = load_exported(export_dir).deployed()["classifier"]
+    assert isinstance(trained, DeployedClassifier)
+    try:
+        with atomic_path(golden_path) as golden, atomic_path(path) as written:
+            facts = write_reduced(precision, trained, contract, written, metadata, _calibration_images(data), opset)
+            entry = ArtifactEntry(
+                file=path.name,
+                artifact="classifier",
+                format=Format.ONNX,
+                precision=precision,
+                contract=contract,
+                size_bytes=written.stat().st_size,
+                gate=_judge(export_dir, written, full, precision, validation, device, golden),
+                **facts,
+            )
+            assert entry.gate is not None
+            progress.say(f"{path.name}: {entry.gate.summary()}; {entry.size_bytes / full.size_bytes:.2f} of the size")
+            if entry.gate.problems and not force:
+                raise GateError(f"{path.name} refused: {'; '.join(entry.gate.problems)}; --force keeps it")
+        others = tuple(e for e in manifest.artifacts if e.file != entry.file)
+        checksums = manifest.sha256 | {p.name: sha256(p) for p in (path, golden_path)}
+        manifest = manifest.model_copy(
+            update={"artifacts": (*others, entry), "sha256": checksums, "parity": None, "accuracy": None}
         )
-        reduced = OnnxRuntimeBackend(temporary, device=device, threads=1)
-        float32 = OnnxRuntimeBackend(export_dir / full.file, device=device, threads=1)
-        cases = reference_cases(export_dir, validation, "validation images", (_BATCH_SIZE,))
-        comparison = compare(reduced, Runnable("classifier", "onnxruntime", path.name, precision), contract, cases)
-        speedups = _time(float32, reduced, {"images": np.resize(validation.images, (_BATCH_SIZE, *data.image_shape))})
-        size_bytes = temporary.stat().st_size
-        gate = ReductionGate(
-            n=len(validation),
-            agreement=comparison.label_agreement,
-            accuracy_delta=comparison.accuracy_delta,
-            drop_bound=comparison.paired.drop_bound if comparison.paired else None,
-            speedup=float(np.median(speedups)),
-            device=reduced.device,
-            problems=tuple(_problems(comparison, speedups, size_bytes, full.size_bytes)),
-        )
-        progress.say(f"{path.name}: {gate.summary()}; {size_bytes / full.size_bytes:.2f} of the size")
-        if gate.problems and not force:
-            raise GateError(f"{path.name} refused: {'; '.join(gate.problems)}; --force keeps it")
-        with np.load(export_dir / golden_file(), allow_pickle=False) as golden:
-            outputs = reduced.run({"images": golden["classifier.input.images"]})
-    with atomic_path(export_dir / golden_file(precision)) as temporary:
-        np.savez(temporary, **{f"classifier.output.{k}": v for k, v in outputs.items()})  # type: ignore[arg-type]
-    entry = ArtifactEntry(
-        file=path.name,
-        artifact="classifier",
-        format=Format.ONNX,
-        precision=precision,
-        contract=contract,
-        size_bytes=size_bytes,
-        gate=gate,
-        **facts,
-    )
-    added = {name: sha256(export_dir / name) for name in (path.name, golden_file(precision))}
-    manifest = manifest.model_copy(
-        update={"artifacts": (*manifest.artifacts, entry), "sha256": manifest.sha256 | added, "parity": None}
-    )
-    manifest.save(export_dir)
-    write_text(export_dir / CARD_FILE, model_card(description, manifest))
+        manifest.save(export_dir)
+        write_text(export_dir / CARD_FILE, model_card(description, manifest))
+    except OSError as error:
+        raise AaeError(f"{path} cannot be written: {error.strerror or error}") from error
     return manifest
+
+
+def _judge(
+    export_dir: Path,
+    written: Path,
+    full: ArtifactEntry,
+    precision: Precision,
+    validation: Split,
+    device: str,
+    golden: Path,
+) -> ReductionGate:
+    """Compare, time, and keep in `golden` what the file gives for the golden images."""
+    reduced = OnnxRuntimeBackend(written, device=device, threads=1)
+    float32 = OnnxRuntimeBackend(export_dir / full.file, device=device, threads=1)
+    try:
+        cases = reference_cases(export_dir, validation, "validation images", (_BATCH_SIZE,))
+        runnable = Runnable("classifier", "onnxruntime", written.name, precision)
+        comparison = compare(reduced, runnable, full.contract, cases)
+        if not comparison.max_abs_diff:  # it did not even run
+            raise GateError(f"{reduced_file(precision)} refused: {comparison.reason}")
+        batch = np.resize(validation.images, (_BATCH_SIZE, *validation.images.shape[1:]))
+        speedups = _time(float32, reduced, {"images": batch})
+        with np.load(export_dir / golden_file(), allow_pickle=False) as vectors:
+            outputs = reduced.run({"images": vectors["classifier.input.images"]})
+        np.savez(golden, **{f"classifier.output.{k}": v for k, v in outputs.items()})  # type: ignore[arg-type]
+    finally:
+        reduced.close()
+        float32.close()
+    return ReductionGate(
+        n=len(validation),
+        agreement=comparison.label_agreement,
+        accuracy_delta=comparison.accuracy_delta,
+        drop_bound=comparison.paired.drop_bound if comparison.paired else None,
+        speedup=float(np.median(speedups)),
+        device=reduced.device,
+        problems=tuple(_problems(comparison, speedups, written.stat().st_size, full.size_bytes)),
+    )
 
 
 def _calibration_images(data: DataDirectory) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ from aae_toolkit.backends.base import BACKENDS, open_backend, runnables
 from aae_toolkit.bench.expected import golden_by_precision
 from aae_toolkit.export.contract import Precision
 from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.export.writer import WEIGHTS_FILE
 
 CASES: list[tuple[str, Precision]] = [(backend, "fp32") for backend in BACKENDS]
 CASES += [("onnxruntime", "fp16"), ("onnxruntime", "int8")]
@@ -17,7 +16,7 @@ CASES += [("onnxruntime", "fp16"), ("onnxruntime", "int8")]
 @pytest.mark.parametrize("batch_size", [1, 32, 256, 1024])
 @pytest.mark.parametrize(("backend", "precision"), CASES)
 def test_classifier(facts, export_dir: Path, backend: str, precision: Precision, batch_size: int) -> None:
-    offered = runnables(read_manifest(export_dir), "classifier", WEIGHTS_FILE)
+    offered = runnables(read_manifest(export_dir), "classifier")
     found = [r for r in offered if (r.backend, r.precision) == (backend, precision)]
     if not found:
         pytest.skip(f"the export has no {precision} file for {backend}, or it cannot run here")

@@ -10,9 +10,8 @@ import pytest
 from torch import nn
 
 from aae_toolkit.export.contract import ArtifactName, Format, Precision, contract_of
-from aae_toolkit.export.formats import SUFFIXES, write_artifact
-from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.export.writer import golden_file
+from aae_toolkit.export.formats import SUFFIXES, metadata_of, write_artifact
+from aae_toolkit.export.manifest import WEIGHTS_FILE, golden_file, read_manifest
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 
@@ -38,8 +37,10 @@ def rerecord(directory: Path) -> None:
 def replace_artifact(directory: Path, artifact: ArtifactName, format_: Format, module: nn.Module) -> str:
     """Export `module` over an artifact, as if `aae export` had written it so; return the file's name."""
     file = f"{artifact}{SUFFIXES[format_]}"
-    contract = contract_of(artifact, read_description(directory))
-    write_artifact(format_, module.eval(), contract, directory / file, {})
+    description = read_description(directory)
+    contract = contract_of(artifact, description)
+    metadata = metadata_of(artifact, contract, description, sha256(directory / WEIGHTS_FILE))
+    write_artifact(format_, module.eval(), contract, directory / file, metadata)
     rerecord(directory)
     return file
 

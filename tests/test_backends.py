@@ -1,9 +1,12 @@
+import platform
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx  # noqa: TID253  (the rule keeps the package quick to import)
 import onnxruntime
 import pytest
 import torch
@@ -16,24 +19,32 @@ from aae_toolkit.backends.base import (
     BackendName,
     Runnable,
     Tensors,
+    is_for,
     open_backend,
     parse_backends,
     runnables,
 )
+from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.cli.app import run
+from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
-from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, contract_of
-from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.export.writer import WEIGHTS_FILE
+from aae_toolkit.export.card import model_card
+from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
+from aae_toolkit.export.formats import write_artifact
+from aae_toolkit.export.manifest import ArtifactEntry, read_manifest
+from aae_toolkit.export.writer import load_exported
+from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
+from aae_toolkit.parity import check_parity
+from aae_toolkit.progress import Silent
 
 QUICK: tuple[BackendName, ...] = ("eager", "torchscript", "torch-export", "onnxruntime")  # compiling takes seconds
 PORTABLE = tuple(name for name in BACKENDS if name != "aoti")  # compiled for one machine, and not exported unasked
 
 
 def offered(export_dir: Path, artifact: ArtifactName) -> list[Runnable]:
-    return runnables(read_manifest(export_dir), artifact, WEIGHTS_FILE)
+    return runnables(read_manifest(export_dir), artifact)
 
 
 def runnable_on(export_dir: Path, backend: BackendName, artifact: ArtifactName = "classifier") -> Runnable:
@@ -254,8 +265,116 @@ def test_an_unknown_backend_is_refused_with_the_names_there_are(names: str) -> N
 @one_variant
 def test_without_a_compiler_the_compiled_backend_is_left_out(export_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    names = [r.backend for r in runnables(read_manifest(export_dir), "classifier", WEIGHTS_FILE)]
+    names = [r.backend for r in runnables(read_manifest(export_dir), "classifier")]
     assert names == ["eager", "torchscript", "torch-export", "onnxruntime"]
+
+
+@pytest.fixture(scope="module")
+def compiled_export(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with an AOTInductor package of the classifier beside its ONNX file."""
+    path = copy_with_only(export_dir, tmp_path_factory.mktemp("aoti") / "export", "classifier.onnx")
+    manifest, contract = read_manifest(path), contract_of("classifier", read_description(path))
+    package = path / "classifier.aoti.pt2"
+    module = load_exported(path).deployed()["classifier"]
+    facts = write_artifact(Format.AOTI, module, contract, package, {"aae.artifact": "classifier"})
+    entry = ArtifactEntry(
+        file=package.name, artifact="classifier", format=Format.AOTI, contract=contract, size_bytes=1, **facts
+    )
+    checksums = manifest.sha256 | {package.name: sha256(package)}
+    manifest.model_copy(update={"artifacts": (*manifest.artifacts, entry), "sha256": checksums}).save(path)
+    return path
+
+
+@one_variant
+def test_an_aotinductor_package_is_the_same_classifier_and_says_what_it_was_compiled_for(
+    compiled_export: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    entry = read_manifest(compiled_export).artifacts[-1]
+    assert entry.compiled_for is not None
+    assert entry.compiled_for.startswith(f"cpu, {platform.machine()}")
+    card = model_card(read_description(compiled_export), read_manifest(compiled_export))
+    assert f"`{entry.file}` (runs on {entry.compiled_for} only)" in card
+    report = check_parity(compiled_export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
+    assert [r.backend for r in report.results] == ["aoti", "onnxruntime", "onnx-reference"]
+    assert report
+
+
+@one_variant
+def test_an_aotinductor_package_for_another_processor_is_refused_before_its_code_is_loaded(
+    compiled_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("torch._inductor.cpu_vec_isa.valid_vec_isa_list", list)
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(DeviceError, match=r"classifier\.aoti\.pt2 was compiled for cpu, .*; this is cpu, riscv64"):
+        open_backend(compiled_export, runnable_on(compiled_export, "aoti"))
+
+
+@one_variant
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_damaged_aotinductor_package_is_one_line(
+    compiled_export: Path, tmp_path: Path, content: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export = copy_with_only(compiled_export, tmp_path / "export")
+    path = export / "classifier.aoti.pt2"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+    with pytest.raises(AaeError, match=r"classifier\.aoti\.pt2 is damaged or not an AOTInductor package"):
+        open_backend(export, runnable_on(export, "aoti"))
+    assert capfd.readouterr().err == ""
+
+
+@one_variant
+def test_files_are_offered_where_they_run(compiled_export: Path) -> None:
+    manifest = read_manifest(compiled_export)
+    onnx_file, package = manifest.artifacts
+    assert [is_for(onnx_file, device) for device in ("cpu", "cuda", "cuda:1")] == [True, True, True]
+    assert [is_for(package, device) for device in ("cpu", "cuda", "cuda:1")] == [True, False, False]
+    int8 = onnx_file.model_copy(update={"precision": "int8"})
+    assert [is_for(int8, device) for device in ("cpu", "cuda")] == [True, False]
+    assert "aoti" not in [r.backend for r in runnables(manifest, "classifier", "cuda")]
+
+
+@one_variant
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "c/../../escaped"])
+def test_an_aotinductor_package_that_would_be_unpacked_elsewhere_is_refused(
+    compiled_export: Path, tmp_path: Path, name: str
+) -> None:
+    export = copy_with_only(compiled_export, tmp_path / "export")
+    with zipfile.ZipFile(export / "classifier.aoti.pt2", "a") as package:
+        package.writestr(name, "escaped")
+    with pytest.raises(AaeError, match="holds files that lead outside of it; it cannot be trusted"):
+        open_backend(export, runnable_on(export, "aoti"))
+
+
+def with_external_data(directory: Path, location: str) -> Path:
+    """An ONNX file that adds what lies at `location` to its input."""
+    weights = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", "0"), ("length", "16")):
+        weights.external_data.add(key=key, value=value)
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [4]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", [x], [y], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    path = directory / "classifier.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("location", ["../secret", "ABSOLUTE", "link"])
+@pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OnnxReferenceBackend])
+def test_onnx_whose_weights_lie_outside_its_directory_is_refused(
+    tmp_path: Path, backend: Callable[[Path], object], location: str
+) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    np.arange(4, dtype=np.float32).tofile(tmp_path / "secret")
+    (inside / "link").symlink_to("../secret")
+    (inside / "own").write_bytes((tmp_path / "secret").read_bytes())
+    backend(with_external_data(inside, "own"))  # the file itself is right
+    path = with_external_data(inside, str(tmp_path / "secret") if location == "ABSOLUTE" else location)
+    with pytest.raises(AaeError, match=r"classifier\.onnx is ") as caught:
+        backend(path)
+    assert "\n" not in str(caught.value)
 
 
 @one_variant

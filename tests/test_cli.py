@@ -157,7 +157,7 @@ ERRORS = [
     ("export --model-dir-path {model} --opset 17", 2, "--opset': Input should be greater than or equal to 18"),
     ("export", 2, "give --model-dir-path, to export a model, or --verify, to check an export"),
     ("export --model-dir-path {model} --verify {tmp}", 2, "one of them"),
-    ("export --verify {tmp} --format onnx", 2, "--verify writes nothing: leave out --output-dir-path, --format"),
+    ("export --verify {tmp} --format onnx", 2, "--verify writes nothing: leave out all other flags"),
     ("export --verify {tmp} --output-dir-path {tmp}", 2, "--verify writes nothing"),
     ("export --verify {model}", 1, "holds no manifest.json; write one with: aae export"),
 ]

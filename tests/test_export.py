@@ -20,7 +20,7 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
 from aae_toolkit.export.formats import DEFAULT_FORMATS
 from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.export.writer import WEIGHTS_FILE, export_model, golden, load_exported
+from aae_toolkit.export.writer import export_model, golden, load_exported
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
@@ -121,7 +121,7 @@ def test_golden_vectors_replay_on_every_backend(export_dir: Path, artifact: Arti
         vectors = {k.removeprefix(f"{artifact}."): v for k, v in content.items() if k.startswith(f"{artifact}.")}
     feeds = {k.removeprefix("input."): v for k, v in vectors.items() if k.startswith("input.")}
     expected = {k.removeprefix("output."): v for k, v in vectors.items() if k.startswith("output.")}
-    for runnable in runnables(read_manifest(export_dir), artifact, WEIGHTS_FILE):
+    for runnable in runnables(read_manifest(export_dir), artifact):
         if runnable.backend == "compiled":
             continue  # takes seconds; test_parity and test_bench run it
         outputs = open_backend(export_dir, runnable).run(feeds)
@@ -273,3 +273,59 @@ def test_a_file_that_the_manifest_names_must_be_there(export_dir: Path, tmp_path
     (export / "golden.npz").unlink()
     with pytest.raises(AaeError, match=r"golden\.npz is missing"):
         read_manifest(export).verify(export)
+
+
+@one_variant
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (["--device", "banana"], 2, "--device banana is no device"),
+        (["--format", "aoti", "--device", "cuda"], 5, "--device cuda asked for"),
+        (["--fp16", "--dir-path", "DATA", "--device", "cuda"], 5, "--device cuda asked for"),
+        (["--format", "aoti"], 1, "AOTInductor needs a C++ compiler, and found none"),
+        (["--int8", "--dir-path", "nowhere"], 1, "nowhere"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_what_cannot_be_exported_leaves_an_earlier_export_as_it_was(
+    model_dir: Path,
+    export_dir: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    status: int,
+    said: str,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    export = copy_with_only(export_dir, tmp_path / "export")
+    before = {path.name: path.read_bytes() for path in export.iterdir()}
+    given = [str(data_dir) if flag == "DATA" else flag for flag in flags]
+    assert run(["export", "--model-dir-path", str(model_dir), "--output-dir-path", str(export), *given]) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert said in error
+    assert {path.name: path.read_bytes() for path in export.iterdir()} == before
+
+
+@one_variant
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_an_export_is_verified_on_the_device_asked_for_or_not_at_all(
+    export_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", "--verify", str(export_dir), "--device", "cuda"]) == 5
+    printed = capsys.readouterr()
+    assert "every checksum holds" not in printed.out
+    assert "cuda" in printed.err
+
+
+@one_variant
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.json", "golden.npz", "classifier.onnx"])
+def test_a_manifest_without_a_checksum_that_matters_is_refused(export_dir: Path, tmp_path: Path, name: str) -> None:
+    export = copy_with_only(export_dir, tmp_path / "export")
+    content = json.loads((export / "manifest.json").read_text())
+    del content["sha256"][name]
+    (export / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(AaeError, match=f"has no checksum of {name}"):
+        read_manifest(export)

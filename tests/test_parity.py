@@ -20,7 +20,7 @@ from aae_toolkit.backends import base
 from aae_toolkit.backends.base import Backend, Runnable, Tensors, open_backend
 from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.cli.app import run
-from aae_toolkit.comparison import Comparison
+from aae_toolkit.comparison import Case, Comparison, _margins
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
 from aae_toolkit.errors import ParityError
@@ -287,6 +287,7 @@ class Liar:
         self.backend = backend
         self.name, self.artifact, self.device = backend.name, backend.artifact, backend.device
         self.input_names, self.nodes, self.close = backend.input_names, backend.nodes, backend.close
+        self.metadata = backend.metadata
 
     def run(self, feeds: Tensors) -> Tensors:
         outputs = self.backend.run(feeds)
@@ -534,3 +535,48 @@ def test_a_report_is_truthy_only_when_everything_passed() -> None:
 
 def test_the_error_of_a_refusal_has_its_own_exit_status() -> None:
     assert ParityError("no").exit_status == 3
+
+
+@one_variant
+@pytest.mark.usefixtures("without_compiling")
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("aae.class_names", '["row_1", "row_0", "row_2"]'),
+        ("aae.class_names", None),
+        ("aae.artifact", "encoder"),
+        ("aae.contract", "{}"),
+    ],
+)
+def test_a_file_that_names_its_classes_otherwise_is_refused_though_it_computes_the_same(
+    export_dir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: str | None
+) -> None:
+    export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
+    model = onnx.load(export / "classifier.onnx")
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != key}
+    onnx.helper.set_model_props(model, kept | ({} if value is None else {key: value}))
+    onnx.save(model, export / "classifier.onnx")
+    rerecord(export)
+    status, report, error = check(export, data_dir, capsys)
+    assert status == 3
+    assert error.count("\n") == 1
+    assert f"its metadata say {key} is {value}, the model's is" in report["results"][0]["reason"]
+    assert run(["export", "--verify", str(export)]) == 3
+
+
+def flip_margins(found: int, label_alone: bool = False) -> tuple[float, float]:
+    y = np.array([[0.5, 0.48, 0.02]], np.float32)
+    expected: dict[ArtifactName, Tensors] = {"encoder": {"y": y}, "classifier": {"category": np.array([0])}}
+    case = Case("images", {}, expected, (1,), whole=True)
+    return _margins(case, 0, 0 if label_alone else found)
+
+
+def test_a_margin_is_to_the_category_that_was_found() -> None:
+    assert flip_margins(1) == pytest.approx((0.02, np.log(0.5 / 0.48)), abs=1e-6)
+    assert flip_margins(2) == pytest.approx((0.48, np.log(0.5 / 0.02)), abs=1e-6)
+
+
+def test_where_the_label_alone_differs_or_there_is_no_such_category_no_rounding_explains_it() -> None:
+    for margin, logit_margin in (flip_margins(0, label_alone=True), flip_margins(7), flip_margins(-1)):
+        assert margin == pytest.approx(0.5)
+        assert 80 < logit_margin < 90

@@ -12,7 +12,6 @@ from aae_toolkit.backends.base import open_backend, runnables
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.export.writer import WEIGHTS_FILE
 from aae_toolkit.predict import Prediction, predict
 
 CLASS_NAMES = ["row_0", "row_1", "row_2"]
@@ -44,7 +43,7 @@ def printed_by(model: Path, paths: list[Path], capsys: pytest.CaptureFixture[str
 def test_files_get_the_labels_that_the_trained_model_gives_in_their_order(
     export_dir: Path, images: np.ndarray, png_files: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    eager = open_backend(export_dir, runnables(read_manifest(export_dir), "classifier", WEIGHTS_FILE)[0])
+    eager = open_backend(export_dir, runnables(read_manifest(export_dir), "classifier")[0])
     expected = eager.run({"images": images})
     assert len(set(expected["label"].tolist())) > 1
     status, lines, error = printed_by(export_dir / "classifier.onnx", png_files, capsys)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aae_toolkit.environment import can_compile
 from aae_toolkit.errors import UsageError
 from aae_toolkit.export.contract import ArtifactName, Format, Precision
-from aae_toolkit.export.manifest import Manifest
+from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry, Manifest
 
 Tensors = dict[str, NDArray[Any]]
 BackendName = Literal["eager", "compiled", "torchscript", "torch-export", "aoti", "onnxruntime", "onnx-reference"]
@@ -52,6 +52,7 @@ class Backend(Protocol):
         input_names: what `run` must be fed.
         device: the device that really runs it, with the provider where the runtime has several.
         nodes: of the graph, by the execution provider that runs them; empty where the runtime does not say.
+        metadata: strings that an ONNX file carries; None of other formats.
     """
 
     name: BackendName
@@ -59,6 +60,11 @@ class Backend(Protocol):
     input_names: list[str]
     device: str
     nodes: dict[str, int]
+
+    @property
+    def metadata(self) -> dict[str, str] | None:
+        """As above."""
+        ...
 
     def run(self, feeds: Tensors) -> Tensors:
         """Run one batch; arrays in, arrays out, by the contract's names."""
@@ -83,15 +89,21 @@ class Runnable:
     precision: Precision = "fp32"
 
 
-def runnables(manifest: Manifest, artifact: ArtifactName, weights_file: str) -> list[Runnable]:
-    """Every backend that can run `artifact` of an export here, the reference (`eager`) first."""
-    found = [Runnable(artifact, name, weights_file) for name in WEIGHTS_BACKENDS if name == "eager" or can_compile()]
+def runnables(manifest: Manifest, artifact: ArtifactName, device: str = "cpu") -> list[Runnable]:
+    """Every backend that can run `artifact` of an export on `device`, the reference (`eager`) first."""
+    found = [Runnable(artifact, name, WEIGHTS_FILE) for name in WEIGHTS_BACKENDS if name == "eager" or can_compile()]
     return found + [
         Runnable(artifact, backend, entry.file, entry.precision)
         for backend, format_ in _FORMAT_OF.items()
         for entry in manifest.artifacts
-        if (entry.artifact, entry.format) == (artifact, format_)
+        if (entry.artifact, entry.format) == (artifact, format_) and is_for(entry, device)
     ]
+
+
+def is_for(entry: ArtifactEntry, device: str) -> bool:
+    """Whether a file is meant for `device`: int8 is for processors, and AOTInductor's for what it was compiled for."""
+    kind = device.partition(":")[0]
+    return (entry.precision != "int8" or kind == "cpu") and (entry.compiled_for or kind).startswith(kind)
 
 
 def open_backend(directory: Path, runnable: Runnable, *, device: str = "cpu", threads: int | None = None) -> Backend:

@@ -32,6 +32,7 @@ class OnnxReferenceBackend:
             raise AaeError(f"{path} is damaged or not ONNX; run aae export again") from error
         self.artifact = path.name
         self.nodes: dict[str, int] = {}
+        self.metadata: dict[str, str] | None = None
         self.input_names: list[str] = list(self._evaluator.input_names)
 
     def run(self, feeds: Tensors) -> Tensors:

@@ -40,6 +40,7 @@ class TorchBackend:
         self.name = runnable.backend
         self.artifact = runnable.file
         self.nodes: dict[str, int] = {}
+        self.metadata: dict[str, str] | None = None
         self.device = str(resolved)
         self._on_cuda = resolved.type == "cuda"
         contract = contract_of(runnable.artifact, read_description(directory))
@@ -113,17 +114,22 @@ def _load_torch_export(path: Path, device: torch.device) -> Callable[..., Any]:
 
 def _load_aoti(path: Path, device: torch.device) -> Callable[..., Any]:
     """Check first what the package was compiled for: instructions that are not there would end the process."""
+    from torch._inductor.codecache import get_device_information
     from torch._inductor.cpu_vec_isa import valid_vec_isa_list
 
-    kind, machine, *instructions = compiled_for(path).split(", ")
-    here = {name for isa in valid_vec_isa_list() for name in str(isa).split()}
-    if kind != device.type or machine != platform.machine() or not set(" ".join(instructions).split()) <= here:
+    kind, machine, needs = compiled_for(path).split(", ")
+    if kind == "cpu":
+        here = " ".join(sorted({name for isa in valid_vec_isa_list() for name in str(isa).split()}))
+    else:
+        here = get_device_information(kind)["AOTI_COMPUTE_CAPABILITY"].lower() if kind == device.type else "none"
+    if (kind, machine) != (device.type, platform.machine()) or not set(needs.split()) <= set(here.split()):
         raise DeviceError(
             f"{path.name} was compiled for {compiled_for(path)}; this is {device.type}, {platform.machine()},"
-            f" {' '.join(sorted(here))}; run aae export --format aoti here"
+            f" {here}; run aae export --format aoti here"
         )
     try:
-        loaded: Callable[..., Any] = torch._inductor.aoti_load_package(str(path), device_index=device.index or -1)
+        index = -1 if device.index is None else device.index
+        loaded: Callable[..., Any] = torch._inductor.aoti_load_package(str(path), device_index=index)
     except Exception as error:  # damage surfaces anywhere in its loader
         raise AaeError(f"{path} is damaged or not an AOTInductor package; run aae export again") from error
     return loaded

@@ -60,12 +60,10 @@ def bench(
         ParityError: a timed run gave other outputs than the golden ones.
         UsageError: none of the backends can be run on this export.
     """
-    from aae_toolkit.export.writer import WEIGHTS_FILE  # brings torch
-
     require_device_name(device)
     manifest = read_manifest(export_dir)
     manifest.verify(export_dir)
-    wanted = [r for r in runnables(manifest, "classifier", WEIGHTS_FILE) if r.backend in backends]
+    wanted = [r for r in runnables(manifest, "classifier", device) if r.backend in backends]
     if not wanted:
         raise UsageError(f"{export_dir} has no file for {', '.join(backends)}; export those formats, or ask for others")
     threads, cells = tuple(dict.fromkeys(threads)), plan(batch_sizes, ios, server_rates)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress
-from aae_toolkit.errors import GateError, UsageError
+from aae_toolkit.environment import can_compile
+from aae_toolkit.errors import AaeError, DeviceError, GateError, UsageError
 from aae_toolkit.export.contract import REDUCED, Format, Precision
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Keep reduced precision though it does not pass.")] = False,
     device: Annotated[
-        str, typer.Option("--device", help="What aoti is for, and where reduced precision is judged: cpu, cuda.")
+        str, typer.Option("--device", help="What aoti is for, where fp16 is judged, and --verify runs: cpu, cuda.")
     ] = "cpu",
     verify: Annotated[
         Path | None,
@@ -58,9 +59,9 @@ def export(
     if (verify is None) == (model_dir_path is None):
         raise UsageError("give --model-dir-path, to export a model, or --verify, to check an export; one of them")
     if verify is not None:
-        if output_dir_path or format or opset or int8 or fp16:
-            raise UsageError("--verify writes nothing: leave out --output-dir-path, --format, --opset, --int8, --fp16")
-        _verify(verify, progress)
+        if output_dir_path or format or opset or int8 or fp16 or dir_path or force:
+            raise UsageError("--verify writes nothing: leave out all other flags but --device")
+        _verify(verify, device, progress)
         return
     assert model_dir_path is not None
     reduced = tuple(p for p, asked in zip(REDUCED, (fp16, int8), strict=True) if asked)
@@ -68,13 +69,21 @@ def export(
         raise UsageError(f"--{reduced[0]} needs images to be calibrated and judged on; give --dir-path")
     if reduced and format and Format.ONNX not in format:
         raise UsageError(f"--{reduced[0]} is judged against the float32 ONNX file; add --format onnx")
+    from aae_toolkit.backends.base import require_device_name
     from aae_toolkit.data.directory import DataDirectory
+    from aae_toolkit.device import resolve_device
     from aae_toolkit.export.formats import DEFAULT_FORMATS, OPSET
     from aae_toolkit.export.writer import export_model
 
     output_dir = output_dir_path or model_dir_path / "export"
     formats = tuple(name for name in Format if name in (format or DEFAULT_FORMATS))
-    data = DataDirectory(dir_path) if dir_path is not None else None  # before anything is written
+    # what cannot be done is said before an earlier export is replaced
+    require_device_name(device)
+    if reduced or Format.AOTI in formats:
+        resolve_device(device)
+    if Format.AOTI in formats and not can_compile():
+        raise AaeError("AOTInductor needs a C++ compiler, and found none; install g++, or leave out --format aoti")
+    data = DataDirectory(dir_path) if dir_path is not None else None
     manifest = export_model(model_dir_path, output_dir, formats, progress, opset=opset or OPSET, device=device)
     for entry in manifest.artifacts:
         read_back = f"  opset {entry.opset}, IR {entry.ir_version}" if entry.opset else ""
@@ -93,24 +102,25 @@ def _reduce(
     opset: int,
     progress: ConsoleProgress,
 ) -> None:
-    """Add each that passes, and only then refuse the first that does not."""
+    """Add each that passes, and only then refuse the first that does not. int8 is for processors, wherever it is."""
     from aae_toolkit.reduction import add_reduced
 
-    refused = None
+    refused: AaeError | None = None
     for precision in precisions:
         try:
-            add_reduced(export_dir, precision, data, device=device, force=force, opset=opset, progress=progress)
-        except GateError as error:
+            where = "cpu" if precision == "int8" else device
+            add_reduced(export_dir, precision, data, device=where, force=force, opset=opset, progress=progress)
+        except (GateError, DeviceError) as error:
             refused = refused or error
     if refused is not None:
         raise refused
 
 
-def _verify(export_dir: Path, progress: ConsoleProgress) -> None:
+def _verify(export_dir: Path, device: str, progress: ConsoleProgress) -> None:
     from aae_toolkit.cli.parity import show
     from aae_toolkit.parity import replay_golden
 
-    report = replay_golden(export_dir, progress=progress)
+    report = replay_golden(export_dir, device=device, progress=progress)
     show(report, progress)
     report.require()
     progress.say(f"{export_dir}: every checksum holds, and all {len(report.results)} replays give the golden vectors")

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from aae_toolkit import __version__
-from aae_toolkit.environment import can_compile
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import BATCH_AXIS, ArtifactName, Contract, Format
 from aae_toolkit.files import atomic_path
@@ -100,10 +99,18 @@ def _write_onnx(
     program.save(str(path), external_data=False)
     written = onnx.load(path)
     onnx.checker.check_model(written, full_check=True)
-    opset = {entry.domain or "ai.onnx": entry.version for entry in written.opset_import}["ai.onnx"]
-    if opset != asked:  # the exporter can convert silently
-        raise AaeError(f"the exporter wrote ONNX opset {opset} where {asked} was asked for; nothing was written")
-    return {"opset": opset, "ir_version": written.ir_version}
+    facts = onnx_facts(written)
+    if facts["opset"] != asked:  # the exporter can convert silently
+        raise AaeError(
+            f"the exporter wrote ONNX opset {facts['opset']} where {asked} was asked for; nothing was written"
+        )
+    return facts
+
+
+def onnx_facts(model: Any) -> dict[str, Any]:
+    """The opset and IR version that an ONNX model has."""
+    opset = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}["ai.onnx"]
+    return {"opset": opset, "ir_version": model.ir_version}
 
 
 def _write_torchscript(module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -127,8 +134,6 @@ def _write_aoti(
     module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str], device: str
 ) -> dict[str, Any]:
     """Machine code for the kind of processor or GPU that is here, and no other."""
-    if not can_compile():
-        raise AaeError("AOTInductor needs a C++ compiler, and found none; install g++, or leave out --format aoti")
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of a CUDA toolkit without a GPU
     with torch.no_grad():
         sample = tuple(tensor.to(device) for tensor in _sample(contract))
@@ -140,7 +145,9 @@ def _write_aoti(
 
 
 def compiled_for(path: Path) -> str:
-    """Device, machine and instructions that an AOTInductor package was compiled for, read without loading its code.
+    """What an AOTInductor package was compiled for, read without loading its code.
+
+    That is device and machine, and then the processor's instructions or the GPU's compute capability.
 
     Raises:
         AaeError: it is no such package, or would be unpacked outside its directory.
@@ -151,8 +158,9 @@ def compiled_for(path: Path) -> str:
             if any(name.startswith("/") or ".." in name.split("/") for name in names):
                 raise AaeError(f"{path} holds files that lead outside of it; it cannot be trusted")
             facts = json.loads(package.read(next(name for name in names if name.endswith(".wrapper_metadata.json"))))
-        keys = ("AOTI_DEVICE_KEY", "AOTI_MACHINE", "AOTI_CPU_ISA")
-        return ", ".join(facts[key].lower() for key in keys if facts[key])
+        device = facts["AOTI_DEVICE_KEY"]
+        kind = facts["AOTI_CPU_ISA" if device == "cpu" else "AOTI_COMPUTE_CAPABILITY"]
+        return f"{device}, {facts['AOTI_MACHINE']}, {kind.lower()}"
     except (OSError, zipfile.BadZipFile, StopIteration, KeyError, TypeError, AttributeError, ValueError) as error:
         raise AaeError(f"{path} is damaged or not an AOTInductor package; run aae export again") from error
 

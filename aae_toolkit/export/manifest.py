@@ -12,8 +12,20 @@ from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName, Contract, Format, Precision
 from aae_toolkit.files import verify_sha256, write_text
+from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
 FILE_NAME = "manifest.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def golden_file(precision: Precision = "fp32") -> str:
+    """The name of the golden vectors: all of them, or the outputs of a classifier of reduced precision."""
+    return "golden.npz" if precision == "fp32" else f"golden.{precision}.npz"
+
+
+def reduced_file(precision: Precision) -> str:
+    """The name of the classifier of reduced precision."""
+    return f"classifier.{precision}.onnx"
 
 
 class ReductionGate(BaseModel):
@@ -98,6 +110,8 @@ def read_manifest(directory: Path) -> Manifest:
     for name in [*manifest.sha256, *(entry.file for entry in manifest.artifacts)]:
         if Path(name).name != name:
             raise AaeError(f"{path} names {name!r}, which is outside its directory; it cannot be trusted")
-    if unchecked := {entry.file for entry in manifest.artifacts} - set(manifest.sha256):
+    needed = {WEIGHTS_FILE, DESCRIPTION_FILE, golden_file()} | {entry.file for entry in manifest.artifacts}
+    needed |= {golden_file(entry.precision) for entry in manifest.artifacts}
+    if unchecked := needed - set(manifest.sha256):
         raise AaeError(f"{path} has no checksum of {', '.join(sorted(unchecked))}; it cannot be trusted")
     return manifest

@@ -1,4 +1,4 @@
-"""The classifier at reduced precision, in ONNX: int8 for processors, fp16 for GPUs. Softmax stays in float32."""
+"""The classifier at reduced precision, in ONNX: int8 for processors, fp16 for GPUs; from logits on it is float32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aae_toolkit.export.contract import Contract, Format, Precision
-from aae_toolkit.export.formats import OPSET, write_artifact
+from aae_toolkit.export.formats import OPSET, onnx_facts, write_artifact
 from aae_toolkit.files import atomic_path
 from aae_toolkit.models.deployed import DeployedClassifier
 
@@ -67,10 +67,9 @@ def write_reduced(
     _activate_before_pooling(reduced)
     with tempfile.TemporaryDirectory() as scratch:
         full = Path(scratch) / "fp32.onnx"
-        facts = write_artifact(Format.ONNX, reduced, contract, full, metadata, opset=opset)
+        write_artifact(Format.ONNX, reduced, contract, full, metadata, opset=opset)
         with atomic_path(path) as temporary:
-            _quantize(full, temporary, calibration)
-    return facts
+            return _quantize(full, temporary, calibration)
 
 
 def _activate_before_pooling(module: nn.Module) -> None:
@@ -85,7 +84,7 @@ def _activate_before_pooling(module: nn.Module) -> None:
                     layers[i], layers[i + 1] = second, first
 
 
-def _quantize(full: Path, path: Path, calibration: NDArray[np.uint8]) -> None:
+def _quantize(full: Path, path: Path, calibration: NDArray[np.uint8]) -> dict[str, Any]:
     """Static, per channel, ranges from `calibration`: an image's label never depends on the others in its batch.
 
     Weights have seven bits: with eight, processors without VNNI instructions saturate, and give other labels.
@@ -116,7 +115,7 @@ def _quantize(full: Path, path: Path, calibration: NDArray[np.uint8]) -> None:
         Reader(),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=_QUANTIZED,
-        nodes_to_exclude=_from_softmax_on(model.graph),
+        nodes_to_exclude=_from_logits_on(model.graph),
         per_channel=True,
         reduce_range=True,
         activation_type=QuantType.QUInt8,
@@ -128,14 +127,19 @@ def _quantize(full: Path, path: Path, calibration: NDArray[np.uint8]) -> None:
     quantized.metadata_props.extend(exported.metadata_props)
     onnx.save(quantized, path)
     onnx.checker.check_model(quantized, full_check=True)
+    return onnx_facts(quantized)
 
 
-def _from_softmax_on(graph: Any) -> list[str]:
-    """Names of the softmax node and of all that comes after it."""
-    after: set[str] = set()
-    found = []
+def _from_logits_on(graph: Any) -> list[str]:
+    """Names of the node that gives the logits, of softmax, and of all that comes after it.
+
+    Logits in 256 steps would tie categories, and are a small part of the work.
+    """
+    softmax = next(node for node in graph.node if node.op_type == "Softmax")
+    found = [node.name for node in graph.node if softmax.input[0] in node.output]
+    after = set(softmax.input)
     for node in graph.node:
-        if node.op_type == "Softmax" or after & set(node.input):
+        if after & set(node.input):
             after |= set(node.output)
             found.append(node.name)
     return found

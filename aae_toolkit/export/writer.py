@@ -13,10 +13,10 @@ from safetensors.torch import save
 from aae_toolkit import __version__
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.card import model_card
-from aae_toolkit.export.contract import ARTIFACTS, REDUCED, Format, Precision, contract_of
+from aae_toolkit.export.contract import ARTIFACTS, REDUCED, Format, contract_of
 from aae_toolkit.export.formats import OPSET, SUFFIXES, metadata_of, write_artifact
 from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
-from aae_toolkit.export.manifest import ArtifactEntry, Manifest
+from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry, Manifest, golden_file, reduced_file
 from aae_toolkit.files import atomic_path, sha256, write_bytes, write_text
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import read_description
@@ -24,20 +24,9 @@ from aae_toolkit.models.directory import TrainedModel, load_model, load_weights
 from aae_toolkit.models.networks import Decoder, Encoder, decode_modes
 from aae_toolkit.progress import Progress
 
-WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "MODEL_CARD.md"
 
 _N_GOLDEN_NOISE = 16
-
-
-def golden_file(precision: Precision = "fp32") -> str:
-    """The name of the golden vectors: all of them, or the outputs of a classifier of reduced precision."""
-    return "golden.npz" if precision == "fp32" else f"golden.{precision}.npz"
-
-
-def reduced_file(precision: Precision) -> str:
-    """The name of the classifier of reduced precision."""
-    return f"classifier.{precision}.onnx"
 
 
 def export_model(

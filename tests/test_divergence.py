@@ -3,15 +3,16 @@ from pathlib import Path
 
 import onnx  # noqa: TID253  (the rule keeps the package quick to import)
 import pytest
-from exports import copy_with_only, one_variant, replace_artifact
+from exports import copy_with_only, one_variant, replace_artifact, rerecord
 from onnx import helper  # noqa: TID253
 
 from aae_toolkit.backends import base
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.divergence import first_difference
 from aae_toolkit.export.contract import ArtifactName, Format, contract_of
+from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.export.writer import load_exported
-from aae_toolkit.layers import first_difference
 
 pytestmark = one_variant
 
@@ -81,3 +82,20 @@ def test_the_command_says_where_a_refused_file_parts(
     assert run(["parity", *flags, "--json"]) == 3
     results = json.loads(capsys.readouterr().out)["results"]
     assert all(r["first_difference"].startswith("parts at Gemm") for r in results)
+
+
+def test_a_file_that_cannot_run_keeps_its_verdict(
+    export: Path, data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    model = onnx.load(export / "classifier.onnx")
+    axis = model.graph.input[0].type.tensor_type.shape.dim[0]
+    axis.ClearField("dim_param")
+    axis.dim_value = 2
+    onnx.save(model, export / "classifier.onnx")
+    rerecord(export)
+    assert run(["parity", "--export-dir-path", str(export), "--dir-path", str(data_dir), "--per-layer"]) == 3
+    printed = capsys.readouterr()
+    assert "classifier.onnx on onnxruntime cannot be followed: " in printed.out
+    assert "cannot run at batch size 1" in printed.err
+    assert not read_manifest(export).parity["passed"]  # type: ignore[index]
