@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from aae_toolkit import __version__
-from aae_toolkit.environment import describe_environment
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
+from aae_toolkit.data.sources import Source
+from aae_toolkit.environment import can_compile, describe_environment
+from aae_toolkit.export.contract import REDUCED, Format
 from aae_toolkit.export.formats import DEFAULT_FORMATS
 from aae_toolkit.export.writer import export_model
 from aae_toolkit.models.description import Architecture, ModelDescription
 from aae_toolkit.models.directory import save_model
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Silent
+from aae_toolkit.reduction import add_reduced
 
 ARCHITECTURE = Architecture(
     encoder="mlp",
@@ -30,7 +35,7 @@ ARCHITECTURE = Architecture(
 
 @pytest.fixture(scope="session")
 def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export with random weights: speed does not depend on what was learned."""
+    """An export with random weights, reduced precisions included: speed does not depend on what was learned."""
     torch.manual_seed(0)
     networks = Networks(ARCHITECTURE, mode_decoder=False)
     description = ModelDescription(
@@ -43,7 +48,13 @@ def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model_dir, path = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("export")
     save_model(model_dir, networks, description)
-    export_model(model_dir, path, DEFAULT_FORMATS, Silent())
+    export_model(model_dir, path, tuple(Format) if can_compile() else DEFAULT_FORMATS, Silent())
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (600, 1, 28, 28), np.uint8), np.arange(600) % 10
+    source = Source("folder", description.class_names, images, labels, None, None, 100, 300, 100)
+    write_data_directory(path / "data", source, None, None, None, seed=0)
+    for precision in REDUCED:
+        add_reduced(path, precision, DataDirectory(path / "data"), force=True, progress=Silent())
     return path
 
 

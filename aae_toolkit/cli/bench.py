@@ -124,7 +124,7 @@ def _command(context: typer.Context) -> str:
 def show(report: BenchReport, progress: ConsoleProgress) -> None:
     """Print the measurements for people."""
     environment = report.environment
-    table = Table(title=f"classifier on {environment['cpu']}, {environment['cores']} cores")
+    table = Table(title=f"classifier on {environment.get('gpu') or environment['cpu']}, {environment['cores']} cores")
     left = ("backend", "fed")
     columns = ("threads", "batch", "fed", "backend", "images/s", "p50 ms", "95% interval", "p99 ms", "over eager")
     for column in columns:
