@@ -65,3 +65,14 @@ def facts(benchmark, request: pytest.FixtureRequest):
     config = f"{ARCHITECTURE.model_dump_json()} {request.node.callspec.params}"
     benchmark.extra_info["config_hash"] = hashlib.sha256(config.encode()).hexdigest()[:12]
     return benchmark
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A comparison with a saved run that lacks a benchmark would pass it unseen."""
+    saved = session.config._benchmarksession.compared_mapping
+    missing = [item.nodeid for item in session.items if not any(item.nodeid in run for run in saved.values())]
+    if saved and missing:
+        pytest.exit(
+            f"{len(missing)} benchmarks are not in the saved run, {missing[0]} for one: make bench saves them",
+            returncode=1,
+        )
