@@ -13,8 +13,16 @@ pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="the source dist
 
 def collect(storage: Path) -> subprocess.CompletedProcess[str]:
     flags = ["--collect-only", "-q", "-p", "no:cacheprovider", f"--benchmark-storage=file://{storage}"]
-    command = [sys.executable, "-m", "pytest", "benchmarks", *flags, "--benchmark-compare"]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(BENCHMARKS),
+        f"--rootdir={REPOSITORY}",
+        *flags,
+        "--benchmark-compare",
+    ]
+    return subprocess.run(command, cwd=storage, capture_output=True, text=True, check=False)
 
 
 def test_a_saved_run_that_lacks_a_benchmark_is_not_compared_with(tmp_path: Path) -> None:
@@ -25,7 +33,8 @@ def test_a_saved_run_that_lacks_a_benchmark_is_not_compared_with(tmp_path: Path)
     saved = tmp_path / get_machine_id() / "0001_saved.json"
     saved.parent.mkdir()
     for kept, status in ((names, 0), (names[1:], 1)):
-        saved.write_text(json.dumps({"benchmarks": [{"fullname": name} for name in kept], "machine_info": {}}))
+        runs = [{"fullname": name, "stats": {"ops": 1, "mean": 1, "rounds": 1}} for name in kept]
+        saved.write_text(json.dumps({"benchmarks": runs, "machine_info": {}}))
         done = collect(tmp_path)
         assert done.returncode == status, done.stdout + done.stderr
         assert ("not in the saved run" in done.stdout + done.stderr) == (status == 1)
