@@ -7,14 +7,17 @@ BIN := $(VENV)/bin
 SAVED := --benchmark-storage=file://benchmarks/results/saved
 
 # ONNX Runtime comes from one of two packages that exclude each other; the GPU one also runs without a GPU.
+# requirements.lock is of Linux x86-64, each package with its checksums; elsewhere its versions are kept where they can be.
 ifeq ($(shell uname -s)-$(shell uname -m),Linux-x86_64)
-EXTRAS ?= train,gpu,dev
+REQUIREMENTS = --require-hashes --no-deps -r requirements.lock
 else
-EXTRAS ?= train,cpu,dev
+REQUIREMENTS = -c $(VENV)/versions.txt ".[train,cpu,dev]"
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format typecheck bench bench-compare results parity build clean
+UPGRADE ?=
+
+.PHONY: help setup lock demo test test-all lint format typecheck bench bench-compare results parity build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -23,8 +26,15 @@ setup: $(VENV)/.ready ## virtual environment with everything in it, at the teste
 
 $(VENV)/.ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[$(EXTRAS)]"
+	sed -nE 's/^([A-Za-z0-9_.-]+==[^ ;]+).*/\1/p' requirements.lock > $(VENV)/versions.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+lock: setup ## pinned and hashed requirements.lock anew, after pyproject.toml changed; UPGRADE=--upgrade for newer versions
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra gpu --extra dev --generate-hashes --quiet $(UPGRADE) \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" \
+	  --output-file requirements.lock
 
 demo: setup ## train both variants on digits, export, prove parity, measure speed
 	$(BIN)/aae demo --output-dir-path $(DEMO_DIR)
@@ -66,7 +76,7 @@ parity: setup ## prove the demo's exports again
 	done
 
 build: setup ## wheel and source distribution, into dist/
-	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) $(DEMO_DIR) dist build benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis
