@@ -58,8 +58,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+def require_own(path: Path) -> None:
+    """Raise `AaeError` where `path` is a link that leads outside of its directory: it may be to another's file."""
+    if path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve()):
+        raise AaeError(f"{path} is a link that leads outside of its directory; put the file itself there")
+
+
 def verify_sha256(path: Path, expected: str) -> None:
-    """Raise `AaeError` unless `path` exists and has the checksum that was recorded when it was written."""
+    """Raise `AaeError` unless `path` exists, is its directory's own, and has the checksum recorded at its writing."""
+    require_own(path)
     if not path.is_file():
         raise AaeError(f"{path} is missing, though its directory's index names it; write the directory again")
     found = sha256(path)

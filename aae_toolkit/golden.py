@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-
+from aae_toolkit.archives import read_npz
 from aae_toolkit.backends.base import Tensors
 from aae_toolkit.comparison import Case
 from aae_toolkit.errors import AaeError
@@ -37,9 +36,8 @@ def reduced_golden_case(export_dir: Path, description: ModelDescription, precisi
 
 def _read_vectors(path: Path) -> Tensors:
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except Exception as error:  # damage surfaces anywhere in zipfile, zlib and numpy
+        return read_npz(path)
+    except (OSError, ValueError) as error:
         raise AaeError(f"{path} is damaged or not npz; run aae export again") from error
 
 

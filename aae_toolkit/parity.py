@@ -95,6 +95,7 @@ def check_parity(
     device: str = "cpu",
     batch_sizes: tuple[int, ...] = BATCH_SIZES,
     per_layer: bool = False,
+    trust: bool = False,
     progress: Progress,
 ) -> ParityReport:
     """Compare every artifact of an export with the trained model, and record the verdict in its manifest and card.
@@ -107,13 +108,14 @@ def check_parity(
         device: where artifacts run; the reference runs on the CPU.
         batch_sizes: each is run over the whole split.
         per_layer: find the node where a refused ONNX file parts from the model.
+        trust: load artifacts of which the manifest has no checksum too.
         progress: told of each comparison.
 
     Raises:
         AaeError: a missing, damaged or unloadable file, images of another shape, or other classes.
         ParityError: nothing to compare.
     """
-    manifest, description = _read(export_dir)
+    manifest, description = _read(export_dir, trust)
     description.require_image_shape(split.images.shape[1:])
     description.require_class_names(class_names)
     if len(split) == 0 or not manifest.artifacts:
@@ -138,19 +140,20 @@ def check_parity(
     return report
 
 
-def replay_golden(export_dir: Path, *, device: str = "cpu", progress: Progress) -> ParityReport:
+def replay_golden(export_dir: Path, *, device: str = "cpu", trust: bool = False, progress: Progress) -> ParityReport:
     """Have the weights and every artifact of an export give its golden vectors again; nothing is recorded.
 
     Args:
         export_dir: written by `aae export`, anywhere; its checksums are verified first.
         device: where artifacts run.
+        trust: load artifacts of which the manifest has no checksum too.
         progress: told of each comparison.
 
     Raises:
         AaeError: a missing, damaged or unloadable file.
         ParityError: nothing to compare.
     """
-    manifest, description = _read(export_dir)
+    manifest, description = _read(export_dir, trust)
     if not manifest.artifacts:
         raise ParityError("nothing compared: 0 artifacts; the export is not verified")
     case = golden_case(export_dir, description)
@@ -165,8 +168,8 @@ def replay_golden(export_dir: Path, *, device: str = "cpu", progress: Progress) 
     return ParityReport(len(case), "golden", case.batch_sizes, TOLERANCE, None, results)
 
 
-def _read(export_dir: Path) -> tuple[Manifest, ModelDescription]:
-    manifest = read_manifest(export_dir)
+def _read(export_dir: Path, trust: bool) -> tuple[Manifest, ModelDescription]:
+    manifest = read_manifest(export_dir, trust=trust)
     manifest.verify(export_dir)
     return manifest, read_description(export_dir)
 

@@ -102,7 +102,7 @@ def test_a_class_directory_without_images_is_refused_by_name(tmp_path, load_fold
     draw(tmp_path / "a" / "x.png", 1)
     (tmp_path / "hollow").mkdir()
     (tmp_path / "hollow" / "notes.txt").write_text("no image")
-    with refused(tmp_path / "hollow", "holds no images"):
+    with refused(tmp_path / "hollow", "holds no images that can be read"):
         load_folder()
 
 

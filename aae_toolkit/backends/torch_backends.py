@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
+from aae_toolkit.archives import check_archive
 from aae_toolkit.backends.base import Bound, Runnable, Tensors
 from aae_toolkit.device import resolve_device
 from aae_toolkit.errors import AaeError, DeviceError
@@ -20,6 +23,9 @@ from aae_toolkit.export.contract import contract_of
 from aae_toolkit.export.formats import compiled_for
 from aae_toolkit.export.writer import load_exported
 from aae_toolkit.models.description import read_description
+
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_MOST_CODE = 2**26  # bytes: of a TorchScript archive its code is compressed, the weights are not
 
 
 class TorchBackend:
@@ -96,20 +102,37 @@ def _load_torchscript(path: Path, device: str) -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.*")  # deprecated upstream, still asked for
         try:
+            check_archive(path, inflated=_MOST_CODE)
             return torch.jit.load(str(path), map_location=device)  # type: ignore[no-any-return, no-untyped-call]
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # damage surfaces anywhere in its deserializer
             raise AaeError(f"{path} is damaged or not TorchScript; run aae export again") from error
 
 
 def _load_torch_export(path: Path, device: torch.device) -> Callable[..., Any]:
     logging.getLogger("torch.export").setLevel(logging.ERROR)  # it logs a traceback, then raises another error
     try:
-        program = torch.export.load(path)
+        check_archive(path, inflated=_MOST_CODE)
+        with _only_weights():
+            program = torch.export.load(path)
     except Exception as error:  # damage surfaces anywhere in its deserializer
         raise AaeError(f"{path} is damaged or not a torch.export archive; run aae export again") from error
     if device.type != "cpu":  # the graph names its device too, which Module.to() would leave as it is
         program = move_to_device_pass(program, device)
     return program.module()
+
+
+@contextmanager
+def _only_weights() -> Iterator[None]:
+    """Have torch unpickle no objects: torch.export.load falls back to that for what is no tensor."""
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FORCE]
+        else:
+            os.environ[_FORCE] = before
 
 
 def _load_aoti(path: Path, device: torch.device) -> Callable[..., Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from aae_toolkit.backends.base import Runnable
 from aae_toolkit.bench.results import Measurement
 from aae_toolkit.bench.scenarios import Cell
+from aae_toolkit.documents import read_json
 from aae_toolkit.errors import AaeError, SlowerError, UsageError
 
 _SAME_MACHINE = ("cpu", "cores", "gpu")
@@ -98,11 +98,11 @@ def read_baseline(path: Path) -> Baseline:
         AaeError: unreadable, or something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise AaeError(f"--baseline {path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise AaeError(f"--baseline {path} is no JSON; give a file that aae bench --output wrote") from error
+        raise AaeError(f"--baseline {path} is no JSON ({error}); give a file that aae bench --output wrote") from error
     try:
         entries = [(Key(*(entry[name] for name in Key._fields)), entry) for entry in content["results"]]
         intervals = {key: entry["latency_interval_ms"] for key, entry in entries}

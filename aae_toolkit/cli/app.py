@@ -10,6 +10,7 @@ import typer
 from aae_toolkit import __version__
 from aae_toolkit.cli import bench, demo, doctor, evaluate, export, init_datasets, parity, predict, train, visualize
 from aae_toolkit.errors import AaeError
+from aae_toolkit.text import one_line
 
 app = typer.Typer(
     name="aae",
@@ -30,6 +31,7 @@ _EXTRAS = dict.fromkeys(
     "train,cpu",
 ) | {"onnxruntime": "cpu"}
 
+_LONGEST_LINE = 2000  # characters; what is longer quotes something absurd
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
 
@@ -81,5 +83,5 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
 
 def _fail(message: str, status: int) -> int:
     """Print one line on standard error, and return the status."""
-    print(f"aae: {' '.join(message.split())}", file=sys.stderr)
+    print(f"aae: {one_line(message, _LONGEST_LINE)}", file=sys.stderr)
     return status

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from aae_toolkit.cli.options import ConsoleProgress, ExportDirOption
+from aae_toolkit.cli.options import ConsoleProgress, ExportDirOption, TrustOption
 from aae_toolkit.errors import AaeError, UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def bench(
     max_regression: Annotated[
         str | None, typer.Option(help="How much slower than the baseline is allowed; default: 10%.")
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Measure speed on every backend.
 
@@ -83,6 +84,7 @@ def bench(
         p99_ms=p99_ms,
         effort=Effort(rounds=rounds),
         baseline=earlier,
+        trust=trust,
         progress=progress,
     )
     show(report, progress)
@@ -93,7 +95,7 @@ def bench(
         from aae_toolkit.bench.page import write_page
         from aae_toolkit.export.manifest import read_manifest
 
-        write_page(html, report, read_manifest(export_dir_path), _command(context))
+        write_page(html, report, read_manifest(export_dir_path, trust=trust), _command(context))
         progress.say(f"page written to {html}")
     if earlier is not None:
         progress.say(earlier.judge(report.results, allowed))

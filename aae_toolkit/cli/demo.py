@@ -53,7 +53,8 @@ def demo(
         summary.add_column(column)
     refused = []
     for variant in VARIANTS:
-        progress.say(f"\n== {variant.replace('_', '-')} ==")
+        progress.say("")
+        progress.say(f"== {variant.replace('_', '-')} ==")
         model_dir = output_dir_path / variant
         run_training(variant, data_dir, model_dir, "digits", {}, "auto", resume=False, overwrite=True)
         model = load_model(model_dir)

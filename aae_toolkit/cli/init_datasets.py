@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, InvertOption
 from aae_toolkit.data.directory import DatasetIndex, write_data_directory
 from aae_toolkit.data.sources import SourceName, load_source
+from aae_toolkit.errors import AaeError
 
 
 def register(app: typer.Typer) -> None:
@@ -39,19 +40,27 @@ def init_datasets(
     ] = None,
     image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels, folder only.")] = 28,
     channels: Annotated[int, typer.Option(min=1, max=3, help="1 (grey) or 3 (RGB), folder only.")] = 1,
+    invert: InvertOption = "no",
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
 ) -> None:
     """Split images into the four data sets.
 
-    Labelled and unlabelled training images, validation and test: stratified, seeded and disjoint.
+    Labelled and unlabelled training images, validation and test: stratified, seeded and disjoint. Exit 1 where an image
+    of a folder could not be read; the others are written all the same.
     """
     progress = ConsoleProgress()
     if channels == 2:
         raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
-    loaded = load_source(source, raw_dir, dir_path / "raw", (channels, image_size, image_size))
+    if invert != "no" and source != "folder":
+        raise typer.BadParameter(f"--invert is for --source folder; {source}'s images are as they should be")
+    shape = channels, image_size, image_size
+    loaded = load_source(source, raw_dir, dir_path / "raw", shape, invert=invert, progress=progress)
     index = write_data_directory(dir_path, loaded, labeled, validation, test, seed)
     progress.say(dataset_line(index))
     progress.say(f"written to {dir_path}")
+    if loaded.n_unreadable:
+        n = loaded.n_unreadable + len(loaded.images)
+        raise AaeError(f"{loaded.n_unreadable} of {n} images could not be read; {dir_path} holds the others")
 
 
 def dataset_line(index: DatasetIndex) -> str:

@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from aae_toolkit.text import shown
 
 T = TypeVar("T")
 
@@ -24,6 +26,16 @@ ExportDirOption = Annotated[Path, typer.Option("--export-dir-path", help="Export
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Load files that manifest.json has no checksum of; TorchScript and .pt2 can run code."
+    ),
+]
+InvertOption = Annotated[
+    Literal["auto", "yes", "no"],
+    typer.Option("--invert", help="Make dark light and light dark; auto: images whose border is light, not dark."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
 
 
@@ -32,13 +44,13 @@ class ConsoleProgress:
 
     def __init__(self, *, stderr: bool = False) -> None:
         """Choose the stream."""
-        self.console = Console(stderr=stderr, highlight=False)
+        self.console = Console(stderr=stderr, highlight=False, emoji=False)
         if not self.console.is_terminal:
             self.console.width = _PLAIN_WIDTH
 
     def say(self, line: str) -> None:
-        """Print a line; brackets in it are not markup."""
-        self.console.print(line, markup=False, soft_wrap=True)
+        """Print one line; brackets and colons in it are no markup, and names in it cannot move the cursor."""
+        self.console.print(shown(line, self.console.encoding), markup=False, soft_wrap=True)
 
     def track(self, items: Iterable[T], description: str, total: int, done: int = 0) -> Iterator[T]:
         """Yield `items` under a bar that goes when it is full; off a terminal, a line now and then."""

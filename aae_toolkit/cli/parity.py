@@ -8,7 +8,15 @@ import typer
 from rich.table import Table
 
 from aae_toolkit.backends.base import ARBITER
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ExportDirOption, JsonOption, percent, print_json
+from aae_toolkit.cli.options import (
+    ConsoleProgress,
+    DataDirOption,
+    ExportDirOption,
+    JsonOption,
+    TrustOption,
+    percent,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from aae_toolkit.parity import ParityReport
@@ -27,6 +35,7 @@ def parity(
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="Say at which node a refused ONNX file parts from the model.")
     ] = False,
+    trust: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Prove that exported files are the model.
@@ -46,6 +55,7 @@ def parity(
         class_names=data.class_names,
         device=device,
         per_layer=per_layer,
+        trust=trust,
         progress=progress,
     )
     if json:

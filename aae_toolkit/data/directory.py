@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from aae_toolkit.archives import read_npz
 from aae_toolkit.data.sources import UNLABELED, Source, SourceName
 from aae_toolkit.data.splits import split_indices
+from aae_toolkit.documents import Name, read_document
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.files import atomic_path, sha256, verify_sha256, write_text
+from aae_toolkit.files import atomic_path, require_own, sha256, verify_sha256, write_text
 
 SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train_labeled", "train_unlabeled", "validation", "test")
@@ -37,13 +39,16 @@ class Split:
         return len(self.images)
 
 
+Side = Annotated[int, Field(ge=1, le=2**16)]
+
+
 class SplitIndex(BaseModel):
     """What `dataset.json` says of one split; `class_counts` leaves out images without a label."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    n: int
-    class_counts: dict[str, int]
+    n: int = Field(ge=0)
+    class_counts: dict[Name, int]
     sha256: str
 
 
@@ -55,8 +60,8 @@ class DatasetIndex(BaseModel):
     format: Literal["aae-dataset-1"] = "aae-dataset-1"
     source: SourceName
     seed: int
-    image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
+    image_shape: tuple[Side, Side, Side]
+    class_names: tuple[Name, ...]
     splits: dict[SplitName, SplitIndex]
 
 
@@ -126,13 +131,14 @@ class DataDirectory:
         if not index.is_file():
             found = "holds no dataset.json" if path.is_dir() else "does not exist"
             raise AaeError(f"data directory {path} {found}; write one with: aae init-datasets --dir-path {path}")
+        require_own(index)
         try:
-            self.index = DatasetIndex.model_validate(json.loads(index.read_text(encoding="utf-8")))
+            self.index = read_document(index, DatasetIndex)
             if missing := set(SPLITS) - set(self.index.splits):
-                raise ValueError(f"it names no {missing}")
-        except (OSError, ValueError, ValidationError) as error:
+                raise ValueError(f"it names no {', '.join(sorted(missing))}")
+        except (OSError, ValueError) as error:
             raise AaeError(
-                f"{index} is not the index of a data directory; write it again with aae init-datasets"
+                f"{index} is not the index of a data directory: {error}; write it again with aae init-datasets"
             ) from error
 
     @property
@@ -154,13 +160,12 @@ class DataDirectory:
         entry = self.index.splits[name]
         path = self.path / f"{name}.npz"
         verify_sha256(path, entry.sha256)
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                split = Split(map_images(path) if mapped else content["images"], content["labels"])
-        except Exception as error:  # zipfile's and numpy's header readers raise half a dozen kinds
-            reason = " ".join(str(error).split()) or "it ends early"
-            raise AaeError(f"{path} is not a split of a data directory: {reason}") from error
         shape = (entry.n, *self.image_shape)
+        try:
+            content = read_npz(path, ("labels",) if mapped else ("images", "labels"), inflated=_most_bytes(shape))
+            split = Split(map_images(path) if mapped else content["images"], content["labels"])
+        except (OSError, ValueError) as error:
+            raise AaeError(f"{path} is not a split of a data directory: {error}") from error
         if split.images.shape != shape or split.images.dtype != np.uint8 or split.labels.shape != shape[:1]:
             raise AaeError(f"{path} holds {split.images.dtype} {split.images.shape}; {INDEX} says uint8 {shape}")
         known = range(UNLABELED, len(self.class_names))
@@ -169,14 +174,22 @@ class DataDirectory:
         return split
 
 
+def _most_bytes(shape: tuple[int, ...]) -> int:
+    """What images and labels of so many pixels come to, with room for their headers."""
+    return math.prod(shape) + 8 * shape[0] + 2**16
+
+
 def map_images(path: Path) -> NDArray[np.uint8]:
     """The images of a split, as a private memory map of the npz file; numpy itself maps no member of an archive.
 
     Raises:
         ValueError: the file's images are not stored as `write_data_directory` stores them.
     """
-    with zipfile.ZipFile(path) as archive:
-        member = archive.getinfo("images.npy")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo("images.npy")
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise ValueError("it holds no images") from error
     with path.open("rb") as file:
         file.seek(member.header_offset + _ZIP_NAME_LENGTH_AT)
         name_length, extra_length = struct.unpack("<HH", file.read(4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,12 +10,30 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.data.images import SUFFIXES, read_image
+from aae_toolkit.data.idx import read_idx
+from aae_toolkit.data.images import SUFFIXES, Invert, read_noted
 from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.files import require_own
+from aae_toolkit.progress import Progress, Silent
 
 SourceName = Literal["mnist", "fashion-mnist", "kmnist", "digits", "folder"]
 UNLABELED = -1
-UNLABELED_FOLDER = "_unlabeled"
+UNLABELED_FOLDERS = ("_unlabeled", "_unlabelled")
+_SAID = 20  # files that cannot be read; the others are counted
+
+_MNIST_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
+_GARMENTS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 
 
 @dataclass(frozen=True)
@@ -35,10 +54,17 @@ class Source:
     default_labeled: int | None
     default_validation: int
     default_test: int
+    n_unreadable: int = 0  # files that were left out
 
 
 def load_source(
-    name: SourceName, raw_dir: Path | None, download_dir: Path, image_shape: tuple[int, int, int]
+    name: SourceName,
+    raw_dir: Path | None,
+    download_dir: Path,
+    image_shape: tuple[int, int, int],
+    *,
+    invert: Invert = "no",
+    progress: Progress | None = None,
 ) -> Source:
     """Load a source by name.
 
@@ -47,6 +73,8 @@ def load_source(
         raw_dir: files already there (required for `folder`); nothing is downloaded when it is given.
         download_dir: where the MNIST family is downloaded to when `raw_dir` is not given.
         image_shape: (C, H, W) that a `folder`'s images are converted to; the other sources keep their own.
+        invert: for a `folder`, make dark light: `yes`, `no`, or `auto`, where the image's border is light, not dark.
+        progress: told of a folder's images that cannot be read, and of what was done to others.
 
     Raises:
         AaeError: absent or damaged files, or a download that failed.
@@ -57,36 +85,54 @@ def load_source(
     if name == "folder":
         if raw_dir is None:
             raise UsageError("--source folder needs --raw-dir: a directory with one sub-directory of images per class")
-        return _folder(raw_dir, image_shape)
+        return _folder(raw_dir, image_shape, invert, progress or Silent())
     return _mnist_family(name, raw_dir, download_dir)
 
 
 def _mnist_family(name: SourceName, raw_dir: Path | None, download_dir: Path) -> Source:
-    from torchvision import datasets
-
-    kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[name]
-    root = raw_dir or download_dir
+    folder = _MNIST_FOLDERS[name]
+    if raw_dir is None:
+        _download(name, folder, download_dir)
+    raw = (raw_dir or download_dir) / folder / "raw"
     try:
-        parts = [kind(root=str(root), train=train, download=raw_dir is None) for train in (True, False)]
-    except Exception as error:  # torchvision raises whatever its readers and urllib do
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if raw_dir is not None:
-            expected = root / kind.__name__ / "raw"
-            raise AaeError(f"{name} not found: expected readable IDX files in {expected} ({reason})") from error
-        mend = "give --raw-dir with its files, or --source digits"
-        raise AaeError(f"{name} cannot be downloaded ({reason}); {mend}") from error
-    train, test = parts
+        train_images, train_labels, test_images, test_labels = (
+            read_idx(raw / f"{part}-{kind}-idx{n_axes}-ubyte", n_axes)
+            for part in ("train", "t10k")
+            for kind, n_axes in (("images", 3), ("labels", 1))
+        )
+    except AaeError as error:
+        raise AaeError(f"{name} not found: expected readable IDX files in {raw} ({error})") from error
+    for images, labels in ((train_images, train_labels), (test_images, test_labels)):
+        if len(images) != len(labels) or images.shape[1:] != train_images.shape[1:] or labels.max() > 9:
+            raise AaeError(
+                f"the files of {name} in {raw} do not go together: {' x '.join(map(str, images.shape))} images,"
+                f" {len(labels)} labels up to {labels.max()}; put the four of one data set there"
+            )
     return Source(
         name=name,
-        class_names=tuple(str(c) for c in train.classes) if name == "fashion-mnist" else tuple(map(str, range(10))),
-        images=train.data.numpy()[:, None],
-        labels=train.targets.numpy().astype(np.int64),
-        test_images=test.data.numpy()[:, None],
-        test_labels=test.targets.numpy().astype(np.int64),
+        class_names=_GARMENTS if name == "fashion-mnist" else tuple(map(str, range(10))),
+        images=train_images[:, None],
+        labels=train_labels.astype(np.int64),
+        test_images=test_images[:, None],
+        test_labels=test_labels.astype(np.int64),
         default_labeled=3000,
         default_validation=10000,
         default_test=0,
     )
+
+
+def _download(name: SourceName, folder: str, download_dir: Path) -> None:
+    """Have torchvision fetch what is not there yet, and compare it with the checksums that it knows."""
+    from torchvision import datasets
+
+    kind = getattr(datasets, folder)
+    try:
+        for train in (True, False):
+            kind(root=str(download_dir), train=train, download=True)
+    except Exception as error:  # torchvision raises whatever its readers and urllib do
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        mend = "give --raw-dir with its files, or --source digits"
+        raise AaeError(f"{name} cannot be downloaded ({reason}); {mend}") from error
 
 
 def _digits() -> Source:
@@ -107,35 +153,74 @@ def _digits() -> Source:
     )
 
 
-def _folder(raw_dir: Path, image_shape: tuple[int, int, int]) -> Source:
+def _folder(raw_dir: Path, image_shape: tuple[int, int, int], invert: Invert, progress: Progress) -> Source:
     if not raw_dir.is_dir():
         raise AaeError(f"{raw_dir} is not a directory; expected one sub-directory of images per class")
-    classes = sorted(d for d in raw_dir.iterdir() if d.is_dir() and not d.name.startswith((".", "_")))
-    for directory in classes:
+    directories = sorted(d for d in raw_dir.iterdir() if d.is_dir() and not d.name.startswith("."))
+    classes = [d for d in directories if not d.name.startswith("_")]
+    unlabeled = [d for d in directories if d.name in UNLABELED_FOLDERS]
+    for directory in classes + unlabeled:
+        require_own(directory)
         if not directory.name.isprintable() or not _is_text(directory.name):
             raise AaeError(f"class directory {directory.name!r} has a name that is no printable text; rename it")
+    for directory in directories:
+        if directory not in classes + unlabeled:
+            progress.say(f"{directory} is left out: a class's name does not begin with an underscore")
     files = [(path, label) for label, directory in enumerate(classes) for path in _image_files(directory)]
-    files += [(path, UNLABELED) for path in _image_files(raw_dir / UNLABELED_FOLDER)]
+    files += [(path, UNLABELED) for directory in unlabeled for path in _image_files(directory)]
     if not files:
         raise AaeError(
-            f"{raw_dir} holds no images; expected <class>/*.png or *.jpg, and optionally {UNLABELED_FOLDER}/"
+            f"{raw_dir} holds no images; expected <class>/*.png or *.jpg, and optionally {UNLABELED_FOLDERS[0]}/"
         )
-    labels = np.array([label for _, label in files], dtype=np.int64)
+    images, labels, n_unreadable = _read_all(raw_dir, files, image_shape, invert, progress)
     for label, directory in enumerate(classes):
         if not (labels == label).any():
-            raise AaeError(f"class directory {directory} holds no images; fill it or remove it")
+            raise AaeError(f"class directory {directory} holds no images that can be read; fill it or remove it")
     held_out = (int((labels != UNLABELED).sum()) or len(labels)) // 5
     return Source(
         name="folder",
         class_names=tuple(directory.name for directory in classes),
-        images=np.stack([read_image(path, image_shape) for path, _ in files]),
+        images=images,
         labels=labels,
         test_images=None,
         test_labels=None,
         default_labeled=None,
         default_validation=held_out,
         default_test=held_out,
+        n_unreadable=n_unreadable,
     )
+
+
+def _read_all(
+    raw_dir: Path,
+    files: list[tuple[Path, int]],
+    image_shape: tuple[int, int, int],
+    invert: Invert,
+    progress: Progress,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+    """Images uint8 [N, C, H, W] and labels of the files that can be read, and how many cannot; those are said."""
+    images, labels, n_unreadable = [], [], 0
+    notes: Counter[str] = Counter()
+    for path, label in progress.track(files, "reading", len(files)):
+        try:
+            if not path.resolve().is_relative_to(raw_dir.resolve()):
+                raise AaeError(f"{path}: a link that leads outside of {raw_dir}")
+            image = read_noted(path, image_shape, invert=invert, border=0.0)
+        except AaeError as error:
+            n_unreadable += 1
+            if n_unreadable <= _SAID:
+                progress.say(str(error))
+            continue
+        images.append(image.pixels)
+        labels.append(label)
+        notes.update(image.notes)
+    if n_unreadable > _SAID:
+        progress.say(f"and {n_unreadable - _SAID} more")
+    for note, n in notes.items():
+        progress.say(f"{n} of {len(files)} images: {note}")
+    if not images:
+        raise AaeError(f"none of the {len(files)} images in {raw_dir} can be read")
+    return np.stack(images), np.array(labels, dtype=np.int64), n_unreadable
 
 
 def _is_text(name: str) -> bool:
@@ -147,7 +232,5 @@ def _is_text(name: str) -> bool:
 
 
 def _image_files(directory: Path) -> list[Path]:
-    if not directory.is_dir():
-        return []
     found = (p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(directory).parts))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from aae_toolkit import __version__
+from aae_toolkit.archives import check_archive
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import BATCH_AXIS, ArtifactName, Contract, Format
 from aae_toolkit.files import atomic_path
@@ -156,10 +157,8 @@ def compiled_for(path: Path) -> str:
         AaeError: it is no such package, or would be unpacked outside its directory.
     """
     try:
+        names = check_archive(path, inflated=2**26)
         with zipfile.ZipFile(path) as package:
-            names = package.namelist()
-            if any(name.startswith("/") or ".." in name.split("/") for name in names):
-                raise AaeError(f"{path} holds files that lead outside of it; it cannot be trusted")
             facts = json.loads(package.read(next(name for name in names if name.endswith(".wrapper_metadata.json"))))
         device = facts["AOTI_DEVICE_KEY"]
         kind = facts["AOTI_CPU_ISA" if device == "cpu" else "AOTI_COMPUTE_CAPABILITY"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from aae_toolkit.config import Variant
+from aae_toolkit.documents import Name, read_document
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName, Contract, Format, Precision
-from aae_toolkit.files import verify_sha256, write_text
+from aae_toolkit.files import require_own, verify_sha256, write_text
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
 FILE_NAME = "manifest.json"
@@ -57,12 +57,12 @@ class ArtifactEntry(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    file: str
+    file: Name
     artifact: ArtifactName
     format: Format
     precision: Precision = "fp32"
     contract: Contract
-    size_bytes: int
+    size_bytes: int = Field(ge=0, lt=2**63)
     opset: int | None = None
     ir_version: int | None = None
     gate: ReductionGate | None = None
@@ -93,25 +93,35 @@ class Manifest(BaseModel):
             verify_sha256(directory / name, expected)
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path, *, trust: bool = False) -> Manifest:
     """Read `manifest.json`, without checking the files beside it.
 
+    Args:
+        directory: the export.
+        trust: accept artifacts of which there is no checksum.
+
     Raises:
-        AaeError: absent, damaged, or naming files outside the directory.
+        AaeError: absent, damaged, naming files outside the directory, or without the checksum of one that it names.
     """
     path = directory / FILE_NAME
     if not path.is_file():
         found = "holds no manifest.json" if directory.is_dir() else "does not exist"
         raise AaeError(f"export directory {directory} {found}; write one with: aae export --model-dir-path <model>")
+    require_own(path)
     try:
-        manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        raise AaeError(f"{path} is not the manifest of an export; run aae export again") from error
+        manifest = read_document(path, Manifest)
+    except (OSError, ValueError) as error:
+        raise AaeError(f"{path} is not the manifest of an export: {error}; run aae export again") from error
     for name in [*manifest.sha256, *(entry.file for entry in manifest.artifacts)]:
         if Path(name).name != name:
             raise AaeError(f"{path} names {name!r}, which is outside its directory; it cannot be trusted")
-    needed = {WEIGHTS_FILE, DESCRIPTION_FILE, golden_file()} | {entry.file for entry in manifest.artifacts}
+    needed = {WEIGHTS_FILE, DESCRIPTION_FILE, golden_file()}
     needed |= {golden_file(entry.precision) for entry in manifest.artifacts}
     if unchecked := needed - set(manifest.sha256):
         raise AaeError(f"{path} has no checksum of {', '.join(sorted(unchecked))}; it cannot be trusted")
+    if not trust and (unchecked := {entry.file for entry in manifest.artifacts} - set(manifest.sha256)):
+        raise AaeError(
+            f"{path} has no checksum of {', '.join(sorted(unchecked))}; it cannot be trusted: loading TorchScript or"
+            " .pt2 can run what is in it; if you know who wrote it, give --trust"
+        )
     return manifest

@@ -20,7 +20,7 @@ from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry, Manifest, g
 from aae_toolkit.files import atomic_path, sha256, write_bytes, write_text
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import read_description
-from aae_toolkit.models.directory import TrainedModel, load_model, load_weights
+from aae_toolkit.models.directory import TrainedModel, load_model, load_weights, require_weights
 from aae_toolkit.models.networks import Decoder, Encoder, decode_modes
 from aae_toolkit.progress import Progress
 
@@ -106,6 +106,8 @@ def load_exported(directory: Path, device: str = "cpu") -> TrainedModel:
         AaeError: absent or damaged files.
     """
     description = read_description(directory)
+    for kind in (Encoder, Decoder):
+        require_weights(description.architecture, kind, directory / WEIGHTS_FILE)
     model = TrainedModel(description, Encoder(description.architecture), Decoder(description.architecture))
     for name, network in (("encoder", model.encoder), ("decoder", model.decoder)):
         load_weights(network, directory / WEIGHTS_FILE, prefix=f"{name}.")

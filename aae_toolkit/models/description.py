@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aae_toolkit.config import Variant
+from aae_toolkit.documents import Name, read_document
 from aae_toolkit.errors import AaeError
+from aae_toolkit.files import require_own
 
 FILE_NAME = "model.json"
+
+
+Size = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class Architecture(BaseModel):
@@ -20,12 +24,12 @@ class Architecture(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoder: Literal["mlp", "conv"]
-    hidden_size: int = Field(ge=1)
-    conv_channels: tuple[int, ...]
-    encoder_dropout: float
-    image_shape: tuple[int, int, int]  # C, H, W, in pixels
-    n_classes: int = Field(ge=2)  # K, units of y
-    z_size: int = Field(ge=1)  # Z
+    hidden_size: int = Field(ge=1, le=2**16)
+    conv_channels: tuple[Size, ...] = Field(min_length=1, max_length=64)
+    encoder_dropout: float = Field(ge=0, lt=1)
+    image_shape: tuple[Size, Size, Size]  # C, H, W, in pixels
+    n_classes: int = Field(ge=2, le=2**16)  # K, units of y
+    z_size: int = Field(ge=1, le=2**16)  # Z
 
 
 class ModelDescription(BaseModel):
@@ -38,14 +42,15 @@ class ModelDescription(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     format: Literal["aae-model-1"] = "aae-model-1"
-    toolkit_version: str
+    toolkit_version: Name
     variant: Variant
     architecture: Architecture
-    class_names: tuple[str, ...]
+    class_names: tuple[Name, ...]
     category_to_class: tuple[int, ...]
-    category_to_class_from: str
+    category_to_class_from: Name
     validation_accuracy: float | None = None  # of the label, a fraction; None where no validation image has one
     border_brightness: float | None = None  # mean of the validation images' outermost pixels, 0-255
+    sha256: dict[str, str] = {}  # of the weights' files, by name; empty where an earlier version wrote them
 
     @model_validator(mode="after")
     def _map_is_total(self) -> ModelDescription:
@@ -80,7 +85,8 @@ def read_description(directory: Path) -> ModelDescription:
     if not path.is_file():
         found = "holds no model.json" if directory.is_dir() else "does not exist"
         raise AaeError(f"model directory {directory} {found}; train one with: aae train semi-supervised|unsupervised")
+    require_own(path)
     try:
-        return ModelDescription.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        raise AaeError(f"{path} does not describe a model: {' '.join(str(error).split())}") from error
+        return read_document(path, ModelDescription)
+    except (OSError, ValueError) as error:
+        raise AaeError(f"{path} does not describe a model: {error}") from error

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
 from aae_toolkit.errors import AaeError
-from aae_toolkit.files import write_bytes, write_text
+from aae_toolkit.files import require_own, sha256, verify_sha256, write_bytes, write_text
 from aae_toolkit.models.deployed import DeployedClassifier, DeployedDecoder, DeployedEncoder
 from aae_toolkit.models.description import FILE_NAME, Architecture, ModelDescription, read_description
 from aae_toolkit.models.networks import Decoder, Encoder, ModeDecoder, Networks
@@ -47,7 +46,9 @@ def weights_path(directory: Path, network: str, variant: str) -> Path:
 
 
 def save_model(directory: Path, networks: Networks, description: ModelDescription) -> None:
-    """Write the trained networks, then `model.json`, which is what makes the directory a model directory."""
+    """Write the trained networks, then `model.json` with their checksums, which makes it a model directory."""
+    (directory / FILE_NAME).unlink(missing_ok=True)  # of an earlier training: half of each is neither
+    checksums = {}
     for name in ("encoder", "decoder", "mode_decoder"):
         path = weights_path(directory, name, description.variant)
         network = getattr(networks, name)
@@ -55,7 +56,9 @@ def save_model(directory: Path, networks: Networks, description: ModelDescriptio
             path.unlink(missing_ok=True)  # of an earlier training with a mode decoder
         else:
             write_bytes(path, save({k: v.contiguous() for k, v in network.state_dict().items()}))
-    write_text(directory / FILE_NAME, description.model_dump_json(indent=2) + "\n")
+            checksums[path.name] = sha256(path)
+    described = description.model_copy(update={"sha256": checksums})
+    write_text(directory / FILE_NAME, described.model_dump_json(indent=2) + "\n")
 
 
 def load_model(directory: Path, device: torch.device | str = "cpu") -> TrainedModel:
@@ -67,6 +70,10 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> TrainedMo
     description = read_description(directory)
     a = description.architecture
     mode_path = weights_path(directory, "mode_decoder", description.variant)
+    for name, checksum in description.sha256.items():
+        verify_sha256(directory / Path(name).name, checksum)
+    require_weights(a, Encoder, weights_path(directory, "encoder", description.variant))
+    require_weights(a, Decoder, weights_path(directory, "decoder", description.variant))
     model = TrainedModel(description, Encoder(a), Decoder(a), ModeDecoder(a) if mode_path.exists() else None)
     for name in ("encoder", "decoder", "mode_decoder"):
         network = getattr(model, name)
@@ -74,6 +81,15 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> TrainedMo
             load_weights(network, weights_path(directory, name, description.variant))
             network.eval().requires_grad_(False).to(device)
     return model
+
+
+def require_weights(architecture: Architecture, kind: type[nn.Module], path: Path) -> None:
+    """Raise `AaeError` where a file is too small for a network's weights, before memory is taken for them."""
+    require_own(path)
+    with torch.device("meta"):
+        n_bytes = sum(p.numel() * p.element_size() for p in kind(architecture).parameters())
+    if path.is_file() and path.stat().st_size < n_bytes:
+        raise AaeError(f"{path} does not fit model.json, whose {kind.__name__.lower()} has {n_bytes} bytes of weights")
 
 
 def load_weights(network: nn.Module, path: Path, prefix: str = "") -> None:
@@ -87,7 +103,7 @@ def load_weights(network: nn.Module, path: Path, prefix: str = "") -> None:
     try:
         tensors = {k.removeprefix(prefix): v for k, v in load_file(path).items() if k.startswith(prefix)}
         network.load_state_dict(tensors)
-    except (SafetensorError, OSError) as error:
-        raise AaeError(f"{path} is damaged: {error}") from error
     except RuntimeError as error:  # load_state_dict lists every misfit, a line each
         raise AaeError(f"{path} does not fit model.json: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:  # safetensors' own, and what its header's types and shapes lead to
+        raise AaeError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from aae_toolkit.archives import check_archive
 from aae_toolkit.config import dump_config
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.files import atomic_path
+from aae_toolkit.files import atomic_path, require_own
 from aae_toolkit.training.setup import CHECKPOINT_FILE, Run, TrainingState
 from aae_toolkit.training.weights import refresh
 
@@ -46,9 +46,11 @@ def load_checkpoint(directory: Path) -> dict[str, Any] | None:
     path = directory / CHECKPOINT_FILE
     if not path.is_file():
         return None
+    require_own(path)
     try:
+        check_archive(path)  # torch compares no checksums
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damage surfaces anywhere in its unpickler
         raise AaeError(f"{path} is damaged or not a checkpoint; delete it and train again") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise AaeError(f"{path} is not a checkpoint of this version ({_FORMAT}); delete it and train again")
@@ -59,8 +61,17 @@ def resume_from(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> N
     """Set `state` to what was saved.
 
     Raises:
+        AaeError: the checkpoint lacks something, or holds something else in its place.
         UsageError: the checkpoint is of other data or other settings.
     """
+    try:
+        _restore(checkpoint, state, run)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
+        path = run.output_dir / CHECKPOINT_FILE
+        raise AaeError(f"{path} is not a whole checkpoint of this version; delete it and train again") from error
+
+
+def _restore(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> None:
     if checkpoint["data"] != _fingerprint(run):
         raise UsageError(
             f"--resume: the checkpoint was trained on other data than {run.data.path}; name that directory"

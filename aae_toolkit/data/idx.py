@@ -1,0 +1,50 @@
+"""IDX files, the format that MNIST is published in: a header with the shape, then unsigned bytes; `.gz` or not.
+
+Source: the page of the MNIST database, "File formats".
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_toolkit.errors import AaeError
+
+_UNSIGNED_BYTE = 0x08
+_MAX_BYTES = 2**31  # forty times MNIST
+
+
+def read_idx(path: Path, n_axes: int) -> NDArray[np.uint8]:
+    """Read `path`, or `path` with `.gz` behind it: uint8 of `n_axes` axes.
+
+    Raises:
+        AaeError: neither is there, or it is damaged, or of other numbers or axes.
+    """
+    if not path.is_file():
+        path = path.with_name(f"{path.name}.gz")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(4 + 4 * n_axes)
+            if len(header) < 4 + 4 * n_axes or header[:4] != bytes((0, 0, _UNSIGNED_BYTE, n_axes)):
+                raise AaeError(f"{path} is no IDX file of bytes with {n_axes} axes")
+            shape = struct.unpack(f">{n_axes}I", header[4:])
+            size = math.prod(shape)
+            if not 0 < size <= _MAX_BYTES:
+                raise AaeError(f"{path} says that it holds {' x '.join(map(str, shape))} bytes; that is no image set")
+            content = file.read(size + 1)  # and no more, whatever a compressed file would come to
+    except FileNotFoundError as error:
+        raise AaeError(
+            f"{path.with_suffix('') if path.suffix == '.gz' else path} is missing, with .gz and without"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise AaeError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) != size:
+        found = "more" if len(content) > size else str(len(content))
+        raise AaeError(f"{path} holds {found} bytes where its header says {size}")
+    return np.frombuffer(bytearray(content), np.uint8).reshape(shape)

@@ -1,0 +1,24 @@
+"""Text that others wrote, made safe to show: a file's name must not move the cursor or fake a line."""
+
+from __future__ import annotations
+
+
+def shown(text: str, encoding: str = "utf-8") -> str:
+    r"""`text` with whatever is not printable, or has no place in `encoding`, written as an escape such as `\x1b`."""
+    return "".join(c if _is_plain(c, encoding) else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str, limit: int = 600) -> str:
+    """`text` as one line of at most about `limit` characters, its middle left out where it is longer."""
+    line = shown(" ".join(text.split()))
+    return line if len(line) <= limit else f"{line[: limit * 2 // 3]} … {line[-limit // 3 :]}"
+
+
+def _is_plain(character: str, encoding: str) -> bool:
+    if not character.isprintable():  # control and format characters, surrogates, odd spaces
+        return False
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
