@@ -40,6 +40,9 @@ def init_datasets(
     image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels, folder only.")] = 28,
     channels: Annotated[int, typer.Option(min=1, max=3, help="1 (grey) or 3 (RGB), folder only.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace other splits that are already there.")
+    ] = False,
 ) -> None:
     """Split images into the four data sets.
 
@@ -49,7 +52,9 @@ def init_datasets(
     if channels == 2:
         raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
     loaded = load_source(source, raw_dir, dir_path / "raw", (channels, image_size, image_size))
-    index = write_data_directory(dir_path, loaded, labeled, validation, test, seed)
+    index = write_data_directory(
+        dir_path, loaded, labeled, validation, test, seed, overwrite=overwrite, progress=progress
+    )
     progress.say(dataset_line(index))
     progress.say(f"written to {dir_path}")
 

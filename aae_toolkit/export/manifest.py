@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName, Contract, Format, Precision
-from aae_toolkit.files import verify_sha256, write_text
+from aae_toolkit.files import verify_sha256, why_absent, write_text
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
 FILE_NAME = "manifest.json"
@@ -101,8 +101,9 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / FILE_NAME
     if not path.is_file():
-        found = "holds no manifest.json" if directory.is_dir() else "does not exist"
-        raise AaeError(f"export directory {directory} {found}; write one with: aae export --model-dir-path <model>")
+        raise AaeError(
+            f"export directory {directory} {why_absent(path)}; write one with: aae export --model-dir-path <model>"
+        )
     try:
         manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
+from aae_toolkit.files import why_absent
 
 FILE_NAME = "model.json"
 
@@ -77,8 +78,9 @@ def read_description(directory: Path) -> ModelDescription:
     """
     path = directory / FILE_NAME
     if not path.is_file():
-        found = "holds no model.json" if directory.is_dir() else "does not exist"
-        raise AaeError(f"model directory {directory} {found}; train one with: aae train semi-supervised|unsupervised")
+        raise AaeError(
+            f"model directory {directory} {why_absent(path)}; train one with: aae train semi-supervised|unsupervised"
+        )
     try:
         return ModelDescription.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
