@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -144,7 +144,16 @@ class TrainingConfig(Section):
     precision: Precision = "auto"
     compile: bool | None = None  # None: on CUDA
     compile_mode: CompileMode = "default"  # reduce-overhead and max-autotune: CUDA graphs
+    deterministic: bool = False  # the same weights bit for bit each time, on one machine with as many threads
     resident_mib: int = Field(default=4096, ge=0)  # images up to this live on the device, larger sets stream to it
+
+    @model_validator(mode="after")
+    def _chooses_no_kernel_by_its_time(self) -> Self:
+        if self.deterministic and self.compile_mode == "max-autotune":
+            raise ValueError(
+                "max-autotune chooses kernels by their time, which varies; with deterministic, use another"
+            )
+        return self
 
 
 class SemiSupervisedTrainingConfig(TrainingConfig):

@@ -44,7 +44,7 @@ def demo(
     quick = Effort(rounds=5, seconds=0.05, warm_up_seconds=0.5)
     progress = ConsoleProgress()
     data_dir = output_dir_path / "data"
-    init_datasets(data_dir, source="digits")
+    init_datasets(data_dir, source="digits", overwrite=True)
     data = DataDirectory(data_dir)
     validation, test = data.load("validation"), data.load("test")
 

@@ -42,6 +42,9 @@ def init_datasets(
     channels: Annotated[int, typer.Option(min=1, max=3, help="1 (grey) or 3 (RGB), folder only.")] = 1,
     invert: InvertOption = "no",
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace other splits that are already there.")
+    ] = False,
 ) -> None:
     """Split images into the four data sets.
 
@@ -55,7 +58,9 @@ def init_datasets(
         raise typer.BadParameter(f"--invert is for --source folder; {source}'s images are as they should be")
     shape = channels, image_size, image_size
     loaded = load_source(source, raw_dir, dir_path / "raw", shape, invert=invert, progress=progress)
-    index = write_data_directory(dir_path, loaded, labeled, validation, test, seed)
+    index = write_data_directory(
+        dir_path, loaded, labeled, validation, test, seed, overwrite=overwrite, progress=progress
+    )
     progress.say(dataset_line(index))
     progress.say(f"written to {dir_path}")
     if loaded.n_unreadable:

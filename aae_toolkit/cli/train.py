@@ -29,6 +29,10 @@ _BatchSize = Annotated[
 _Seed = Annotated[int | None, typer.Option("--seed", help="Of weights, noise and order; default 0.")]
 _Precision = Annotated[Precision | None, typer.Option("--precision", help="Arithmetic; default auto.")]
 _Compile = Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile; default: on CUDA only.")]
+_Deterministic = Annotated[
+    bool | None,
+    typer.Option("--deterministic", help="The same weights bit for bit each time, on one machine; default: no."),
+]
 _Resume = Annotated[
     bool, typer.Option("--resume", help="Continue from the model directory's checkpoint; start where there is none.")
 ]
@@ -67,6 +71,7 @@ def _command(variant: Variant) -> Callable[..., None]:
         device: DeviceOption = "auto",
         precision: _Precision = None,
         compile: _Compile = None,  # noqa: A002  (the flag's name)
+        deterministic: _Deterministic = None,
         resume: _Resume = False,
         overwrite: _Overwrite = False,
         checkpoint_every: _CheckpointEvery = None,
@@ -79,6 +84,7 @@ def _command(variant: Variant) -> Callable[..., None]:
             "seed": seed,
             "precision": precision,
             "compile": compile,
+            "deterministic": deterministic,
         }
         run_training(
             variant, dir_path, output_dir_path, config_path, flags, device, resume, overwrite, checkpoint_every
@@ -121,12 +127,11 @@ def run_training(
         resume=resume,
         overwrite=overwrite,
         checkpoint_every=checkpoint_every,
+        derived=[output_dir / "export" / "manifest.json"],  # what it names was exported from a model that goes
         progress=progress,
     )
     if not main:
         return output_dir
-    if overwrite:  # what lies in its export directory was exported from the model that is gone
-        (output_dir / "export" / "manifest.json").unlink(missing_ok=True)
     draw_learning_curves(output_dir, variant)
     progress.say(f"model written to {output_dir}")
     return output_dir

@@ -6,6 +6,7 @@ import math
 import os
 import struct
 import zipfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,7 +20,9 @@ from aae_toolkit.data.sources import UNLABELED, Source, SourceName
 from aae_toolkit.data.splits import split_indices
 from aae_toolkit.documents import Name, read_document
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.files import atomic_path, require_own, sha256, verify_sha256, write_text
+from aae_toolkit.files import atomic_path, require_own, sha256, verify_sha256, why_absent, write_text
+from aae_toolkit.lock import lock_directory
+from aae_toolkit.progress import Progress
 
 SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train_labeled", "train_unlabeled", "validation", "test")
@@ -66,16 +69,24 @@ class DatasetIndex(BaseModel):
 
 
 def write_data_directory(
-    path: Path, source: Source, labeled: int | None, validation: int | None, test: int | None, seed: int
+    path: Path,
+    source: Source,
+    labeled: int | None,
+    validation: int | None,
+    test: int | None,
+    seed: int,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> DatasetIndex:
     """Split `source` and write the data directory; sizes of None are the source's defaults.
 
-    The index is removed first and written last, so that an interrupted run leaves a directory that `DataDirectory`
-    refuses rather than a mixture of two.
+    Only once all splits are written do they take their places: then the index is removed first and written last, so
+    that a run that is killed leaves a directory that `DataDirectory` refuses rather than a mixture of two.
 
     Raises:
-        AaeError: the directory cannot be written.
-        UsageError: sizes that the source cannot fill.
+        AaeError: the directory cannot be written, or another process is writing there.
+        UsageError: sizes that the source cannot fill, or other splits that are there and are not to be overwritten.
     """
     if test is not None and source.test_images is not None:
         raise UsageError(f"{source.name} brings its own test set of {len(source.test_images)} images; leave --test out")
@@ -91,24 +102,37 @@ def write_data_directory(
     if source.test_images is not None and source.test_labels is not None:
         splits["test"] = Split(source.test_images, source.test_labels)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / INDEX).unlink(missing_ok=True)
-        index = DatasetIndex(
-            source=source.name,
-            seed=seed,
-            image_shape=source.images.shape[1:],
-            class_names=source.class_names,
-            splits={name: _write_split(path / f"{name}.npz", splits[name], source.class_names) for name in SPLITS},
-        )
-        write_text(path / INDEX, index.model_dump_json(indent=2) + "\n")
+        with lock_directory(path, progress), ExitStack() as placed:
+            written = {name: placed.enter_context(atomic_path(path / f"{name}.npz")) for name in SPLITS}
+            index = DatasetIndex(
+                source=source.name,
+                seed=seed,
+                image_shape=source.images.shape[1:],
+                class_names=source.class_names,
+                splits={name: _write_split(written[name], splits[name], source.class_names) for name in SPLITS},
+            )
+            content = index.model_dump_json(indent=2) + "\n"
+            if not overwrite:
+                _refuse_other_splits(path / INDEX, content)
+            (path / INDEX).unlink(missing_ok=True)
+            placed.close()
+            write_text(path / INDEX, content)
     except OSError as error:
         raise AaeError(f"data directory {path} cannot be written: {error.strerror or error}") from error
     return index
 
 
+def _refuse_other_splits(index: Path, content: str) -> None:
+    """Raise `UsageError` where an index is that is not `content`: models may have been trained from what it names."""
+    if index.exists() and index.read_bytes() != content.encode():
+        raise UsageError(
+            f"{index.parent} already holds other splits ({INDEX}), and models may have been trained from them; replace"
+            " them with --overwrite, or name another --dir-path"
+        )
+
+
 def _write_split(path: Path, split: Split, class_names: tuple[str, ...]) -> SplitIndex:
-    with atomic_path(path) as temporary:
-        np.savez(temporary, images=split.images, labels=split.labels)
+    np.savez(path, images=split.images, labels=split.labels)
     counts = np.bincount(split.labels[split.labels != UNLABELED], minlength=len(class_names))
     return SplitIndex(
         n=len(split),
@@ -129,8 +153,9 @@ class DataDirectory:
         self.path = path
         index = path / INDEX
         if not index.is_file():
-            found = "holds no dataset.json" if path.is_dir() else "does not exist"
-            raise AaeError(f"data directory {path} {found}; write one with: aae init-datasets --dir-path {path}")
+            raise AaeError(
+                f"data directory {path} {why_absent(index)}; write one with: aae init-datasets --dir-path {path}"
+            )
         require_own(index)
         try:
             self.index = read_document(index, DatasetIndex)

@@ -11,7 +11,7 @@ from aae_toolkit.config import Variant
 from aae_toolkit.documents import Name, read_document
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName, Contract, Format, Precision
-from aae_toolkit.files import require_own, verify_sha256, write_text
+from aae_toolkit.files import require_own, verify_sha256, why_absent, write_text
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
 FILE_NAME = "manifest.json"
@@ -105,8 +105,9 @@ def read_manifest(directory: Path, *, trust: bool = False) -> Manifest:
     """
     path = directory / FILE_NAME
     if not path.is_file():
-        found = "holds no manifest.json" if directory.is_dir() else "does not exist"
-        raise AaeError(f"export directory {directory} {found}; write one with: aae export --model-dir-path <model>")
+        raise AaeError(
+            f"export directory {directory} {why_absent(path)}; write one with: aae export --model-dir-path <model>"
+        )
     require_own(path)
     try:
         manifest = read_document(path, Manifest)

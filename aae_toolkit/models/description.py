@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aae_toolkit.config import Variant
 from aae_toolkit.documents import Name, read_document
 from aae_toolkit.errors import AaeError
-from aae_toolkit.files import require_own
+from aae_toolkit.files import require_own, why_absent
 
 FILE_NAME = "model.json"
 
@@ -83,8 +83,9 @@ def read_description(directory: Path) -> ModelDescription:
     """
     path = directory / FILE_NAME
     if not path.is_file():
-        found = "holds no model.json" if directory.is_dir() else "does not exist"
-        raise AaeError(f"model directory {directory} {found}; train one with: aae train semi-supervised|unsupervised")
+        raise AaeError(
+            f"model directory {directory} {why_absent(path)}; train one with: aae train semi-supervised|unsupervised"
+        )
     require_own(path)
     try:
         return read_document(path, ModelDescription)

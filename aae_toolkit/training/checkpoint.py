@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
 from aae_toolkit.archives import check_archive
 from aae_toolkit.config import dump_config
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.files import atomic_path, require_own
+from aae_toolkit.files import atomic_path, native_sink, require_own
 from aae_toolkit.training.setup import CHECKPOINT_FILE, Run, TrainingState
 from aae_toolkit.training.weights import refresh
 
@@ -33,8 +33,8 @@ def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
         "average": None if state.average is state.networks else state.average.state_dict(),
         "phases": {runner.phase.name: runner.state_dict() for runner in state.runners},
     }
-    with atomic_path(directory / CHECKPOINT_FILE) as temporary:
-        torch.save(content, temporary)
+    with atomic_path(directory / CHECKPOINT_FILE) as temporary, native_sink(temporary) as sink:
+        torch.save(content, cast(IO[bytes], sink))
 
 
 def load_checkpoint(directory: Path) -> dict[str, Any] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import re
 import resource
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,17 +14,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aae_toolkit.config import CompileMode, Precision, TrainingConfig
 from aae_toolkit.device import resolve_device
-from aae_toolkit.errors import UsageError
+from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.launch import ALONE, World, world_from_environment
 
 ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LOADER_WORKERS = 2  # processes that read ahead while streaming to a GPU
+_NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")  # as torch says it
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 
 
@@ -35,6 +38,7 @@ class Runtime:
     compile: bool
     compile_mode: CompileMode = "default"
     world: World = ALONE
+    deterministic: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -53,15 +57,19 @@ class Runtime:
 
     @contextmanager
     def at_full_speed(self) -> Iterator[None]:
-        """Set this process up for training, and this thread back afterwards; the allocator goes on keeping memory.
+        """Set this process up for training, and back afterwards; the allocator goes on keeping memory.
 
         On the CPU numbers too small for float32's full precision count as zero: the optimizer's moments of a unit that
         has gone quiet sink into them, and each product with one takes a hundred times as long.
         """
         cuda: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
         before = [backend.allow_tf32 for backend in cuda]
+        was_deterministic = torch.are_deterministic_algorithms_enabled()
         for backend in cuda:
             backend.allow_tf32 = self.precision != "fp32"
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add in another order
+            torch.use_deterministic_algorithms(True)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         else:
@@ -69,9 +77,17 @@ class Runtime:
             torch.set_flush_denormal(True)
         try:
             yield
+        except RuntimeError as error:
+            if self.deterministic and (found := _NOT_DETERMINISTIC.search(str(error))):
+                raise AaeError(
+                    f"--deterministic: {found[1]} gives the same bits each time on no {self.device.type}; leave"
+                    " --deterministic out, or use --device cpu"
+                ) from error
+            raise
         finally:
             for backend, allowed in zip(cuda, before, strict=True):
                 backend.allow_tf32 = allowed
+            torch.use_deterministic_algorithms(was_deterministic)
             torch.set_flush_denormal(False)
 
     def autocast(self) -> torch.autocast:
@@ -108,6 +124,12 @@ class Runtime:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(int(mixed))
 
+    def totals(self, tensors: list[Tensor]) -> Tensor:
+        """A number [n] for each tensor, which is not finite where one of its elements is not, for little time."""
+        if self.device.type == "cuda":
+            return torch.stack(torch._foreach_norm(tensors))  # a kernel or two for all of them
+        return torch.stack([tensor.sum() for tensor in tensors])  # half the time of a norm
+
     def mark_step(self) -> None:
         """Say that the last step's results are no longer needed: CUDA graphs write the next ones over them."""
         if self.compile and self.device.type == "cuda":
@@ -126,7 +148,7 @@ def resolve_runtime(device: str, training: TrainingConfig) -> Runtime:
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:i`; of several processes, each takes the GPU of its local rank.
-        training: for `precision`, `compile` and `compile_mode`.
+        training: for `precision`, `compile`, `compile_mode` and `deterministic`.
 
     Raises:
         DeviceError: a device that is not there.
@@ -147,6 +169,7 @@ def resolve_runtime(device: str, training: TrainingConfig) -> Runtime:
         compile=compile_pays if training.compile is None else training.compile,
         compile_mode=training.compile_mode,
         world=world,
+        deterministic=training.deterministic,
     )
 
 

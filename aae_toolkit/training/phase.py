@@ -54,7 +54,8 @@ class Phase(nn.Module, ABC):
         self.memory: nn.Module | None = None  # what it remembers from step to step, beside its optimizer
         for name in self.trains + self.uses:
             self.add_module(name, getattr(networks, name))
-        self.trained = [p for name, p in self.named_parameters() if self._steps(name)]
+        trained = {name: p for name, p in self.named_parameters() if self._steps(name)}
+        self.trained_names, self.trained = list(trained), list(trained.values())
         masters = [master(p) for p in self.trained]
         self.optimizer: torch.optim.Optimizer
         options: dict[str, Any] = {"lr": learning_rate, "weight_decay": training.weight_decay, "fused": True}

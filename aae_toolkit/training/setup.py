@@ -19,6 +19,7 @@ from aae_toolkit.data.directory import DataDirectory, Split
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.lock import DirectoryLock
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
@@ -44,6 +45,7 @@ class Run:
     output_dir: Path
     progress: Progress
     checkpoint_every: int | None = None  # steps between checkpoints within an epoch
+    lock: DirectoryLock | None = None  # of output_dir, in the one process that writes
 
 
 @dataclass
@@ -84,7 +86,9 @@ def fit_config_to_data(config: VariantConfig, data: DataDirectory) -> VariantCon
 
 
 def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
-    """Raise `UsageError` where a training already is, unless it is to be continued or replaced."""
+    """Raise `UsageError` where a training already is, unless it is to be continued or replaced, and not both."""
+    if resume and overwrite:
+        raise UsageError("--resume continues a training and --overwrite replaces it; give one of them")
     occupied = [name for name in (DESCRIPTION_FILE, CHECKPOINT_FILE) if (output_dir / name).exists()]
     resume = resume and CHECKPOINT_FILE in occupied
     if occupied and not (resume or overwrite):

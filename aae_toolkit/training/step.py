@@ -15,7 +15,9 @@ from aae_toolkit.config import ScheduleConfig
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.phase import Phase
-from aae_toolkit.training.weights import hand_over_gradients, refresh
+from aae_toolkit.training.weights import hand_over_gradients, master, refresh
+
+_LEAST_SCALE = 2.0**-10  # of fp16 gradients, which begins at 2^16 and halves where one is not finite
 
 
 class PhaseRunner:
@@ -28,11 +30,14 @@ class PhaseRunner:
         self.scaler = runtime.grad_scaler()
         phase.prepare()
         self.module = runtime.distribute(runtime.compiled(phase), ignored=phase.untrained_names())
+        self.terms: tuple[str, ...] = ()  # of its loss, once it has run
+        self._batch: Batch | None = None  # the last one
+        self._lost: Tensor | None = None  # bool [weights]: whose gradient has not been finite
 
     def run(self, batch: Batch) -> dict[str, Tensor]:
         """Take one optimizer step and return the loss terms, detached.
 
-        Where the loss is not finite the step is not taken; the terms tell.
+        Where the loss or a gradient is not finite the step is not taken; the terms or `lost_gradients` tell.
         """
         phase = self.phase
         phase.prepare()
@@ -45,18 +50,49 @@ class PhaseRunner:
         hand_over_gradients(phase.trained)
         self._step(loss.detach())
         refresh(phase.trained)
+        self.terms, self._batch = tuple(terms), batch
         return dict(zip(terms, values.detach().unbind(), strict=True))
 
     def _step(self, loss: Tensor) -> None:
-        """Step the optimizer, unless this process's loss (with scaling: a gradient) is not finite; nothing waits."""
+        """Step the optimizer, unless this process's loss or a gradient is not finite; nothing waits."""
         optimizer = self.phase.optimizer
-        if self.scaler.is_enabled():
+        if self.scaler.is_enabled():  # it looks at the gradients itself
             self.scaler.step(optimizer)
             self.scaler.update()
         else:
-            optimizer.found_inf = loss.isfinite().logical_not().float()  # type: ignore[attr-defined]  # fused kernels read it
+            weights = [master(weight) for weight in self.phase.trained]
+            gradients = [weight.new_zeros(()) if weight.grad is None else weight.grad for weight in weights]
+            lost = self.runtime.totals(gradients).isfinite().logical_not()
+            self._lost = lost if self._lost is None else self._lost | lost
+            found = lost.any() | loss.isfinite().logical_not()
+            optimizer.found_inf = found.float()  # type: ignore[attr-defined]  # fused kernels read it
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+
+    def lost_gradients(self) -> list[str]:
+        """Names of the weights whose gradient has not been finite at some step; waits for the device.
+
+        With gradient scaling a few such steps are usual: only where the scale has fallen to nothing are they faults.
+        """
+        if self.scaler.is_enabled():
+            return self.phase.trained_names if self.scaler.get_scale() < _LEAST_SCALE else []
+        if self._lost is None:
+            return []
+        return [name for name, lost in zip(self.phase.trained_names, self._lost.tolist(), strict=True) if lost]
+
+    def guilty_terms(self) -> list[str]:
+        """The loss terms whose own gradient on the last batch is not finite; all where that batch shows none."""
+        assert self._batch is not None
+        self.phase.prepare()
+        with self.runtime.autocast():
+            terms = self.phase(self._batch)
+        found = []
+        for name, term in terms.items():
+            if term.requires_grad:
+                parts = torch.autograd.grad(term, self.phase.trained, retain_graph=True, allow_unused=True)
+                if not self.runtime.totals([part for part in parts if part is not None]).isfinite().all():
+                    found.append(name)
+        return found or list(terms)
 
     def set_rate(self, factor: float) -> None:
         """Set every learning rate to `factor` times the configured one."""

@@ -1,0 +1,41 @@
+"""Running out of memory, which each library says in its own way, as one line with the setting to lower."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aae_toolkit.errors import AaeError
+
+# What torch's CPU allocator, CUDA, cuBLAS, C++ and ONNX Runtime say, in exceptions that are no MemoryError.
+_SAID = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on a GPU; no torch is imported to know."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _SAID)
+
+
+@contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Turn running out of memory into an `AaeError` that ends with what to lower."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise AaeError(f"out of memory; {advice}") from error
+        raise
