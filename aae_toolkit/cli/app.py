@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import traceback
+from collections.abc import Iterable
+from importlib import import_module
 
 import typer
 
 from aae_toolkit import __version__
-from aae_toolkit.cli import bench, demo, doctor, evaluate, export, init_datasets, parity, predict, train, visualize
 from aae_toolkit.errors import AaeError
 
-app = typer.Typer(
-    name="aae",
-    help="Adversarial autoencoder classifiers from few labels or none: train, export, prove, measure, deploy.",
-    epilog="Any command takes --debug, which shows the traceback of an error.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # its boxes cut long flags short on narrow terminals
-    context_settings={"help_option_names": ["-h", "--help"]},
+# Each is a module beside this one.
+COMMANDS = (
+    "init-datasets",
+    "train",
+    "evaluate",
+    "visualize",
+    "export",
+    "parity",
+    "bench",
+    "predict",
+    "doctor",
+    "demo",
 )
-
-for module in (init_datasets, train, evaluate, visualize, export, parity, bench, predict, doctor, demo):
-    module.register(app)
 
 # What brings a package that only some commands need.
 _EXTRAS = dict.fromkeys(
@@ -31,6 +33,24 @@ _EXTRAS = dict.fromkeys(
 ) | {"onnxruntime": "cpu"}
 
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
+_PIPE_CLOSED = 141  # what shells give a program that wrote to a reader that was gone, as in `aae ... | head`
+
+
+def application(commands: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with these of its commands; only their modules are imported."""
+    app = typer.Typer(
+        name="aae",
+        help="Adversarial autoencoder classifiers from few labels or none: train, export, prove, measure, deploy.",
+        epilog="Any command takes --debug, which shows the traceback of an error.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,  # its boxes cut long flags short on narrow terminals
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for command in commands:
+        import_module(f"aae_toolkit.cli.{command.replace('-', '_')}").register(app)
+    return app
 
 
 def _version(value: bool) -> None:
@@ -39,7 +59,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
@@ -54,16 +73,27 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str], *, debug: bool = False) -> int:
     """Run `aae` with `arguments`; return the exit status. `debug` lets exceptions through."""
+    asked = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
     try:
-        result = app(arguments, prog_name="aae", standalone_mode=False)
+        result = application(asked)(arguments, prog_name="aae", standalone_mode=False)
+        sys.stdout.flush()
     except typer.TyperException as error:
         message = error.format_message()
         if message.startswith("Usage:"):  # no command given: the help is the answer
             typer.echo(message)
             return error.exit_code
         return _fail(message, error.exit_code)
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):  # of which Typer makes a silent exit
+            raise
+        return _PIPE_CLOSED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        return _PIPE_CLOSED
     except Exception as error:
         if debug:
+            import traceback
+
             traceback.print_exc()
         if isinstance(error, AaeError):
             return _fail(str(error), error.exit_status)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
 
@@ -32,6 +30,8 @@ class ConsoleProgress:
 
     def __init__(self, *, stderr: bool = False) -> None:
         """Choose the stream."""
+        from rich.console import Console
+
         self.console = Console(stderr=stderr, highlight=False)
         if not self.console.is_terminal:
             self.console.width = _PLAIN_WIDTH
@@ -50,6 +50,8 @@ class ConsoleProgress:
                     self.say(f"{description}: {count}/{total}")
                 yield item
             return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:
             yield from bar.track(items, total=total, completed=done, description=description)
@@ -57,8 +59,7 @@ class ConsoleProgress:
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
-    json.dump(value, sys.stdout)
-    sys.stdout.write("\n")
+    sys.stdout.write(json.dumps(value) + "\n")
 
 
 def percent(fraction: float | None) -> str:
