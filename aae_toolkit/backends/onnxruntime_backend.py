@@ -118,6 +118,14 @@ class OnnxRuntimeBackend:
         except (KeyError, TypeError, ValueError) as error:
             raise AaeError(f"{self.artifact} is damaged: it names no classes; run aae export again") from error
 
+    @property
+    def border_brightness(self) -> float | None:
+        """How bright the borders of the training images are, 0-255; None where the file does not say."""
+        try:
+            return float(json.loads(self.metadata["aae.border_brightness"]))
+        except (KeyError, TypeError, ValueError):  # written by an earlier version, or for data without images
+            return None
+
 
 def _prove_provider(session: Any, wanted: str) -> dict[str, int]:
     """Refuse a live session that runs anything elsewhere; return how many nodes each provider was given.
