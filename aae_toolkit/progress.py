@@ -14,8 +14,8 @@ class Progress(Protocol):
     def say(self, line: str) -> None:
         """Show one finished line."""
 
-    def track(self, items: Iterable[T], description: str, total: int, done: int = 0) -> Iterator[T]:
-        """Yield `items`, showing how many of `total` are done; `done` were before."""
+    def track(self, items: Iterable[T], description: str, total: int | None, done: int = 0) -> Iterator[T]:
+        """Yield `items`, showing how many of `total`, where it is known, are done; `done` were before."""
 
 
 class Silent:
@@ -24,6 +24,6 @@ class Silent:
     def say(self, line: str) -> None:
         """Drop the line."""
 
-    def track(self, items: Iterable[T], description: str, total: int, done: int = 0) -> Iterator[T]:
+    def track(self, items: Iterable[T], description: str, total: int | None, done: int = 0) -> Iterator[T]:
         """Yield `items`."""
         yield from items

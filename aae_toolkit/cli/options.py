@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -40,21 +40,28 @@ class ConsoleProgress:
         """Print a line; brackets in it are not markup."""
         self.console.print(line, markup=False, soft_wrap=True)
 
-    def track(self, items: Iterable[T], description: str, total: int, done: int = 0) -> Iterator[T]:
+    def track(self, items: Iterable[T], description: str, total: int | None, done: int = 0) -> Iterator[T]:
         """Yield `items` under a bar that goes when it is full; off a terminal, a line now and then."""
         if not self.console.is_terminal:
-            said = time.monotonic()
-            for count, item in enumerate(items, done):
-                if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
-                    said = time.monotonic()
-                    self.say(f"{description}: {count}/{total}")
-                yield item
+            yield from lines_now_and_then(items, description, total, done, say=self.say)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:
             yield from bar.track(items, total=total, completed=done, description=description)
+
+
+def lines_now_and_then(
+    items: Iterable[T], description: str, total: int | None = None, done: int = 0, *, say: Callable[[str], None]
+) -> Iterator[T]:
+    """Yield `items`, and say every twenty seconds how many there were."""
+    said = time.monotonic()
+    for count, item in enumerate(items, done):
+        if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            say(f"{description}: {count}" + (f"/{total}" if total else ""))
+        yield item
 
 
 def print_json(value: Any) -> None:
