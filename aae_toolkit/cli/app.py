@@ -91,22 +91,27 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return _PIPE_CLOSED
     except Exception as error:
-        if debug:
-            import traceback
-
-            traceback.print_exc()
-        if isinstance(error, AaeError):
-            return _fail(str(error), error.exit_status)
-        if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-            return _fail(
-                f'{error.name} is not installed; this command needs: pip install "aae-toolkit[{_EXTRAS[error.name]}]"',
-                1,
-            )
-        hint = "" if debug else "; --debug shows the traceback"
-        return _fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}{hint}", 1)
+        return _explain(error, debug=debug)
     if result == _INTERRUPTED:
         return _fail("interrupted", _INTERRUPTED)
     return result if isinstance(result, int) else 0
+
+
+def _explain(error: Exception, *, debug: bool) -> int:
+    """Print one line on standard error, after the traceback where it is asked for; return the exit status."""
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    if isinstance(error, AaeError):
+        return _fail(str(error), error.exit_status)
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return _fail(
+            f'{error.name} is not installed; this command needs: pip install "aae-toolkit[{_EXTRAS[error.name]}]"',
+            1,
+        )
+    hint = "" if debug else "; --debug shows the traceback"
+    return _fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}{hint}", 1)
 
 
 def _fail(message: str, status: int) -> int:

@@ -27,7 +27,7 @@ def image_files(named: Iterable[str], standard_input: BinaryIO) -> Iterator[Path
     for name in named:
         if name == STANDARD_INPUT:
             for path in _listed(standard_input):
-                yield from _below(path)
+                yield from _below(Path(path))
         else:
             yield from _meant(name)
 
@@ -36,25 +36,25 @@ def _meant(name: str) -> Iterator[Path]:
     import glob
 
     if glob.has_magic(name) and not os.path.lexists(name):
-        found = sorted(glob.glob(name, recursive=True)) or [name]
-        for path in found:
-            yield from _below(path)
+        found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  (Path.glob takes no absolute pattern)
+        for path in found or [name]:
+            yield from _below(Path(path))
     else:
-        yield from _below(name)
+        yield from _below(Path(name))
 
 
-def _below(path: str) -> Iterator[Path]:
+def _below(path: Path) -> Iterator[Path]:
     """The image files of a folder; else, or where it has none, the path itself."""
     empty = True
-    if os.path.isdir(path):
+    if path.is_dir():
         for folder, folders, files in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(files):
-                if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            for file in (Path(folder, name) for name in sorted(files)):
+                if not file.name.startswith(".") and file.suffix.lower() in SUFFIXES:
                     empty = False
-                    yield Path(folder, name)
+                    yield file
     if empty:
-        yield Path(path)
+        yield path
 
 
 def _listed(stream: BinaryIO) -> Iterator[str]:
