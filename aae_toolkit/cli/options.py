@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from aae_toolkit.progress import lines_now_and_then
+
 T = TypeVar("T")
 
-_SECONDS_BETWEEN_LINES = 20
 _PLAIN_WIDTH = 120  # characters, for tables that go to a file or a pipe
 
 DataDirOption = Annotated[Path, typer.Option("--dir-path", help="Data directory, written by init-datasets.")]
@@ -50,18 +50,6 @@ class ConsoleProgress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:
             yield from bar.track(items, total=total, completed=done, description=description)
-
-
-def lines_now_and_then(
-    items: Iterable[T], description: str, total: int | None = None, done: int = 0, *, say: Callable[[str], None]
-) -> Iterator[T]:
-    """Yield `items`, and say every twenty seconds how many there were."""
-    said = time.monotonic()
-    for count, item in enumerate(items, done):
-        if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
-            say(f"{description}: {count}" + (f"/{total}" if total else ""))
-        yield item
 
 
 def print_json(value: Any) -> None:
