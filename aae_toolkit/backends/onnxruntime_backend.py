@@ -7,10 +7,12 @@ import sys
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aae_toolkit.backends.base import BackendName, Bound, Tensors
 from aae_toolkit.errors import AaeError, DeviceError
+
+if TYPE_CHECKING:  # `aae predict` starts without what the table of backends imports
+    from aae_toolkit.backends.base import BackendName, Bound, Tensors
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -80,6 +82,8 @@ class OnnxRuntimeBackend:
     def bind(self, feeds: Tensors) -> Bound:
         """As the protocol says, by ONNX Runtime's IO binding."""
         import onnxruntime as ort
+
+        from aae_toolkit.backends.base import Bound
 
         binding = self._session.io_binding()
         for name in self.input_names:
