@@ -8,7 +8,19 @@ import traceback
 import typer
 
 from aae_toolkit import __version__
-from aae_toolkit.cli import bench, demo, doctor, evaluate, export, init_datasets, parity, predict, train, visualize
+from aae_toolkit.cli import (
+    bench,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    init_datasets,
+    parity,
+    predict,
+    report,
+    train,
+    visualize,
+)
 from aae_toolkit.errors import AaeError
 
 app = typer.Typer(
@@ -21,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (init_datasets, train, evaluate, visualize, export, parity, bench, predict, doctor, demo):
+for module in (init_datasets, train, evaluate, visualize, export, parity, bench, report, predict, doctor, demo):
     module.register(app)
 
 # What brings a package that only some commands need.
