@@ -96,6 +96,7 @@ def curve_captions(variant: Variant) -> dict[str, Caption]:
         "advesarial": Caption(
             "Adversarial losses", "Discriminators against generators: balanced where neither side runs away."
         ),
+        "consistency": Caption("Terms on y, weighted", "Level off, and none of them rises for long."),
         "classification": Caption("Classification loss", "On labelled images."),
         "cyclic_info": Caption("Cyclic mode loss", "Low where a category is read back from its own picture."),
         "accuracy": Caption("Accuracy on validation images", "After each epoch."),

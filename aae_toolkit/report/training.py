@@ -15,11 +15,11 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class Setting(NamedTuple):
-    """A setting that the default configuration has otherwise."""
+    """A setting that the default configuration has otherwise; values as JSON."""
 
     name: str
-    value: Any
-    default: Any
+    value: str
+    default: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,11 @@ def read_training(model_dir: Path, variant: Variant) -> Training:
     config, changed = model_dir / CONFIG_FILE, []
     if config.is_file():
         now, usual = (_flat(load_config(c, variant).model_dump(mode="json")) for c in (config, DEFAULT_CONFIG))
-        changed = [Setting(name, value, usual[name]) for name, value in now.items() if value != usual[name]]
+        changed = [
+            Setting(name, json.dumps(value), json.dumps(usual[name]))
+            for name, value in now.items()
+            if value != usual[name]
+        ]
     text = config.read_text(encoding="utf-8") if config.is_file() else None
     return Training(text, changed, _read_epochs(model_dir / METRICS_FILE))
 
