@@ -1,33 +1,16 @@
 import base64
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from exports import one_variant
+from pages import Reader, measured, report_of
 
 from aae_toolkit.bench.charts import Point, pareto
 from aae_toolkit.bench.page import accuracy_of, render, write_page
 from aae_toolkit.bench.results import BenchReport, Measurement
 from aae_toolkit.environment import describe_environment
 from aae_toolkit.export.manifest import Manifest, read_manifest
-
-
-def measured(backend: str, latency: float, batch_size: int = 1, precision: str = "fp32", **more: Any) -> Measurement:
-    file = "weights.safetensors" if backend == "eager" else "classifier.int8.onnx" if precision == "int8" else "c.onnx"
-    scenario = "server" if "rate" in more else "offline"
-    m = Measurement(backend, file, precision, "cpu", batch_size, 1, scenario, "end-to-end", **more)  # type: ignore[arg-type]
-    for i in range(5):
-        m.add_round([latency * (1 + i / 100)] * 2, 2 * latency / 1000)
-    m.summarize()
-    return m
-
-
-def report_of(*results: Measurement) -> BenchReport:
-    for m in (m for m in results if m.rate is None):
-        m.compare_with(next(e for e in results if e.is_reference and e.batch_size == m.batch_size))
-    return BenchReport(describe_environment() | {"threads": [1], "config_hash": "0123456789ab"}, list(results))
 
 
 @pytest.fixture
@@ -38,25 +21,6 @@ def manifest(export_dir: Path) -> Manifest:
 def with_accuracies(manifest: Manifest) -> Manifest:
     rows = [{"artifact": "classifier.int8.onnx", "backend": "onnxruntime", "precision": "int8", "accuracy": 0.91}]
     return manifest.model_copy(update={"accuracy": 0.97, "parity": {"results": rows}})
-
-
-class Reader(HTMLParser):
-    """Collects what a page refers to, and its words."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
-        self.tags: list[str] = []
-        self.words = ""
-        self.feed(page)
-        self.words = " ".join(self.words.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
-
-    def handle_data(self, data: str) -> None:
-        self.words += f"{data} "
 
 
 @one_variant
@@ -72,8 +36,8 @@ def test_the_page_says_everything_and_loads_nothing(manifest: Manifest, tmp_path
     for address in page.addresses:
         assert ET.fromstring(base64.b64decode(address.partition(",")[2])).tag.endswith("svg")
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
-    assert "@import" not in page.words
-    assert "url(" not in page.words
+    assert "@import" not in page.styles
+    assert "url(" not in page.styles
     for said in ("aae bench --export-dir-path 'my export'", "0123456789ab", str(describe_environment()["cpu"])):
         assert said in page.words
     for said in ("onnxruntime int8", "2.00x", "reference", "queries/s asked", "classifier.int8.onnx", "2.040"):

@@ -20,7 +20,7 @@ from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import write_data_directory
 
 COMMANDS = ["init-datasets", "train", "train semi-supervised", "train unsupervised", "evaluate", "visualize", "export"]
-COMMANDS += ["parity", "bench", "predict", "doctor", "demo"]
+COMMANDS += ["parity", "bench", "report", "predict", "doctor", "demo"]
 PICTURES = {
     *("latent_features_tnse.png", "learned_latent_features.png", "modes_and_samples_from_each_label.png"),
     *("predicted_label_distribution.png", "reconstruction_example.png", "y_distribution.png", "z_distribution.png"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aae_toolkit.backends.base import Runnable
-from aae_toolkit.bench.results import Measurement
+from aae_toolkit.bench.results import Measurement, read_report
 from aae_toolkit.bench.scenarios import Cell
-from aae_toolkit.documents import read_json
 from aae_toolkit.errors import AaeError, SlowerError, UsageError
 
 _SAME_MACHINE = ("cpu", "cores", "gpu")
@@ -29,6 +27,11 @@ class Key(NamedTuple):
     scenario: str
     io: str
     rate: float | None
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> Key:
+        """The key of a measurement."""
+        return cls(*(getattr(measurement, name) for name in cls._fields))
 
     @classmethod
     def of_cell(cls, runnable: Runnable, threads: int, cell: Cell) -> Key:
@@ -73,7 +76,7 @@ class Baseline:
         """
         n_compared, slower = 0, []
         for m in results:
-            key = Key(*(getattr(m, name) for name in Key._fields))
+            key = Key.of(m)
             then, now = self.intervals.get(key), m.latency_interval_ms
             if then is None or now is None:
                 continue
@@ -97,25 +100,9 @@ def read_baseline(path: Path) -> Baseline:
     Raises:
         AaeError: unreadable, or something else.
     """
-    try:
-        content = read_json(path)
-    except OSError as error:
-        raise AaeError(f"--baseline {path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise AaeError(f"--baseline {path} is no JSON ({error}); give a file that aae bench --output wrote") from error
-    try:
-        entries = [(Key(*(entry[name] for name in Key._fields)), entry) for entry in content["results"]]
-        intervals = {key: entry["latency_interval_ms"] for key, entry in entries}
-        bounds = {key: _bounds(*interval) for key, interval in intervals.items() if interval is not None}
-        return Baseline(path, dict(content["environment"]), bounds)
-    except (KeyError, TypeError, ValueError) as error:
-        raise AaeError(f"--baseline {path} is not a report of this version of aae bench; measure it again") from error
-
-
-def _bounds(low: float, high: float) -> tuple[float, float]:
-    if not 0 < low <= high < math.inf:  # nothing is slower than nan
-        raise ValueError
-    return low, high
+    report = read_report("--baseline", path)
+    intervals = {Key.of(m): m.latency_interval_ms for m in report.results if m.latency_interval_ms is not None}
+    return Baseline(path, report.environment, intervals)
 
 
 def parse_regression(text: str) -> float:

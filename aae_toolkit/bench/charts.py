@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aae_toolkit.bench.results import Measurement
+from aae_toolkit.page import data_address
 from aae_toolkit.visualization.canvas import colors
 
 _WIDTH = 7.2  # inches; the page scales it to the screen
@@ -130,4 +130,4 @@ def _drawing(alternative: str, height: float) -> Iterator[tuple[Any, Chart]]:
         yield drawn, chart
         written = io.BytesIO()
         drawn.savefig(written, format="svg", metadata={"Date": None})
-    chart.address = f"data:image/svg+xml;base64,{base64.b64encode(written.getvalue()).decode()}"
+    chart.address = data_address("image/svg+xml", written.getvalue())

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from aae_toolkit.bench.charts import Point, accuracy_chart, latency_chart
+from aae_toolkit import page
+from aae_toolkit.bench.charts import Chart, Point, accuracy_chart, latency_chart
 from aae_toolkit.bench.results import BenchReport, Measurement, last_of_each_process
 from aae_toolkit.export.manifest import Manifest
-from aae_toolkit.files import write_text
 
-_TEMPLATE = "page.html"
+
+@dataclass(frozen=True)
+class Speed:
+    """What `speed.html` shows of a benchmark; `accuracy` is None where no file's is known."""
+
+    latency: Chart
+    accuracy: Chart | None
+    results: list[Measurement]
+    served: list[Measurement]
+    loads: list[Measurement]
 
 
 def write_page(path: Path, report: BenchReport, manifest: Manifest, command: str) -> None:
@@ -22,21 +30,29 @@ def write_page(path: Path, report: BenchReport, manifest: Manifest, command: str
         report: what was measured.
         manifest: of the export, for the accuracies that `aae parity` recorded there.
         command: what made it, for readers.
+
+    Raises:
+        AaeError: it cannot be written.
     """
-    write_text(path, render(report, manifest, command))
+    page.write_page(path, render(report, manifest, command))
 
 
 def render(report: BenchReport, manifest: Manifest, command: str) -> str:
     """The page as text."""
-    from jinja2 import Environment, StrictUndefined
+    return page.render(
+        "bench/page.html",
+        command=command,
+        environment=page.facts(report.environment),
+        speed=speed_of(report, manifest),
+        level=2,
+    )
 
-    template = resources.files("aae_toolkit.bench").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+def speed_of(report: BenchReport, manifest: Manifest) -> Speed:
+    """Draw the charts, and sort the measurements by where they are shown."""
     timed = [m for m in report.results if m.rate is None]
     points = fastest(timed, manifest)
-    return page.from_string(template).render(
-        command=command,
-        environment=_facts(report.environment),
+    return Speed(
         latency=latency_chart(timed),
         accuracy=accuracy_chart(points) if points else None,
         results=timed,
@@ -63,15 +79,3 @@ def accuracy_of(measurement: Measurement, manifest: Manifest) -> float | None:
         if found == wanted and result.get("accuracy") is not None:
             return float(result["accuracy"])
     return manifest.accuracy if measurement.precision == "fp32" else None
-
-
-def _facts(environment: dict[str, Any]) -> dict[str, str]:
-    """The environment as pairs of words."""
-    facts = {}
-    for name, value in environment.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {content}" for key, content in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(map(str, value))
-        facts[name.replace("_", " ")] = str(value)
-    return facts

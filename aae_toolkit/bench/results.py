@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from aae_toolkit.backends.base import BackendName
 from aae_toolkit.bench.scenarios import Scenario
 from aae_toolkit.bench.session import Io
+from aae_toolkit.documents import read_json
+from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import Precision
 from aae_toolkit.statistics import median_interval
 
@@ -106,6 +111,32 @@ class BenchReport:
     def to_json(self) -> dict[str, Any]:
         """The object that `aae bench` writes."""
         return asdict(self)
+
+
+def read_report(flag: str, path: Path) -> BenchReport:
+    """Read what `aae bench --output` wrote.
+
+    Args:
+        flag: by which the file was named, for errors.
+        path: the file.
+
+    Raises:
+        AaeError: unreadable, or something else.
+    """
+    try:
+        content = read_json(path)
+    except OSError as error:
+        raise AaeError(f"{flag} {path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise AaeError(f"{flag} {path} is no JSON ({error}); give a file that aae bench --output wrote") from error
+    try:
+        report = TypeAdapter(BenchReport).validate_python(content)
+        for low, high in (m.latency_interval_ms for m in report.results if m.latency_interval_ms is not None):
+            if not 0 < low <= high < math.inf:  # nothing is slower than nan
+                raise ValueError(f"{low}-{high} ms is no interval")
+        return report
+    except ValueError as error:  # pydantic's too
+        raise AaeError(f"{flag} {path} is not a report of this version of aae bench; measure it again") from error
 
 
 def last_of_each_process(results: Iterable[Measurement]) -> list[Measurement]:

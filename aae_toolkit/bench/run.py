@@ -18,7 +18,7 @@ from aae_toolkit.bench.session import Effort, Io, Job, Opened, Session
 from aae_toolkit.bench.worker import Worker
 from aae_toolkit.environment import describe_environment, usable_cores
 from aae_toolkit.errors import UsageError
-from aae_toolkit.export.manifest import Manifest, read_manifest
+from aae_toolkit.export.manifest import WEIGHTS_FILE, Manifest, read_manifest
 from aae_toolkit.progress import Progress
 
 P99_MS = 10.0
@@ -93,7 +93,7 @@ def bench(
 
 
 def _environment(device: str, threads: tuple[int, ...], settings: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
-    """Where it runs, and a hash by which reports of the same settings on the same files are told."""
+    """Where it runs, a hash by which reports of the same settings on the same files are told, and which model it is."""
     environment: dict[str, Any] = describe_environment()
     if device.startswith("cuda"):
         import torch
@@ -103,7 +103,8 @@ def _environment(device: str, threads: tuple[int, ...], settings: dict[str, Any]
         name = torch.cuda.get_device_name(resolve_device(device))
         environment |= {"gpu": name, "cuda": torch.version.cuda}
     content = json.dumps(settings | {"threads": threads, "sha256": manifest.sha256}, sort_keys=True)
-    return environment | {"threads": list(threads), "config_hash": hashlib.sha256(content.encode()).hexdigest()[:12]}
+    environment |= {"threads": list(threads), "config_hash": hashlib.sha256(content.encode()).hexdigest()[:12]}
+    return environment | {"weights_sha256": manifest.sha256[WEIGHTS_FILE]}
 
 
 @dataclass

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from aae_toolkit.cli.options import ConsoleProgress, ExportDirOption, TrustOption
-from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.cli.options import ConsoleProgress, ExportDirOption, TrustOption, command_line, require_writable
+from aae_toolkit.errors import UsageError
 
 if TYPE_CHECKING:
     from aae_toolkit.bench.results import BenchReport, Measurement
@@ -70,8 +68,8 @@ def bench(
         raise UsageError("--max-regression needs --baseline, an earlier --output to compare with")
     allowed = parse_regression(max_regression or "10%")
     earlier = None if baseline is None else read_baseline(baseline)
-    _require_writable("--output", output)
-    _require_writable("--html", html)
+    require_writable("--output", output)
+    require_writable("--html", html)
     progress = ConsoleProgress()
     report = run_bench(
         export_dir_path,
@@ -95,32 +93,10 @@ def bench(
         from aae_toolkit.bench.page import write_page
         from aae_toolkit.export.manifest import read_manifest
 
-        write_page(html, report, read_manifest(export_dir_path, trust=trust), _command(context))
+        write_page(html, report, read_manifest(export_dir_path, trust=trust), command_line(context))
         progress.say(f"page written to {html}")
     if earlier is not None:
         progress.say(earlier.judge(report.results, allowed))
-
-
-def _require_writable(flag: str, path: Path | None) -> None:
-    """Minutes of measuring must not end in a file that cannot be written."""
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AaeError(f"{flag} {path} cannot be written: {error.strerror or error}") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise AaeError(f"{flag} {path} cannot be written: give a file in a directory that you may write to")
-
-
-def _command(context: typer.Context) -> str:
-    """The command line, as far as it was given."""
-    words = ["aae", "bench"]
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE":
-            words += [parameter.opts[0], str(context.params[parameter.name or ""])]
-    return shlex.join(words)
 
 
 def show(report: BenchReport, progress: ConsoleProgress) -> None:

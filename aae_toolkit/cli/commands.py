@@ -19,6 +19,7 @@ COMMANDS = (
     "export",
     "parity",
     "bench",
+    "report",
     "predict",
     "doctor",
     "demo",

@@ -23,7 +23,8 @@ def demo(
 ) -> None:
     """Run the whole pipeline on small data.
 
-    Trains both variants on scikit-learn's digits, exports, proves parity and measures speed; no network needed.
+    Trains both variants on scikit-learn's digits, draws, exports, proves parity, measures speed and writes a report;
+    no network needed.
     """
     from aae_toolkit.backends.base import BACKENDS
     from aae_toolkit.bench import Effort
@@ -37,8 +38,12 @@ def demo(
     from aae_toolkit.evaluation import evaluate
     from aae_toolkit.export.formats import DEFAULT_FORMATS
     from aae_toolkit.export.writer import export_model
+    from aae_toolkit.files import write_json
     from aae_toolkit.models.directory import load_model
+    from aae_toolkit.page import command
     from aae_toolkit.parity import check_parity
+    from aae_toolkit.report.contents import Sources, gather
+    from aae_toolkit.report.page import write_report
     from aae_toolkit.visualization.pictures import draw_all
 
     quick = Effort(rounds=5, seconds=0.05, warm_up_seconds=0.5)
@@ -65,6 +70,10 @@ def demo(
         parity.show(proof, progress)
         measured = run_bench(export_dir, (1, 256), (1,), BACKENDS, effort=quick, progress=progress)
         bench.show(measured, progress)
+        write_json(model_dir / "bench.json", measured.to_json())
+        sources = Sources(model_dir, export_dir, model_dir / "bench.json", data_dir, "test")
+        made_by = command("aae", "demo", "--output-dir-path", output_dir_path)
+        progress.say(write_report(model_dir / "report.html", gather(sources, progress), made_by))
         fastest = [
             max((m for m in measured.results if m.batch_size == b), key=lambda m: m.images_per_second) for b in (1, 256)
         ]
@@ -77,7 +86,9 @@ def demo(
         refused += [variant] if not proof else []
     progress.say("")
     progress.console.print(summary)
-    progress.say(f"everything is under {output_dir_path}: models, pictures (visualization/) and exports (export/)")
+    progress.say(
+        f"everything is under {output_dir_path}: models, pictures (visualization/), exports (export/), report.html"
+    )
     progress.say(f"try: aae predict --model {output_dir_path}/semi_supervised/export/classifier.onnx <image files>")
     if refused:
         raise ParityError(f"parity refused for {', '.join(refused)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from aae_toolkit.errors import AaeError
+from aae_toolkit.page import command
+from aae_toolkit.page import percent as percent  # for the commands
 from aae_toolkit.progress import lines_now_and_then
 from aae_toolkit.text import shown
 
@@ -68,6 +72,24 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
 
 
-def percent(fraction: float | None) -> str:
-    """A fraction as people read it."""
-    return "-" if fraction is None else f"{100 * fraction:.2f}%"
+def require_writable(flag: str, path: Path | None) -> None:
+    """Minutes of work must not end in a file that cannot be written; None: it is not asked for.
+
+    Raises:
+        AaeError: `path` is a directory, or no file can be made there.
+    """
+    if path is None:
+        return
+    existing = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+    if path.is_dir() or not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise AaeError(f"{flag} {path} cannot be written: give a file in a directory that you may write to")
+
+
+def command_line(context: typer.Context) -> str:
+    """The command line, as far as it was given."""
+    parts = context.command_path.split()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            parts += [parameter.opts[0], str(context.params[parameter.name or ""])]
+    return command(*parts)

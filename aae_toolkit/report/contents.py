@@ -1,0 +1,158 @@
+"""All that the page shows, read and checked, before a byte of it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from aae_toolkit.data.directory import DataDirectory, DatasetIndex, SplitName
+from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.errors import UsageError
+from aae_toolkit.evaluation import Evaluation, evaluate
+from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
+from aae_toolkit.files import sha256
+from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
+from aae_toolkit.models.description import ModelDescription
+from aae_toolkit.models.directory import TrainedModel, load_model, weights_path
+from aae_toolkit.progress import Progress
+from aae_toolkit.report.evidence import Benchmark, Export, read_benchmark, read_export
+from aae_toolkit.report.gallery import PICTURES_DIR, Gallery, curve_captions, hang, picture_captions
+from aae_toolkit.report.training import CONFIG_FILE, METRICS_FILE, Training, read_training
+
+_N_MIX_UPS = 10
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the story is read.
+
+    Attributes:
+        model_dir: a trained model.
+        export_dir: an export of it; None: <model>/export, where there is one.
+        bench: what `aae bench --output` wrote of that export.
+        data_dir: images to score the model on, and to draw where no picture is there yet.
+        split: which of them to score beside validation.
+    """
+
+    model_dir: Path
+    export_dir: Path | None = None
+    bench: Path | None = None
+    data_dir: Path | None = None
+    split: SplitName = "validation"
+
+
+class MixUp(NamedTuple):
+    """`n` images of a class that were given another's name."""
+
+    true: str
+    given: str
+    n: int
+
+
+class File(NamedTuple):
+    """A file's name, size and checksum."""
+
+    name: str
+    n_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the page shows; None and empty where it is absent. `parameters` counts weights by network."""
+
+    sources: Sources
+    description: ModelDescription
+    parameters: dict[str, int]
+    training: Training
+    curves: Gallery
+    pictures: Gallery
+    data: DatasetIndex | None
+    evaluations: list[Evaluation]
+    export: Export | None
+    benchmark: Benchmark | None
+    files: list[File] = field(default_factory=list)
+
+
+def gather(sources: Sources, progress: Progress) -> Contents:
+    """Read everything, draw pictures where there are none and data is given, and score the model on that data.
+
+    Raises:
+        AaeError: something is absent that was named, damaged, or of another model.
+        UsageError: what was asked for needs something that was not given.
+    """
+    if sources.data_dir is None and sources.split != "validation":
+        raise UsageError(f"--split {sources.split} needs --dir-path, the data directory that holds it")
+    model = load_model(sources.model_dir)
+    export = _find_export(sources, model)
+    if sources.bench is not None and export is None:
+        raise UsageError("--bench needs --export-dir-path, the export that it measured")
+    benchmark = read_benchmark(sources.bench, export) if sources.bench and export else None
+    description = model.description
+    data = None if sources.data_dir is None else DataDirectory(sources.data_dir)
+    if data is not None:
+        description.require_class_names(data.class_names)
+        description.require_image_shape(data.image_shape)
+    training = read_training(sources.model_dir, description.variant)
+    curves = hang(sources.model_dir, curve_captions(description.variant), "*_learning_curve.png")
+    networks = {"encoder": model.encoder, "decoder": model.decoder, "mode decoder": model.mode_decoder}
+    return Contents(
+        sources=sources,
+        description=description,
+        parameters={k: sum(p.numel() for p in network.parameters()) for k, network in networks.items() if network},
+        training=training,
+        curves=curves,
+        pictures=_pictures(sources.model_dir, model, data, progress),
+        data=None if data is None else data.index,
+        evaluations=[] if data is None else _score(model, data, sources.split),
+        export=export,
+        benchmark=benchmark,
+        files=_files(sources.model_dir, description),
+    )
+
+
+def mix_ups(evaluation: Evaluation) -> list[MixUp]:
+    """The most frequent mistakes, most frequent first."""
+    names = [report.class_name for report in evaluation.per_class]
+    counts = np.array(evaluation.confusion)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:_N_MIX_UPS]
+    pairs = [divmod(int(i), len(names)) for i in order]
+    return [MixUp(names[i], names[j], int(counts[i, j])) for i, j in pairs if counts[i, j]]
+
+
+def _find_export(sources: Sources, model: TrainedModel) -> Export | None:
+    directory = sources.export_dir
+    if directory is None:
+        directory = sources.model_dir / "export"
+        if not (directory / MANIFEST_FILE).is_file():
+            return None
+    return read_export(directory, model, sources.model_dir)
+
+
+def _pictures(model_dir: Path, model: TrainedModel, data: DataDirectory | None, progress: Progress) -> Gallery:
+    directory = model_dir / PICTURES_DIR
+    if data is not None and not any(directory.glob("*.png")):
+        from aae_toolkit.visualization.pictures import draw_all
+
+        draw_all(model, data.load("validation"), directory, progress)
+    return hang(directory, picture_captions(mode_decoder=model.mode_decoder is not None))
+
+
+def _score(model: TrainedModel, data: DataDirectory, split: SplitName) -> list[Evaluation]:
+    """Score every split that was asked for and has labels."""
+    scored = []
+    for name in dict.fromkeys(("validation", split)):
+        images = data.load(name)
+        if (images.labels != UNLABELED).any():
+            scored.append(evaluate(model, images, name))
+    return scored
+
+
+def _files(model_dir: Path, description: ModelDescription) -> list[File]:
+    weights = [weights_path(model_dir, n, description.variant) for n in ("encoder", "decoder", "mode_decoder")]
+    paths = [*weights, model_dir / DESCRIPTION_FILE, model_dir / CONFIG_FILE, model_dir / METRICS_FILE]
+    return [File(path.name, path.stat().st_size, sha256(path)) for path in paths if path.is_file()]

@@ -1,0 +1,123 @@
+"""What an export and a saved benchmark prove of a model, once it is certain that they are of this model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aae_toolkit.backends.base import BackendName
+from aae_toolkit.bench.page import Speed, speed_of
+from aae_toolkit.bench.results import PERCENTILES, BenchReport, read_report
+from aae_toolkit.data.directory import SplitName
+from aae_toolkit.errors import AaeError
+from aae_toolkit.export.contract import Precision
+from aae_toolkit.export.manifest import FILE_NAME, WEIGHTS_FILE, Manifest, read_manifest
+from aae_toolkit.export.writer import load_exported
+from aae_toolkit.models.directory import TrainedModel
+from aae_toolkit.page import command
+
+
+class ComparedFile(BaseModel):
+    """What `aae parity` recorded of one file on one backend; `accuracy` is a fraction."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    artifact: str
+    backend: BackendName
+    precision: Precision = "fp32"
+    passed: bool
+    accuracy: float | None = None
+    reason: str
+
+
+class Verdict(BaseModel):
+    """What `aae parity` recorded in the manifest, of `n` images."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    passed: bool
+    n: int
+    split: SplitName
+    results: tuple[ComparedFile, ...]
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export of the model; `verdict` is None where parity was not checked."""
+
+    directory: Path
+    manifest: Manifest
+    verdict: Verdict | None
+
+    @property
+    def uncompared(self) -> list[str]:
+        """Files that the verdict does not speak of."""
+        compared = {result.artifact for result in self.verdict.results} if self.verdict else set()
+        return [entry.file for entry in self.manifest.artifacts if entry.file not in compared]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A saved benchmark of the export's classifier."""
+
+    report: BenchReport
+    speed: Speed
+
+
+def read_export(directory: Path, model: TrainedModel, model_dir: Path) -> Export:
+    """Read an export, and make sure that every file is whole and that it is of `model`, which `model_dir` holds.
+
+    Raises:
+        AaeError: absent, damaged, or of another model.
+    """
+    manifest = read_manifest(directory)
+    manifest.verify(directory)
+    if difference := _difference(model, load_exported(directory)):
+        again = command("aae", "export", "--model-dir-path", model_dir, "--output-dir-path", directory)
+        raise AaeError(f"export directory {directory} is of another model: {difference}; name its own, or: {again}")
+    try:
+        verdict = None if manifest.parity is None else Verdict.model_validate(manifest.parity)
+    except ValidationError as error:
+        raise AaeError(f"{directory / FILE_NAME} holds a verdict that is none; run aae parity again") from error
+    return Export(directory, manifest, verdict)
+
+
+def _difference(model: TrainedModel, exported: TrainedModel) -> str | None:
+    """In what an exported model is another one; None where it is the same."""
+    own, other = model.description, exported.description
+    if own.class_names != other.class_names:
+        names = (", ".join(d.class_names[:12]) for d in (other, own))
+        return "its classes are {}, the model's are {}".format(*names)
+    for name in ("variant", "architecture", "category_to_class"):
+        if getattr(own, name) != getattr(other, name):
+            return f"its {name.replace('_', ' ')} is not the model's"
+    for network in ("encoder", "decoder"):
+        theirs = getattr(exported, network).state_dict()
+        if not all(torch.equal(tensor, theirs[k]) for k, tensor in getattr(model, network).state_dict().items()):
+            return f"its {network}'s weights are not the model's"
+    return None
+
+
+def read_benchmark(path: Path, export: Export) -> Benchmark:
+    """Read what `aae bench --output` wrote, and make sure that it measured `export`.
+
+    Raises:
+        AaeError: unreadable, of another export, or without latencies.
+    """
+    report = read_report("--bench", path)
+    measured, own = report.environment.get("weights_sha256"), export.manifest.sha256[WEIGHTS_FILE]
+    if measured != own:
+        found = f"weights {measured:.12}…" if isinstance(measured, str) else "weights that it does not name"
+        again = command("aae", "bench", "--export-dir-path", export.directory, "--output", path)
+        raise AaeError(f"--bench {path} measured {found}, {export.directory} holds {own:.12}…; measure it: {again}")
+    if not any(m.rate is None for m in report.results):
+        raise AaeError(f"--bench {path} holds no measurement; measure again")
+    for m in report.results:
+        numbers = [m.images_per_second, *(m.latency_ms.get(f"p{p}", 0.0) for p in PERCENTILES)]
+        if not all(0 < number < math.inf for number in numbers) or (m.rate is not None and m.p99_bound_ms is None):
+            raise AaeError(f"--bench {path} lacks latencies of {m.title} on {m.artifact}; measure again")
+    return Benchmark(report, speed_of(report, export.manifest))

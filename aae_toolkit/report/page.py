@@ -1,0 +1,75 @@
+"""The page itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aae_toolkit import __version__, page
+from aae_toolkit.environment import describe_environment
+from aae_toolkit.page import command as line
+from aae_toolkit.report.contents import Contents, Sources, mix_ups
+from aae_toolkit.report.training import CONFIG_FILE
+
+_LARGEST_TABLE = 30  # classes; a table of more says less than its largest numbers
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What adds each part that may be absent; words in capitals are for the reader to replace."""
+
+    train: str
+    visualize: str
+    evaluate: str
+    export: str
+    parity: str
+    bench: str
+
+    @classmethod
+    def of(cls, sources: Sources, variant: str) -> Commands:
+        """The commands for a model, with the directories that are known."""
+        model, data = sources.model_dir, sources.data_dir or "DATA"
+        export = sources.export_dir or model / "export"
+        on_model, on_export = ("--model-dir-path", model), ("--export-dir-path", export)
+        return cls(
+            train=line(
+                *("aae", "train", variant.replace("_", "-"), "--dir-path", data),
+                *("--config-path", model / CONFIG_FILE, "--output-dir-path", "NEW"),
+            ),
+            visualize=line("aae", "visualize", *on_model, "--dir-path", data),
+            evaluate=line("aae", "evaluate", *on_model, "--dir-path", data, "--json"),
+            export=line("aae", "export", *on_model, "--output-dir-path", export),
+            parity=line("aae", "parity", *on_export, "--dir-path", data),
+            bench=line("aae", "bench", *on_export, "--output", sources.bench or "BENCH.json"),
+        )
+
+
+def render(contents: Contents, command: str) -> str:
+    """The page as text; `command` is what made it, for readers."""
+    return page.render(
+        "report/page.html",
+        c=contents,
+        d=contents.description,
+        run=Commands.of(contents.sources, contents.description.variant),
+        command=command,
+        environment=page.facts(describe_environment() | {"aae_toolkit": __version__}),
+        measured_on=page.facts(contents.benchmark.report.environment) if contents.benchmark else {},
+        speed=contents.benchmark.speed if contents.benchmark else None,
+        level=3,
+        mix_ups=mix_ups,
+        largest_table=_LARGEST_TABLE,
+    )
+
+
+def write_report(path: Path, contents: Contents, command: str) -> str:
+    """Write the page, whole or not at all; say where, and how large it is.
+
+    Raises:
+        AaeError: it cannot be written.
+    """
+    text = render(contents, command)
+    page.write_page(path, text)
+    n_pictures = len(contents.curves.pictures) + len(contents.pictures.pictures)
+    left_out = [name for name, _ in contents.curves.left_out + contents.pictures.left_out]
+    without = f"; too large and left out: {', '.join(left_out)}" if left_out else ""
+    return f"report written to {path}: {page.size(len(text.encode()))} with {n_pictures} pictures{without}"
