@@ -80,6 +80,13 @@ def read_description(directory: Path) -> ModelDescription:
         found = "holds no model.json" if directory.is_dir() else "does not exist"
         raise AaeError(f"model directory {directory} {found}; train one with: aae train semi-supervised|unsupervised")
     try:
-        return ModelDescription.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        own = ModelDescription.model_fields["format"].default
+        if isinstance(content, dict) and content.get("format", own) != own:
+            raise AaeError(
+                f"{path} is of format {content['format']!r}, written by version {content.get('toolkit_version')} of"
+                f" aae-toolkit; this one reads {own}: use that version, or train again"
+            )
+        return ModelDescription.model_validate(content)
     except (OSError, ValueError, ValidationError) as error:
         raise AaeError(f"{path} does not describe a model: {' '.join(str(error).split())}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from aae_toolkit.evaluation import Floats, contingency_table, encode, fit_catego
 from aae_toolkit.files import write_text
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import ModelDescription
-from aae_toolkit.models.directory import save_model
+from aae_toolkit.models.directory import TrainedModel, save_model
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.progress import Progress, Silent
 from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.checkpoint import load_checkpoint, resume_from, save_checkpoint
 from aae_toolkit.training.device import resolve_runtime
+from aae_toolkit.training.observer import Epoch, Observer
 from aae_toolkit.training.setup import (
     CHECKPOINT_FILE,
     Run,
@@ -53,6 +55,7 @@ def train(
     overwrite: bool = False,
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
+    observers: Sequence[Observer] = (),
 ) -> ModelDescription:
     """Train one variant and write its model directory, a checkpoint each epoch.
 
@@ -67,6 +70,7 @@ def train(
         overwrite: replace a model that is already there.
         checkpoint_every: steps between further checkpoints.
         progress: told of each epoch.
+        observers: shown the model at the end of each epoch, in the main process.
 
     Raises:
         UsageError: a configuration that does not fit the data, or a directory that already holds a model.
@@ -83,6 +87,7 @@ def train(
         output_dir,
         progress or Silent(),
         checkpoint_every,
+        observers if main else (),
     )
     if main:
         refuse_occupied(output_dir, resume=resume, overwrite=overwrite)
@@ -97,6 +102,8 @@ def train(
                 run.progress.say(f"resuming after {state.epoch} epochs and {state.step} steps")
             if main:
                 _prepare_directory(state, run, resume=checkpoint is not None)
+            for observer in run.observers:
+                observer.started(state.history)
             with StopRequest() as stop:
                 _fit(state, batches, validation, run, stop)
             description = _describe(state.average, _encode(state.average.encoder, validation, run), validation, run)
@@ -124,10 +131,11 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
     n_epochs = run.config.training.n_epochs
     while state.epoch < n_epochs:
         means = _train_epoch(state, batches, run, stop)
+        y = _encode(state.average.encoder, validation, run)
         metrics = {
             "epoch": state.epoch + 1,
             **means,
-            **_validate(state.average.encoder, validation, run),
+            **_validate(y, validation, run),
             "seconds": state.seconds,
             "images_per_second": batches.n_images / state.seconds,
             "peak_memory_mib": run.runtime.peak_memory_mib(),
@@ -138,6 +146,12 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
             _write_metrics(state, run)
             save_checkpoint(run.output_dir, state, run)
         run.progress.say(_epoch_line(metrics, n_epochs))
+        for observer in run.observers:
+            average = state.average
+            model = TrainedModel(
+                _describe(average, y, validation, run), average.encoder, average.decoder, average.mode_decoder
+            )
+            observer.epoch_ended(Epoch(metrics, model, validation))
 
 
 def _write_metrics(state: TrainingState, run: Run) -> None:
@@ -211,12 +225,11 @@ def _encode(encoder: Encoder, validation: Split, run: Run) -> Floats:
     return y
 
 
-def _validate(encoder: Encoder, validation: Split, run: Run) -> dict[str, float]:
-    """Accuracies on the validation images, none where they have no labels."""
+def _validate(y: Floats, validation: Split, run: Run) -> dict[str, float]:
+    """Accuracies on the validation images, from their y [N, K]; none where they have no labels."""
     known = validation.labels != UNLABELED
     if not known.any():
         return {}
-    y = _encode(encoder, validation, run)
     n_classes = len(run.data.class_names)
     labels, categories = validation.labels[known], y[known].argmax(axis=1)
     if run.config.variant == "semi_supervised":
