@@ -145,13 +145,9 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
         if run.runtime.world.is_main:
             _write_metrics(state, run)
             save_checkpoint(run.output_dir, state, run)
-        run.progress.say(_epoch_line(metrics, n_epochs))
         for observer in run.observers:
-            average = state.average
-            model = TrainedModel(
-                _describe(average, y, validation, run), average.encoder, average.decoder, average.mode_decoder
-            )
-            observer.epoch_ended(Epoch(metrics, model, validation))
+            observer.epoch_ended(Epoch(metrics, _model(state.average, y, validation, run), validation))
+        run.progress.say(_epoch_line(metrics, n_epochs))
 
 
 def _write_metrics(state: TrainingState, run: Run) -> None:
@@ -270,6 +266,12 @@ def _describe(networks: Networks, y: Floats, validation: Split, run: Run) -> Mod
         category_to_class_from=found,
         validation_accuracy=float(right.mean()) if known.any() else None,
     )
+
+
+def _model(networks: Networks, y: Floats, validation: Split, run: Run) -> TrainedModel:
+    """The networks as a trained model, which shares their weights."""
+    description = _describe(networks, y, validation, run)
+    return TrainedModel(description, networks.encoder, networks.decoder, networks.mode_decoder)
 
 
 def _epoch_line(metrics: dict[str, Any], n_epochs: int) -> str:

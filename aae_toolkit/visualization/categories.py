@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SEED = 0
-_N_STYLES = 11  # steps of z0, from -_FURTHEST to _FURTHEST
-_FURTHEST = 2.0  # standard deviations of the prior
+_N_STYLES = 11  # steps of z0
+_MIDDLE = (0.025, 0.975)  # quantiles of the images' z0 between which they lie: of N(0, 1), about -2 and 2
 _N_SAMPLES = 8  # real images beside each mode
 _MARGIN = 1.8  # inches, for the names at the left
 _LEGEND_ROWS = 16
@@ -34,8 +34,9 @@ NEVER = "never predicted"
 
 
 def style_rows(view: View) -> Figure:
-    """A row per category, the first style varied along it."""
-    steps = np.linspace(-_FURTHEST, _FURTHEST, _N_STYLES, dtype=np.float32)
+    """A row per category, along it the first style, as far as images have it: beyond, no decoder was trained."""
+    lowest, highest = np.quantile(view.z[:, 0], _MIDDLE)
+    steps = np.linspace(lowest, highest, _N_STYLES, dtype=np.float32)
     k, z_size = view.n_categories, view.model.architecture.z_size
     y = np.repeat(np.eye(k, dtype=np.float32), _N_STYLES, axis=0)  # [K * steps, K]
     z = np.zeros((len(y), z_size), dtype=np.float32)
@@ -47,9 +48,13 @@ def style_rows(view: View) -> Figure:
         for category, n in enumerate(view.category_sizes)
     ]
     drawn, axes = _rows(view, list(pictures.reshape(k, _N_STYLES, *view.image_shape)), _N_STYLES, labels)
-    axes.set_xticks(tile_centres(_N_STYLES, view.image_shape[2]), [f"{step:.1f}" for step in steps], fontsize=8)
+    axes.set_xticks(tile_centres(_N_STYLES, view.image_shape[2]), [f"{step:.2g}" for step in steps], fontsize=8)
     axes.set_xlabel("z0" + (", the other styles at 0" if z_size > 1 else ""), fontsize=9)
-    note(drawn, f"The encoder puts {percent(kept.mean())} of these {kept.size} pictures back in the row they are of.")
+    note(
+        drawn,
+        f"The encoder puts {percent(kept.mean())} of these {kept.size} pictures back in their row. z0 of the middle 95%"
+        f" of images is {lowest:.2f} to {highest:.2f}; of the prior N(0, 1), -1.96 to 1.96.",
+    )
     return drawn
 
 
@@ -101,6 +106,7 @@ def sizes(view: View) -> Figure:
     crowded = max(map(len, labels)) * k > 80
     axes.set_xticks(positions, labels, fontsize=8, rotation=90 if crowded else 0)
     axes.set_xlabel("category (the class it stands for)", fontsize=9)
+    axes.set_xlim(-0.7, k - 0.3)
     axes.set_ylabel("images")
     drawn.legend(title="true class", loc="outside right center", fontsize=8, ncols=max(1, n_columns))
     note(drawn, f"{_overall_purity(view)}{_empty(view)}")

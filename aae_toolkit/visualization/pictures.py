@@ -67,7 +67,7 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
         ),
         "learned_latent_features.png": Picture(
             "Category and style",
-            "What the decoder draws: a category in each row, the first style from -2 to 2 along it.",
+            "What the decoder draws: a category in each row, the first style varied along it.",
             "rows that keep their class while the style changes",
             categories.style_rows,
         ),

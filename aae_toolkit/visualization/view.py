@@ -98,10 +98,14 @@ class View:
         return class_labels(self.model.description.class_names)
 
     def category_name(self, category: int) -> str:
-        """A category and the class it stands for; its number alone where that is the class, or there is none."""
-        index = self.category_to_class[category]
-        named = self.model.description.class_names[index] not in (f"category_{category}", str(category))
-        return f"{category} ({self.names.texts[index]})" if named else str(category)
+        """A category and the class it stands for; its number alone where all are classes of that name, or of none."""
+        name = self.names.texts[self.category_to_class[category]]
+        return str(category) if self._numbers_are_names else f"{category} ({name})"
+
+    @cached_property
+    def _numbers_are_names(self) -> bool:
+        names = self.model.description.class_names
+        return all(names[c] in (str(k), f"category_{k}") for k, c in enumerate(self.category_to_class))
 
     def modes(self) -> Floats:
         """The decoder's picture of each category at z = 0, [K, C, H, W] in [0, 1]."""
