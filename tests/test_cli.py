@@ -24,6 +24,7 @@ COMMANDS += ["parity", "bench", "report", "predict", "doctor", "demo"]
 PICTURES = {
     *("latent_features_tnse.png", "learned_latent_features.png", "modes_and_samples_from_each_label.png"),
     *("predicted_label_distribution.png", "reconstruction_example.png", "y_distribution.png", "z_distribution.png"),
+    *("confusion_matrix.png", "most_uncertain.png"),
 }
 
 
@@ -371,12 +372,12 @@ def test_the_seed_s_flags_train_and_draw_in_the_data_directory(
 
 
 @one_variant
-def test_a_model_without_a_mode_decoder_has_seven_pictures(
+def test_a_model_without_a_mode_decoder_has_nine_pictures(
     model_dir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = shutil.copytree(model_dir, tmp_path / "model")
     assert run(["visualize", "--model-dir-path", str(model), "--dir-path", str(data_dir)]) == 0
-    assert "7 pictures written" in capsys.readouterr().out
+    assert "9 pictures written" in capsys.readouterr().out
     assert {path.name for path in (model / "visualization").iterdir()} == PICTURES
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,9 @@ from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption
 from aae_toolkit.config import DEFAULT_CONFIG, Precision, Variant, load_config, with_flags
 from aae_toolkit.launch import world_from_environment
 from aae_toolkit.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from aae_toolkit.training.observer import Observer
 
 _OutputDir = Annotated[
     Path | None, typer.Option("--output-dir-path", help="Model directory; default: <dir-path>/<variant>.")
@@ -38,6 +42,13 @@ _Resume = Annotated[
 ]
 _CheckpointEvery = Annotated[
     int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints; default: each epoch.")
+]
+_PlotEvery = Annotated[
+    int | None,
+    typer.Option("--plot-every", min=1, help="Epochs between pictures of the training model; default: none."),
+]
+_TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write what TensorBoard shows, into <model>/tensorboard/.")
 ]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model that is already there.")]
 
@@ -75,6 +86,8 @@ def _command(variant: Variant) -> Callable[..., None]:
         resume: _Resume = False,
         overwrite: _Overwrite = False,
         checkpoint_every: _CheckpointEvery = None,
+        plot_every: _PlotEvery = None,
+        tensorboard: _TensorBoard = False,
     ) -> None:
         flags = {
             "n_epochs": n_epochs,
@@ -87,10 +100,31 @@ def _command(variant: Variant) -> Callable[..., None]:
             "deterministic": deterministic,
         }
         run_training(
-            variant, dir_path, output_dir_path, config_path, flags, device, resume, overwrite, checkpoint_every
+            variant,
+            dir_path,
+            output_dir_path,
+            config_path,
+            flags,
+            device,
+            resume,
+            overwrite,
+            checkpoint_every,
+            plot_every,
+            tensorboard,
         )
 
     return train
+
+
+def _observers(output_dir: Path, plot_every: int | None, tensorboard: bool, stack: ExitStack) -> list[Observer]:
+    """Who is shown the model at each epoch's end; `stack` closes them."""
+    from aae_toolkit.visualization.live import LivePictures
+    from aae_toolkit.visualization.tensorboard import TensorBoardLog
+
+    observers: list[Observer] = [LivePictures(output_dir, plot_every)]
+    if tensorboard:
+        observers.append(stack.enter_context(TensorBoardLog(output_dir)))
+    return observers
 
 
 def run_training(
@@ -103,6 +137,8 @@ def run_training(
     resume: bool,
     overwrite: bool,
     checkpoint_every: int | None = None,
+    plot_every: int | None = None,
+    tensorboard: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Load configuration and data, train, draw the learning curves; return the model directory."""
@@ -119,17 +155,19 @@ def run_training(
     from aae_toolkit.training.trainer import train
     from aae_toolkit.visualization.curves import draw_learning_curves
 
-    train(
-        config,
-        data,
-        output_dir,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-        checkpoint_every=checkpoint_every,
-        derived=[output_dir / "export" / "manifest.json"],  # what it names was exported from a model that goes
-        progress=progress,
-    )
+    with ExitStack() as stack:
+        train(
+            config,
+            data,
+            output_dir,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            checkpoint_every=checkpoint_every,
+            derived=[output_dir / "export" / "manifest.json"],  # what it names was exported from a model that goes
+            progress=progress,
+            observers=_observers(output_dir, plot_every, tensorboard, stack) if main else (),
+        )
     if not main:
         return output_dir
     draw_learning_curves(output_dir, variant)

@@ -1,4 +1,4 @@
-"""`aae visualize`: the seed's eight pictures."""
+"""`aae visualize`: the seed's eight pictures, and two more."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ def visualize(
 ) -> None:
     """Draw what a trained model has learned.
 
-    The seed document's pictures, the eighth where a mode decoder was trained, into <model>/visualization/.
+    The seed document's eight pictures, the confusion matrix and the most uncertain images of the validation set, into
+    <model>/visualization/; those that need labels or a mode decoder where there are some.
     """
     from aae_toolkit.cli.evaluate import show
     from aae_toolkit.cli.init_datasets import dataset_line
     from aae_toolkit.data.directory import DataDirectory
+    from aae_toolkit.data.sources import UNLABELED
     from aae_toolkit.evaluation import evaluate as evaluate_model
     from aae_toolkit.models.directory import load_model
-    from aae_toolkit.visualization.pictures import draw_all
+    from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
 
     progress = ConsoleProgress()
     model = load_model(model_dir_path)
@@ -47,7 +49,7 @@ def visualize(
     progress.say("loading data started...")
     progress.say(dataset_line(data.index))
     validation = data.load("validation")
-    if data.class_names:
+    if (validation.labels != UNLABELED).any():
         show(evaluate_model(model, validation, "validation"), progress)
-    written = draw_all(model, validation, model_dir_path / "visualization", progress)
-    progress.say(f"{len(written)} pictures written to {model_dir_path / 'visualization'}")
+    written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)
+    progress.say(f"{len(written)} pictures written to {model_dir_path / DIRECTORY}")

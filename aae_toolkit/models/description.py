@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aae_toolkit.config import Variant
-from aae_toolkit.documents import Name, read_document
+from aae_toolkit.documents import Name, brief, read_document, read_json
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_own, why_absent
 
@@ -88,6 +88,13 @@ def read_description(directory: Path) -> ModelDescription:
         )
     require_own(path)
     try:
+        content, own = read_json(path), ModelDescription.model_fields["format"].default
+        if isinstance(content, dict) and content.get("format", own) != own:
+            raise AaeError(
+                f"{path} is of format {brief(content['format'])}, written by version"
+                f" {brief(content.get('toolkit_version'))} of aae-toolkit; this one reads {own}: use that version, or"
+                " train again"
+            )
         return read_document(path, ModelDescription)
     except (OSError, ValueError) as error:
         raise AaeError(f"{path} does not describe a model: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.consistency import Memory
 from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
+from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import working_networks
@@ -46,6 +48,7 @@ class Run:
     progress: Progress
     checkpoint_every: int | None = None  # steps between checkpoints within an epoch
     lock: DirectoryLock | None = None  # of output_dir, in the one process that writes
+    observers: Sequence[Observer] = ()  # none but in the main process
 
 
 @dataclass

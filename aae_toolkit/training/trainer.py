@@ -26,6 +26,7 @@ from aae_toolkit.training import health
 from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.checkpoint import load_checkpoint, resume_from, save_checkpoint
 from aae_toolkit.training.device import resolve_runtime
+from aae_toolkit.training.observer import Epoch, Observer
 from aae_toolkit.training.setup import (
     CHECKPOINT_FILE,
     Run,
@@ -37,7 +38,7 @@ from aae_toolkit.training.setup import (
 )
 from aae_toolkit.training.step import PhaseRunner, rate_factor
 from aae_toolkit.training.stop import Stopped, StopRequest
-from aae_toolkit.training.validation import accuracies, describe, encode_validation
+from aae_toolkit.training.validation import accuracies, describe, encode_validation, trained_model
 from aae_toolkit.training.weights import average_in
 
 METRICS_FILE = "metrics.jsonl"
@@ -57,6 +58,7 @@ def train(
     checkpoint_every: int | None = None,
     derived: Sequence[Path] = (),
     progress: Progress | None = None,
+    observers: Sequence[Observer] = (),
 ) -> ModelDescription:
     """Train one variant and write its model directory, a checkpoint each epoch.
 
@@ -72,6 +74,7 @@ def train(
         checkpoint_every: steps between further checkpoints.
         derived: files that were made from a model that is replaced; they go with it.
         progress: told of each epoch.
+        observers: shown the model at the end of each epoch, in the main process.
 
     Raises:
         UsageError: a configuration that does not fit the data, or a directory that already holds a model.
@@ -88,6 +91,7 @@ def train(
         output_dir,
         progress or Silent(),
         checkpoint_every,
+        observers=observers if runtime.world.is_main else (),
     )
     with lock_directory(output_dir, run.progress) if runtime.world.is_main else nullcontext() as lock:
         run = dataclasses.replace(run, lock=lock)
@@ -114,6 +118,8 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
                 run.progress.say(f"resuming after {state.epoch} epochs and {state.step} steps")
             if run.lock:
                 _prepare_directory(state, run, None if checkpoint else derived)
+            for observer in run.observers:
+                observer.started(state.history)
             with StopRequest() as stop:
                 _fit(state, batches, validation, run, stop)
             codes = encode_validation(state.average.encoder, validation, run)
@@ -162,6 +168,8 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
             run.lock.require_held()
             _write_metrics(state, run)
             save_checkpoint(run.output_dir, state, run)
+        for observer in run.observers:
+            observer.epoch_ended(Epoch(metrics, trained_model(state.average, codes.y, validation, run), validation))
         run.progress.say(_epoch_line(metrics, n_epochs))
         for symptom in symptoms:
             run.progress.say(f"warning: {symptom.text(metrics)}")

@@ -13,6 +13,7 @@ from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed import gather
 from aae_toolkit.evaluation import Floats, contingency_table, encode, fit_category_map, majority_accuracy
 from aae_toolkit.models.description import ModelDescription
+from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.setup import Run
 
@@ -83,3 +84,9 @@ def describe(networks: Networks, y: Floats, validation: Split, run: Run) -> Mode
         validation_accuracy=float(right.mean()) if known.any() else None,
         border_brightness=border_brightness(validation.images) if len(validation) else None,
     )
+
+
+def trained_model(networks: Networks, y: Floats, validation: Split, run: Run) -> TrainedModel:
+    """The networks as they are now, as a trained model, which shares their weights."""
+    description = describe(networks, y, validation, run)
+    return TrainedModel(description, networks.encoder, networks.decoder, networks.mode_decoder)

@@ -3,71 +3,144 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aae_toolkit.config import Variant
-from aae_toolkit.visualization.canvas import colors, figure
+from aae_toolkit.errors import AaeError
+from aae_toolkit.visualization.canvas import colors, new_figure, note, save, style, title
 
-# File name -> title, and the terms drawn.
-_Curves = dict[str, tuple[str, tuple[str, ...]]]
-_SHARED: _Curves = {
-    "{variant}_advesarial_learning_curve.png": (
-        "Adversarial losses: balanced where neither side runs away",
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FEW = 40  # epochs up to which each is a dot
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One picture of curves: the terms drawn, and levels that mean something."""
+
+    title: str
+    terms: tuple[str, ...]
+    levels: tuple[tuple[float, str], ...] = ()
+    best: bool = False  # whether its values are accuracies
+
+
+_BALANCE = ((2 * math.log(2), "a discriminator that knows nothing"), (math.log(2), "a generator against it"))
+_SHARED = {
+    "{variant}_advesarial_learning_curve.png": Curve(
+        "Adversarial losses\nLook for lines near the dotted ones, where neither side runs away",
         ("discriminator_categorical", "discriminator_gaussian", "generator_categorical", "generator_gaussian"),
+        _BALANCE,
     ),
-    "{variant}_reconstruction_learning_curve.png": (
-        "Reconstruction loss: falls, then levels off",
-        ("reconstruction", "mode_reconstruction"),
+    "{variant}_reconstruction_learning_curve.png": Curve(
+        "Reconstruction loss\nLook for a fall that levels off", ("reconstruction", "mode_reconstruction")
+    ),
+    "{variant}_consistency_learning_curve.png": Curve(
+        "Terms on y, weighted\nLook for lines that level off, none of them rising for long",
+        ("pairs", "balance", "pseudo_labels", "virtual_adversarial", "over_clustering"),
     ),
 }
-_OWN: dict[Variant, _Curves] = {
+_OWN: dict[Variant, dict[str, Curve]] = {
     "semi_supervised": {
-        "semi_supervised_classification_learning_curve.png": (
-            "Classification loss on labelled images",
-            ("classification",),
+        "semi_supervised_classification_learning_curve.png": Curve(
+            "Classification loss on labelled images\nLook for a fall towards 0", ("classification",)
         ),
-        "semi_supervised_accuracy_learning_curve.png": ("Accuracy on validation images", ("validation_accuracy",)),
+        "semi_supervised_accuracy_learning_curve.png": Curve(
+            "Accuracy on validation images\nLook for a rise that levels off", ("validation_accuracy",), best=True
+        ),
     },
     "unsupervised": {
-        "unsupervised_cyclic_info_learning_curve.png": (
-            "Cyclic mode loss: low where codes survive",
-            ("mutual_information",),
+        "unsupervised_cyclic_info_learning_curve.png": Curve(
+            "Cyclic mode loss\nLook for a fall: codes survive one more decoding and encoding", ("mutual_information",)
         ),
-        "unsupervised_accuracy_learning_curve.png": (
-            "Majority accuracy on validation images",
+        "unsupervised_accuracy_learning_curve.png": Curve(
+            "Majority accuracy on validation images\nLook for a rise that levels off",
             ("validation_majority_accuracy",),
+            best=True,
         ),
     },
 }
 
 
 def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
-    """Draw every curve whose terms were trained; return the files written."""
-    from matplotlib.ticker import PercentFormatter
+    """Draw every curve whose terms were trained in some epoch; return the files written.
 
-    lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    Raises:
+        AaeError: no metrics.jsonl there, or one that is damaged.
+    """
+    lines = read_metrics(model_dir / "metrics.jsonl")
     written = []
-    for template, (title, terms) in (_SHARED | _OWN[variant]).items():
-        present = [term for term in terms if term in lines[-1]]
+    for template, curve in (_SHARED | _OWN[variant]).items():
         path = model_dir / template.format(variant=variant)
-        path.unlink(missing_ok=True)  # of an earlier training with other terms
-        if not present:
-            continue
-        with figure(path, 7, 4.2) as drawn:
-            axes = drawn.subplots()
-            for term, color in zip(present, colors(len(present)), strict=True):
-                epochs, values = [line["epoch"] for line in lines], [line[term] for line in lines]
-                axes.plot(
-                    epochs, values, color=color, label=term.replace("_", " "), marker="." if len(lines) < 40 else None
-                )
-            axes.set_title(title)
-            axes.set_xlabel("epoch")
-            if "accuracy" in present[0]:
-                axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-            else:
-                axes.set_ylabel("loss, nats")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.grid(alpha=0.3)
-            axes.legend()
-        written.append(path)
+        if any(term in line for term in curve.terms for line in lines):
+            with style():
+                save(_curves(curve, lines), path)
+            written.append(path)
+        else:
+            path.unlink(missing_ok=True)  # of an earlier training with other terms
     return written
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics.jsonl by epoch, the later one where an epoch stands twice.
+
+    A last line that was cut off is left out, as where the file is copied while training goes on.
+
+    Raises:
+        AaeError: the file is absent or damaged.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AaeError(f"{path} cannot be read; it is written by aae train") from error
+    by_epoch = {}
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            metrics = json.loads(line)
+            by_epoch[int(metrics["epoch"])] = metrics
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(content.splitlines()) and not content.endswith("\n"):
+                break
+            raise AaeError(f"{path}, line {number}, is not the metrics of an epoch; train the model again") from error
+    return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+
+
+def _curves(curve: Curve, lines: Sequence[dict[str, Any]]) -> Figure:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    present = [term for term in curve.terms if any(term in line for line in lines)]
+    drawn = new_figure(7, 4.6)
+    axes = drawn.subplots()
+    epochs = [line["epoch"] for line in lines]
+    for term, color in zip(present, colors(len(present)), strict=True):
+        values = [float(line.get(term, math.nan)) for line in lines]
+        axes.plot(epochs, values, color=color, label=term.replace("_", " "), marker="." if len(lines) <= _FEW else None)
+    for level, label in curve.levels:
+        axes.axhline(level, color="0.3", linestyle=":", linewidth=1)
+        axes.annotate(label, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+    axes.set_xlabel("epoch")
+    if curve.best:
+        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    else:
+        axes.set_ylabel("loss, nats")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    title(drawn, curve.title)
+    note(drawn, _figures(curve, lines, present))
+    return drawn
+
+
+def _figures(curve: Curve, lines: Sequence[dict[str, Any]], terms: Iterable[str]) -> str:
+    """The last values, and the best accuracy."""
+    if not curve.best:
+        last = [f"{term.replace('_', ' ')} {[line for line in lines if term in line][-1][term]:.3f}" for term in terms]
+        return f"Last epoch: {', '.join(last)}."
+    [term] = terms
+    values = {line["epoch"]: line[term] for line in lines if term in line}
+    best = max(values, key=lambda epoch: values[epoch])
+    return f"Last {100 * [*values.values()][-1]:.2f}%; best {100 * values[best]:.2f}%, in epoch {best}."

@@ -1,0 +1,154 @@
+"""Pictures of the codes: both parts together by t-SNE, how decided y is, and how normal z is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aae_toolkit.evaluation import Floats
+from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, looks, new_figure, note
+from aae_toolkit.visualization.view import View, percent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SEED = 0
+_MAX_POINTS = 5000
+_MIN_POINTS = 4  # below which t-SNE has no neighbours to keep
+_PERPLEXITY = 30.0
+_STEPS, _ANGLE = 500, 0.8  # of t-SNE; at their defaults (1000, 0.5) pictures look the same and take three times as long
+_LEGEND_ROWS = 20
+_SURE = 0.9
+_MAX_STYLES = 10
+_BINS = 60
+_LIMIT = 4.0  # standard deviations that the z axis shows at least
+
+
+def too_few_for_tsne(view: View) -> str | None:
+    """Why `latent_space` cannot be drawn, if so."""
+    n = len(view.images)
+    return f"{n} images are too few for t-SNE, which needs {_MIN_POINTS}" if n < _MIN_POINTS else None
+
+
+def latent_space(view: View) -> Figure:
+    """t-SNE of the codes (y, z), coloured by true class where it is known, else by category.
+
+    Labelled images that are given another class are crosses, on top.
+    """
+    chosen = np.random.default_rng(_SEED).permutation(len(view.images))[:_MAX_POINTS]
+    labelled = bool(view.known[chosen].any())
+    if labelled:
+        chosen = chosen[view.known[chosen]] if view.known[chosen].sum() >= _MIN_POINTS else chosen
+        groups, names = view.labels[chosen], list(view.names.texts)
+    else:
+        groups, names = view.categories[chosen], [view.category_name(k) for k in range(view.n_categories)]
+    points, wrong = _tsne(view, chosen), view.wrong[chosen]
+    n_columns = -(-len(names) // _LEGEND_ROWS)
+    drawn = new_figure(7.5 + 1.5 * n_columns, 7)
+    axes: Any = drawn.subplots()
+    for group, look in enumerate(looks(len(names))):
+        member, size = groups == group, 9 if look.marker == "o" else 14
+        right, missed = points[member & ~wrong], points[member & wrong]
+        if member.any():
+            axes.scatter(*right.T, s=size, color=look.color, marker=look.marker, label=names[group], linewidths=0)
+            axes.scatter(*missed.T, s=34, color=look.color, marker="X", edgecolors="black", linewidths=0.7, zorder=3)
+    if wrong.any():
+        axes.scatter(
+            [], [], s=34, color="white", marker="X", edgecolors="black", label=f"misclassified ({wrong.sum()})"
+        )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    drawn.legend(
+        title="true class" if labelled else "category", loc="outside right center", markerscale=2, ncols=n_columns
+    )
+    errors = f", {wrong.sum()} of them misclassified ({percent(wrong.mean())})" if labelled else ", without labels"
+    note(drawn, f"{len(chosen)} images{errors}. y and z count alike; distances between islands mean nothing.")
+    return drawn
+
+
+def _tsne(view: View, chosen: Any) -> Floats:
+    """Points [n, 2]. z is scaled to vary as much as y can, else many styles would hide the categories."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    codes = np.concatenate([view.y[chosen], view.z[chosen] / np.sqrt(view.z.shape[1])], axis=1)
+    view.progress.say(f"t-SNE of {len(chosen)} codes...")
+    reduction = TSNE(
+        n_components=2,
+        init="pca" if np.ptp(codes, axis=0).any() else "random",
+        perplexity=min(_PERPLEXITY, (len(chosen) - 1) / 3),
+        max_iter=_STEPS,
+        angle=_ANGLE,
+        random_state=_SEED,
+    )
+    with threadpool_limits(1):  # the order in which threads add up would change the picture
+        points: Floats = reduction.fit_transform(codes)
+    return points
+
+
+def certainty(view: View) -> Figure:
+    """Histogram of the largest probability in y, between 1/K and 1."""
+    from matplotlib.ticker import ScalarFormatter
+
+    largest, chance = view.y.max(axis=1), 1 / view.n_categories
+    drawn = new_figure(7, 4.6)
+    axes: Any = drawn.subplots()
+    counts, _, _ = axes.hist(largest, bins=50, range=(0, 1), color=MAIN_COLOR)
+    axes.set_yscale("log")
+    axes.set_ylim(0.5, max(20.0, 2 * counts.max()))  # a single image is a bar of some height
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter("")
+    axes.axvline(chance, color="0.3", linestyle=":", label=f"1/{view.n_categories}: all categories alike")
+    axes.axvline(_SURE, color=CONTRAST_COLOR, linestyle="--", label=f"{_SURE}")
+    axes.set_xlabel("largest probability in y")
+    axes.set_ylabel("images (log scale)")
+    axes.legend(loc="upper left")
+    sure = percent((largest > _SURE).mean())
+    note(drawn, f"{sure} of {len(largest)} images are above {_SURE}; the median is {np.median(largest):.3f}.")
+    return drawn
+
+
+def styles(view: View) -> Figure:
+    """A histogram of each style dimension with the prior drawn over it, the first ten where there are more."""
+    n_styles = view.z.shape[1]
+    n = min(n_styles, _MAX_STYLES)
+    n_columns = 1 if n == 1 else 2 if n <= 4 else 3 if n <= 9 else 4
+    n_rows = -(-n // n_columns)
+    drawn = new_figure(7 if n == 1 else 3.6 * n_columns, 4.6 if n == 1 else 2.6 * n_rows + 1)
+    grid = drawn.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
+    shown = view.z[:, :n]
+    limit = max(_LIMIT, float(np.quantile(np.abs(shown), 0.999)))
+    line = np.linspace(-limit, limit, 400)
+    distances = []
+    for index, axes in enumerate(grid.flat):
+        if index >= n:
+            axes.remove()
+            continue
+        z = shown[:, index]
+        axes.hist(z, bins=_BINS, range=(-limit, limit), density=True, color=MAIN_COLOR, label="images")
+        axes.plot(line, np.exp(-(line**2) / 2) / np.sqrt(2 * np.pi), color=CONTRAST_COLOR, label="prior N(0, 1)")
+        ks, wasserstein = normality(z)
+        distances.append((wasserstein, ks))
+        axes.set_title(
+            f"z{index}: mean {z.mean():.2f}, deviation {z.std():.2f}\nKS {ks:.3f}, W1 {wasserstein:.3f}", fontsize=9
+        )
+        axes.xaxis.set_tick_params(labelbottom=index + n_columns >= n)
+    grid[0, 0].legend(fontsize=8)
+    drawn.supylabel("density", fontsize=9)
+    worst = int(np.argmax([wasserstein for wasserstein, _ in distances]))
+    note(
+        drawn,
+        f"Distance to N(0, 1) of {len(shown)} images: KS is the largest gap between distribution functions, W1 the mean"
+        f" shift that would make them equal; both are 0 for a perfect bell. Furthest: z{worst}, W1"
+        f" {distances[worst][0]:.3f}." + (f" Shown: {n} of {n_styles} dimensions." if n < n_styles else ""),
+    )
+    return drawn
+
+
+def normality(z: Floats) -> tuple[float, float]:
+    """How far values [N] are from N(0, 1): Kolmogorov-Smirnov statistic in [0, 1], and Wasserstein-1 distance."""
+    from scipy.stats import kstest, norm, wasserstein_distance
+
+    quantiles = norm.ppf((np.arange(len(z)) + 0.5) / len(z))
+    return float(kstest(z, "norm").statistic), float(wasserstein_distance(z, quantiles))

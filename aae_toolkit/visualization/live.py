@@ -1,0 +1,40 @@
+"""Pictures while a training runs (`--plot-every`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aae_toolkit.progress import Silent
+from aae_toolkit.training.observer import Epoch
+from aae_toolkit.visualization.curves import draw_learning_curves
+from aae_toolkit.visualization.pictures import DIRECTORY, PICTURES, draw
+from aae_toolkit.visualization.view import View
+
+LIVE_PICTURES = ("reconstruction_example.png", "learned_latent_features.png")
+
+
+class LivePictures:
+    """An observer that draws the learning curves and two pictures every `every` epochs; without it, none.
+
+    A training that begins anew removes the pictures of the model that it replaces.
+    """
+
+    def __init__(self, model_dir: Path, every: int | None) -> None:
+        """Draw into `model_dir`."""
+        self._model_dir, self._every = model_dir, every
+
+    def started(self, history: Sequence[dict[str, Any]]) -> None:
+        """Remove what shows another model."""
+        if not history:
+            for name in PICTURES:
+                (self._model_dir / DIRECTORY / name).unlink(missing_ok=True)
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        """Draw, if it is time."""
+        if not self._every or epoch.metrics["epoch"] % self._every:
+            return
+        draw_learning_curves(self._model_dir, epoch.model.description.variant)
+        if len(epoch.validation):
+            draw(View.of(epoch.model, epoch.validation, Silent()), LIVE_PICTURES, self._model_dir / DIRECTORY)

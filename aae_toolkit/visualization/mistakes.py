@@ -1,0 +1,104 @@
+"""Pictures of what goes wrong: which classes are taken for which, and the images that the model doubts most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aae_toolkit.evaluation import Floats, Integers
+from aae_toolkit.visualization.canvas import CONTRAST_COLOR, cell_size, new_figure, note, show_image
+from aae_toolkit.visualization.names import shorten
+from aae_toolkit.visualization.view import View, percent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MAX_NUMBERED = 16  # classes up to which counts stand in the cells
+_N_DOUBTED = 24
+_COLUMNS = 8
+_NAME_COLUMNS = 10
+
+
+def no_labels(view: View) -> str | None:
+    """Why `confusion` cannot be drawn, if so."""
+    return None if view.known.any() else "no image has a label"
+
+
+def confusion(view: View) -> Figure:
+    """Share of each true class (row) that is given each class (column), with counts where there is room."""
+    from matplotlib.colors import PowerNorm
+    from sklearn.metrics import confusion_matrix
+
+    labels, classes, names = view.labels[view.known], view.classes[view.known], view.names.texts
+    n = len(names)
+    table = confusion_matrix(labels, classes, labels=range(n))
+    totals = table.sum(axis=1)
+    side = min(14.0, max(4.2, 0.5 * n if n <= _MAX_NUMBERED else 0.3 * n))
+    drawn = new_figure(side + 2.4, side + 1.7)
+    axes = drawn.subplots()
+    # Small shares, of which mistakes are made, are shown darker than they are in proportion.
+    shares = table / np.maximum(totals, 1)[:, np.newaxis]
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+    drawn.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    size = 8 if n <= 30 else 5
+    crowded = max(map(len, names)) * n > 12 * side
+    axes.set_xticks(range(n), names, fontsize=size, rotation=90 if crowded else 0)
+    rows = [name if total else f"{name} (no images)" for name, total in zip(names, totals, strict=True)]
+    axes.set_yticks(range(n), rows, fontsize=size)
+    axes.set_xlabel("class found")
+    axes.set_ylabel("true class")
+    if n <= _MAX_NUMBERED:
+        for (row, column), count in np.ndenumerate(table):
+            if count:
+                color = "white" if shares[row, column] > 0.4 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
+    note(drawn, f"{percent(np.trace(table) / len(labels))} of {len(labels)} are right.{_worst(table, names)}")
+    return drawn
+
+
+def _worst(table: Integers, names: tuple[str, ...]) -> str:
+    """The three most frequent mistakes, in words."""
+    mistakes = table.copy()
+    np.fill_diagonal(mistakes, 0)
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:3]
+    pairs = [divmod(int(position), len(names)) for position in order]
+    said = [f"{names[i]} taken for {names[j]} ({mistakes[i, j]})" for i, j in pairs if mistakes[i, j]]
+    return f" Most often wrong: {', '.join(said)}." if said else ""
+
+
+def class_probabilities(view: View) -> Floats:
+    """Category probabilities summed by class, float32 [N, classes], as the deployed classifier gives them."""
+    table = np.eye(len(view.names.texts), dtype=np.float32)[view.category_to_class]
+    return view.y @ table
+
+
+def most_uncertain(view: View) -> Figure:
+    """The images whose likeliest class is least likely, with the two likeliest and the true class."""
+    probabilities = class_probabilities(view)
+    largest = probabilities.max(axis=1)
+    chosen = np.argsort(largest, kind="stable")[:_N_DOUBTED]
+    n_columns = min(_COLUMNS, len(chosen))
+    n_rows = -(-len(chosen) // n_columns)
+    width, height = (1.5 * side for side in cell_size(view.image_shape, n_rows))
+    drawn = new_figure(max(5.0, n_columns * max(width, 1.25)), n_rows * (height + 0.6) + 1.1)
+    grid = drawn.subplots(n_rows, n_columns, squeeze=False)
+    names = [shorten(text, _NAME_COLUMNS) for text in view.names.texts]
+    for position, axes in enumerate(grid.flat):
+        if position >= len(chosen):
+            axes.remove()
+            continue
+        index = chosen[position]
+        show_image(axes, view.images[index])
+        likeliest = np.argsort(-probabilities[index], kind="stable")[:2]
+        lines = [f"{names[c]} {100 * probabilities[index, c]:.0f}%" for c in likeliest]
+        if view.known[index]:
+            lines.append(f"true: {names[view.labels[index]]}")
+        axes.set_title("\n".join(lines), fontsize=7.5, color=CONTRAST_COLOR if view.wrong[index] else "black")
+    lowest, highest = 100 * largest[chosen[[0, -1]]]
+    doubted = f"The likeliest class of these {len(chosen)} has {lowest:.0f}% to {highest:.0f}%."
+    if view.known.any():
+        of_all = percent(view.wrong[view.known].mean())
+        doubted += f" {view.wrong[chosen].sum()} are wrong (red); of all {view.known.sum()} labelled images, {of_all}."
+    note(drawn, doubted)
+    return drawn

@@ -1,0 +1,87 @@
+"""Class names as pictures can show them: short, all different, and in characters that an installed font has."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_LIMIT = 14  # columns of text, of which a Chinese character takes two
+_LAST_RESORT = "Last Resort"  # matplotlib's font of placeholders has every character, and says none
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """What stands for each class in a picture.
+
+    Attributes:
+        texts: by class index.
+        families: fonts beside the usual one that the texts need.
+        unreadable: class names that no installed font can write; their texts are the class indices.
+    """
+
+    texts: tuple[str, ...]
+    families: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+
+def class_labels(names: Sequence[str]) -> ClassLabels:
+    """Find labels for `names`."""
+    cleaned = ["".join(c if c.isprintable() else " " for c in name).strip() for name in names]
+    families, missing = _families_for("".join(cleaned))
+    readable = [bool(name) and missing.isdisjoint(name) for name in cleaned]
+    short = [shorten(name) for name in cleaned]
+    texts = [
+        text if fine and short.count(text) == 1 else f"{index}: {shorten(text, _LIMIT - 4)}" if fine else f"#{index}"
+        for index, (text, fine) in enumerate(zip(short, readable, strict=True))
+    ]
+    unreadable = tuple(name for name, fine in zip(names, readable, strict=True) if not fine)
+    return ClassLabels(tuple(texts), families, unreadable)
+
+
+def shorten(text: str, limit: int = _LIMIT) -> str:
+    """`text`, its middle an ellipsis where it is wider than `limit` columns: long names often end in what differs."""
+    if _columns(text) <= limit:
+        return text
+    tail = _head(text[::-1], (limit - 1) // 3)[::-1]
+    return f"{_head(text, limit - 1 - _columns(tail))}…{tail}"
+
+
+def _head(text: str, limit: int) -> str:
+    """As many of the first characters as fit."""
+    while _columns(text) > limit:
+        text = text[:-1]
+    return text
+
+
+def _columns(text: str) -> int:
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _families_for(text: str) -> tuple[tuple[str, ...], set[str]]:
+    """Fonts that have what matplotlib's own lacks of `text`, and the characters that none has."""
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
+
+    missing = {c for c in text if ord(c) not in _characters(findfont(FontProperties()))}
+    families = []
+    for font in sorted(fontManager.ttflist, key=lambda font: (font.name, font.fname)) if missing else ():
+        if font.name == _LAST_RESORT or not missing:
+            continue
+        # The family's name finds one of its files, not always this one.
+        found = {c for c in missing if ord(c) in _characters(findfont(FontProperties(family=[font.name])))}
+        if found:
+            families.append(font.name)
+            missing -= found
+    return tuple(families), missing
+
+
+@functools.cache
+def _characters(path: str) -> frozenset[int]:
+    """Code points that a font file has; none where matplotlib cannot read it, as with fonts of coloured bitmaps."""
+    from matplotlib.font_manager import get_font
+
+    try:
+        return frozenset(get_font(path).get_charmap())
+    except RuntimeError:
+        return frozenset()

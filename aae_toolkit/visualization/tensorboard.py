@@ -1,0 +1,102 @@
+"""What TensorBoard shows of a training (`--tensorboard`): scalars, reconstructions, and modes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from aae_toolkit.progress import Silent
+from aae_toolkit.training.observer import Epoch
+from aae_toolkit.visualization.canvas import tile
+from aae_toolkit.visualization.reconstructions import examples
+from aae_toolkit.visualization.view import View
+
+DIRECTORY = "tensorboard"  # of a model directory
+_EVENTS = "events.out.tfevents.*"
+_MODES_A_ROW = 10
+
+
+class TensorBoardLog:
+    """An observer that writes event files; a step is an epoch. Close it, or use it in a `with` statement.
+
+    A training that begins anew replaces what an earlier one wrote. A resumed one makes TensorBoard forget what is
+    beyond its checkpoint, and writes the scalars of the epochs before where no log of them is there.
+    """
+
+    def __init__(self, model_dir: Path) -> None:
+        """Write into `model_dir`'s directory of event files.
+
+        Raises:
+            ModuleNotFoundError: the tensorboard package is not installed.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._new_writer = SummaryWriter
+        self._directory = model_dir / DIRECTORY
+        self._writer: Any = None
+
+    def started(self, history: Sequence[dict[str, Any]]) -> None:
+        """Open an event file after those of earlier runs of this training."""
+        earlier = sorted(self._directory.glob(_EVENTS))
+        if not history:
+            for events in earlier:
+                events.unlink()
+        self._writer = self._new_writer(str(self._directory), purge_step=len(history) + 1)
+        for line in () if earlier else history:
+            self._write_scalars(line)
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        """Write an epoch's scalars and pictures."""
+        self._write_scalars(epoch.metrics)
+        step = epoch.metrics["epoch"]
+        if len(epoch.validation):
+            view = View.of(epoch.model, epoch.validation, Silent())
+            for tag, sheet in pictures(view).items():
+                self._writer.add_image(tag, sheet, step)
+        self._writer.flush()
+
+    def _write_scalars(self, metrics: Mapping[str, Any]) -> None:
+        for name, value in metrics.items():
+            if name != "epoch":
+                self._writer.add_scalar(f"{_group(name)}/{name}", value, metrics["epoch"])
+
+    def close(self) -> None:
+        """Finish the event file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def __enter__(self) -> TensorBoardLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def pictures(view: View) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Sheets [3, height, width] in [0, 1] by tag: images over what is rebuilt of them, and the modes."""
+    chosen = examples(view)
+    rows = {"reconstructions": [list(view.images[chosen]), list(view.decode(view.y[chosen], view.z[chosen]))]}
+    sheets = {"modes": view.modes()}
+    if view.model.mode_decoder is not None:
+        sheets["mode_decoder"] = view.mode_decoder_modes()
+    for tag, modes in sheets.items():
+        rows[tag] = [list(modes[i : i + _MODES_A_ROW]) for i in range(0, len(modes), _MODES_A_ROW)]
+    return {tag: _rgb(tile(content, len(content[0]))) for tag, content in rows.items()}
+
+
+def _rgb(sheet: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Three channels, of others their mean."""
+    return sheet if len(sheet) == 3 else np.repeat(sheet.mean(axis=0, keepdims=True), 3, axis=0)
+
+
+def _group(name: str) -> str:
+    """Under which heading TensorBoard shows a metric."""
+    if name.endswith("accuracy"):
+        return "accuracy"
+    return "speed" if name in ("seconds", "images_per_second", "peak_memory_mib") else "loss"
