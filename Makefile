@@ -8,13 +8,13 @@ SAVED := --benchmark-storage=file://benchmarks/results/saved
 
 # ONNX Runtime comes from one of two packages that exclude each other; the GPU one also runs without a GPU.
 ifeq ($(shell uname -s)-$(shell uname -m),Linux-x86_64)
-EXTRAS ?= train,gpu,dev
+EXTRAS ?= train,gpu,dev,docs
 else
-EXTRAS ?= train,cpu,dev
+EXTRAS ?= train,cpu,dev,docs
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format typecheck bench bench-compare results parity build clean
+.PHONY: help setup demo test test-all lint format typecheck docs bench bench-compare results parity build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -46,6 +46,10 @@ format: setup ## apply format and style
 typecheck: setup ## mypy, strict
 	$(BIN)/mypy
 
+docs: setup ## the documentation site, into site/; the reference pages are written anew first
+	$(BIN)/python tools/reference.py
+	$(BIN)/python -m zensical build --strict --clean
+
 bench: setup ## backends, and the training step beside a plain one and its floor, into benchmarks/results/
 	mkdir -p benchmarks/results
 	$(BIN)/pytest benchmarks $(SAVED) --benchmark-autosave --benchmark-json benchmarks/results/backends.json
@@ -69,5 +73,5 @@ build: setup ## wheel and source distribution, into dist/
 	$(BIN)/python -m build --outdir dist .
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) $(DEMO_DIR) dist build benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_DIR) dist build site .cache benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@ It comes after `pymdownx.arithmatex`, which finds the formulas between dollar si
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -20,11 +21,17 @@ class Formulas(Treeprocessor):
     r"""Turns LaTeX between `\(` and `\)`, or `\[` and `\]`, in arithmatex's elements into MathML."""
 
     def run(self, root: Element) -> None:
-        """Convert every formula of a page."""
+        """Convert every formula of a page.
+
+        Raises:
+            ValueError: a formula that cannot be set.
+        """
         for element in root.iter():
             if element.get("class") == _CLASS:
-                latex = "".join(element.itertext()).strip()[2:-2]
+                latex = unescape("".join(element.itertext()).strip()[2:-2])
                 mathml = convert(latex, display="block" if element.tag == "div" else "inline")
+                if "\\" in mathml:
+                    raise ValueError(f"a command in the formula {latex.strip()} is not known to latex2mathml")
                 element.clear()
                 element.set("class", _CLASS)
                 element.text = self.md.htmlStash.store(mathml)

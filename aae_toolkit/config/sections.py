@@ -176,7 +176,7 @@ class TrainingConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     """Of every phase; beside Adam decoupled from the gradient, as in AdamW. [Loshchilov & Hutter]."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the weights' average that each step keeps; the average is the model. 0: the last weights are."""
+    """Share of the weights' average, which is the model, that each step keeps; 0: none. [Tarvainen & Valpola]."""
     use_conditional_style_prior: bool = False
     """Whether z follows its prior within each category, so that style does not tell it."""
     autoencoder_every: int = Field(default=1, ge=1)
