@@ -32,8 +32,7 @@ class Formulas(Treeprocessor):
                 mathml = convert(latex, display="block" if element.tag == "div" else "inline")
                 if "\\" in mathml:
                     raise ValueError(f"a command in the formula {latex.strip()} is not known to latex2mathml")
-                element.clear()
-                element.set("class", _CLASS)
+                element[:] = []
                 element.text = self.md.htmlStash.store(mathml)
 
 
