@@ -11,13 +11,13 @@ SAVED := --benchmark-storage=file://benchmarks/results/saved
 ifeq ($(shell uname -s)-$(shell uname -m),Linux-x86_64)
 REQUIREMENTS = --require-hashes --no-deps -r requirements.lock
 else
-REQUIREMENTS = -c $(VENV)/versions.txt ".[train,cpu,dev]"
+REQUIREMENTS = -c $(VENV)/versions.txt ".[train,cpu,dev,docs]"
 endif
 
 .DEFAULT_GOAL := help
 UPGRADE ?=
 
-.PHONY: help setup lock demo test test-all lint format typecheck bench bench-compare results parity build clean
+.PHONY: help setup lock demo test test-all lint format typecheck docs bench bench-compare results parity build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -32,7 +32,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	touch $@
 
 lock: setup ## pinned and hashed requirements.lock anew, after pyproject.toml changed; UPGRADE=--upgrade for newer versions
-	$(BIN)/uv pip compile pyproject.toml --extra train --extra gpu --extra dev --generate-hashes --quiet $(UPGRADE) \
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra gpu --extra dev --extra docs --generate-hashes --quiet $(UPGRADE) \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 
@@ -55,6 +55,10 @@ format: setup ## apply format and style
 
 typecheck: setup ## mypy, strict
 	$(BIN)/mypy
+
+docs: setup ## the documentation site, into site/; the reference pages are written anew first
+	$(BIN)/python tools/reference.py
+	$(BIN)/python -m zensical build --strict --clean
 
 bench: setup ## backends, and the training step beside a plain one and its floor, into benchmarks/results/
 	mkdir -p benchmarks/results
@@ -79,5 +83,5 @@ build: setup ## wheel and source distribution, into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) $(DEMO_DIR) dist build benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_DIR) dist build site .cache benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+"""The YAML configuration: its sections and keys (`sections`), and how it is read (`loading`)."""
+
+from aae_toolkit.config.loading import DEFAULT_CONFIG, dump_config, load_config, shipped_configs, with_flags
+from aae_toolkit.config.sections import (
+    VARIANTS,
+    CompileMode,
+    ConfigFile,
+    ConsistencyConfig,
+    LearningRates,
+    Likeness,
+    ModelConfig,
+    Precision,
+    ScheduleConfig,
+    SemiSupervisedConfig,
+    SemiSupervisedTrainingConfig,
+    TrainingConfig,
+    UnsupervisedConfig,
+    UnsupervisedTrainingConfig,
+    Variant,
+    VariantConfig,
+    VariantSection,
+)
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "VARIANTS",
+    "CompileMode",
+    "ConfigFile",
+    "ConsistencyConfig",
+    "LearningRates",
+    "Likeness",
+    "ModelConfig",
+    "Precision",
+    "ScheduleConfig",
+    "SemiSupervisedConfig",
+    "SemiSupervisedTrainingConfig",
+    "TrainingConfig",
+    "UnsupervisedConfig",
+    "UnsupervisedTrainingConfig",
+    "Variant",
+    "VariantConfig",
+    "VariantSection",
+    "dump_config",
+    "load_config",
+    "shipped_configs",
+    "with_flags",
+]

@@ -1,0 +1,107 @@
+"""Reading a configuration: YAML files and shipped ones, errors that name the key, flags that win over the file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from aae_toolkit.config.sections import VARIANTS, ConfigFile, ModelConfig, Variant, VariantConfig
+from aae_toolkit.errors import AaeError, UsageError
+
+DEFAULT_CONFIG = "seed"
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that also reads `1e-5` as the number it plainly is (YAML 1.1 makes it a string)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with the package, by name."""
+    package = Path(__file__).parent.parent
+    directory = next(d for d in (package / "configs", package.parent / "configs") if d.is_dir())  # wheel, checkout
+    return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
+
+
+def load_config(source: Path | str, variant: Variant) -> VariantConfig:
+    """Read one variant's section of a YAML file, or of the shipped configuration of that name.
+
+    Raises:
+        AaeError: the file is absent or is not YAML.
+        UsageError: an unknown key, a wrong type, an impossible value, or no section for `variant`.
+    """
+    path = shipped_configs().get(str(source), Path(source))
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise AaeError(f"configuration {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # `!!int x`, 2001-99-99
+        raise AaeError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"configuration {path} holds no sections; expected {' and/or '.join(VARIANTS)}")
+    try:
+        section = getattr(ConfigFile.model_validate(content), variant)
+    except ValidationError as error:
+        raise UsageError(f"configuration {path}: {_explain(error)}") from error
+    if section is None:
+        held = ", ".join(repr(name) for name, value in content.items() if value is not None) or "none"
+        raise UsageError(f"configuration {path} has no section {variant!r}; it holds {held}")
+    return section  # type: ignore[no-any-return]
+
+
+def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
+    """Return `config` with the given command-line values; None means that the flag was not given.
+
+    Raises:
+        UsageError: a value that the configuration would refuse too.
+    """
+    content = config.model_dump()
+    for name, value in flags.items():
+        if value is not None:
+            section = "model" if name in ModelConfig.model_fields else "training"
+            content[section][name] = value
+    try:
+        return type(config).model_validate(content)
+    except ValidationError as error:
+        location = error.errors()[0]["loc"]
+        flag = f"--{str(location[-1]).replace('_', '-')}: " if location else ""  # none: of several keys together
+        raise UsageError(f"{flag}{_explain(error)}") from error
+
+
+def dump_config(config: VariantConfig) -> str:
+    """YAML text of one variant's fully resolved section, which `load_config` takes back unchanged."""
+    return yaml.safe_dump({config.variant: config.model_dump(mode="json")}, sort_keys=False)
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for the first of pydantic's complaints: the key's full path, what was found, what would be right."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"][:-1])
+        nearest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
+        return f"unknown key {path!r}; {hint}{more}"
+    if first["type"] == "value_error":  # one of this module's own, of several keys together
+        return f"{path!r}: {first['ctx']['error']}{more}" if path else f"{first['ctx']['error']}{more}"
+    return f"{path!r} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}{more}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names that the configuration knows inside a section."""
+    model: type[BaseModel] = ConfigFile
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

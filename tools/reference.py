@@ -1,0 +1,217 @@
+"""The pages of docs/ that are made from the code: docs/configuration.md and docs/commands.md.
+
+    python tools/reference.py
+
+`make docs` runs it. A test fails where a page is not what it would write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from aae_toolkit.cli.app import app
+from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, shipped_configs
+from aae_toolkit.files import write_text
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+_BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+_TYPES = {bool: "true or false", int: "whole number", float: "number"}
+_SOURCE = re.compile(r"\s*\[([^\[\]]+)\]\.$")  # at the end of a key's meaning
+
+CONFIGURATION = """\
+# Configuration reference
+
+Every key of the YAML file that `--config-path` takes. This page is written by `python tools/reference.py` from
+`aae_toolkit/config/sections.py`.
+
+A file has a section for each variant, `semi_supervised` and `unsupervised`, or for one of them; each holds the sections
+below. What a file leaves out has its default, and the defaults are the seed document's configuration. Flags of the
+command line win over the file. Unknown keys, values of another type and values out of range are refused with the key's
+full path and the nearest name.
+
+```yaml
+unsupervised:
+  model:
+    n_classes: 30
+  training:
+    n_epochs: 16
+    ema_decay: 0.999
+  consistency:
+    lambda_pairs: 1.0
+    lambda_balance: 4.0
+```
+
+A run's complete configuration is kept as `config.yml` in the model directory; `--config-path` takes it back.
+[How the method works](method.md) says what the terms are, and lists the [sources](method.md#sources).
+"""
+
+COMMANDS = """\
+# Command reference
+
+Every command and flag, as `--help` prints them. This page is written by `python tools/reference.py` from the command
+line itself.
+
+`aae --version` prints the version. Any command takes `--help`, and `--debug`, which shows the traceback of an error.
+`python -m aae_toolkit` is `aae`. The exit status is 0 where all went well; else
+
+| status | means |
+| --- | --- |
+| 1 | failed |
+| 2 | wrong usage |
+| 3 | parity refused: a file is not the trained model |
+| 4 | reduced precision refused: it costs accuracy, or gains nothing |
+| 5 | the asked-for device or provider did not run |
+| 6 | slower than the baseline allows |
+| 130, 143 | stopped by SIGINT, by SIGTERM |
+
+The seed document's four commands are the same code under other names: `init_datasets` is `aae init-datasets`,
+`train_semi_supervised` is `aae train semi-supervised`, `train_unsupervised` is `aae train unsupervised`, and
+`generate_model_visualization` is `aae visualize`.
+"""
+
+
+def main() -> None:
+    """Write the pages."""
+    for name, text in pages().items():
+        write_text(DOCS / name, text)
+
+
+def pages() -> dict[str, str]:
+    """The text of each page, by its name in docs/."""
+    return {"configuration.md": configuration_page(), "commands.md": commands_page()}
+
+
+def configuration_page() -> str:
+    """Tables of all keys, a section each, and of the shipped files."""
+    parts = [CONFIGURATION]
+    unsupervised = dict(_sections(UnsupervisedConfig()))
+    for path, section in _sections(SemiSupervisedConfig()):
+        other = unsupervised[path]
+        shared = next(c for c in type(section).__mro__ if isinstance(other, c))
+        lines = [f"## `{path}`", "", " ".join((shared.__doc__ or "").split()), ""]
+        lines += _table("key", "meaning", "values", "default", "variant", "source")
+        for key, field in (type(other).model_fields | type(section).model_fields).items():
+            if not isinstance(getattr(section, key, None), BaseModel):  # those have a table of their own
+                meaning, source = _meaning(field)
+                values = f"{_type(field.annotation)} {_range(field.metadata)}".strip()
+                lines.append(_row(f"`{key}`", meaning, values, *_defaults(section, other, key), source))
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join([*parts, _shipped()])
+
+
+def _sections(section: BaseModel, path: str = "") -> Iterator[tuple[str, BaseModel]]:
+    """The sections in one, by the path of their key."""
+    for key, value in section:
+        if isinstance(value, BaseModel):
+            inner = f"{path}.{key}" if path else key
+            yield inner, value
+            yield from _sections(value, inner)
+
+
+def _meaning(field: FieldInfo) -> tuple[str, str]:
+    """A key's meaning, and its source."""
+    text = " ".join((field.description or "").split())
+    source = _SOURCE.search(text)
+    return _SOURCE.sub("", text), source[1] if source else ""
+
+
+def _defaults(semi_supervised: BaseModel, unsupervised: BaseModel, key: str) -> tuple[str, str]:
+    """The default as a file would have it, and the variants that know the key."""
+    sections = {"semi-supervised": semi_supervised, "unsupervised": unsupervised}
+    found = {name: _plain(getattr(section, key)) for name, section in sections.items() if hasattr(section, key)}
+    if len(found) == 1:
+        [(name, default)] = found.items()
+        return default, name
+    if len(set(found.values())) == 1:
+        return next(iter(found.values())), "both"
+    return ", ".join(f"{name} {default}" for name, default in found.items()), "both"
+
+
+def _plain(value: Any) -> str:
+    """A value as YAML has it."""
+    return f"`{json.dumps(value)}`".replace('"', "")
+
+
+def _type(annotation: Any) -> str:
+    """Type for people."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if typing.get_origin(annotation) is tuple:
+        number, constraints = typing.get_args(arguments[0])
+        return f"list, each a {_type(number)} {_range(constraints.metadata)}"
+    if arguments:  # X | None
+        return f"`null` or {_type(arguments[0])}"
+    return _TYPES[annotation]
+
+
+def _range(metadata: list[Any]) -> str:
+    """Bounds, such as `≥ 0, < 1`."""
+    bounds = ((sign, getattr(m, name)) for m in metadata for name, sign in _BOUNDS.items() if hasattr(m, name))
+    return ", ".join(f"{sign} {'2^63' if limit == 2**63 else limit}" for sign, limit in bounds)
+
+
+def _shipped() -> str:
+    """Table of the shipped files, by the comment that each begins with."""
+    lines = ["## Shipped configurations", "", "`--config-path` takes their names as well as paths of files.", ""]
+    lines += _table("name", "for", "variants")
+    for name, path in shipped_configs().items():
+        text = path.read_text(encoding="utf-8").splitlines()
+        comment = " ".join(line.lstrip("# ") for line in text if line.startswith("#"))
+        variants = ", ".join(f"`{line.rstrip(':')}`" for line in text if re.match(r"\w", line))
+        lines.append(_row(f"`{name}`", comment, variants))
+    return "\n".join(lines) + "\n"
+
+
+def commands_page() -> str:
+    """A section a command: what it does, and its flags."""
+    parts = [COMMANDS]
+    for words, command in _commands(typer.main.get_command(app), ("aae",)):
+        context = command.make_context(" ".join(words), [], resilient_parsing=True)
+        lines = [f"## `{' '.join(words)}`", "", _escape(" ".join(command.help.split())), "", *_table("flag", "meaning")]
+        for parameter in command.params:
+            record = parameter.get_help_record(context)
+            if record is not None:  # hidden
+                flag, meaning = record
+                lines.append(_row(f"<code>{_escape(flag)}</code>", _escape(meaning)))
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _commands(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All commands under one, with the words that call them."""
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from _commands(inner, (*words, name))
+    else:
+        yield words, command
+
+
+def _escape(text: str) -> str:
+    """Text in which Markdown sees no markup."""
+    return escape(text, quote=False).replace("|", "&#124;").replace("[", "&#91;").replace("*", "&#42;")
+
+
+def _table(*titles: str) -> list[str]:
+    """Head of a table."""
+    return [_row(*titles), _row(*("---" for _ in titles))]
+
+
+def _row(*cells: str) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
