@@ -45,7 +45,7 @@ def predict(model: Path, paths: Iterable[Path]) -> Iterator[Prediction]:
     """
     backend = OnnxRuntimeBackend(model)
     class_names = backend.class_names
-    _, channels, height, width = backend.input_shapes["images"]
+    channels, height, width = backend.image_shape
     remaining = iter(paths)
     while batch := list(islice(remaining, _BATCH_SIZE)):
         images: list[NDArray[np.uint8]] = []
@@ -55,11 +55,7 @@ def predict(model: Path, paths: Iterable[Path]) -> Iterator[Prediction]:
                 images.append(read_image(path, (channels, height, width)))
             except AaeError as error:
                 errors[path] = str(error).removeprefix(f"{path}: ")
-        outputs = (
-            backend.run({"images": np.stack(images)})
-            if images
-            else {"label": np.empty(0), "probabilities": np.empty(0)}
-        )
+        outputs = backend.classify(np.stack(images)) if images else {"label": np.empty(0), "probabilities": np.empty(0)}
         found = zip(outputs["label"].tolist(), outputs["probabilities"].tolist(), strict=True)
         for path in batch:
             if path in errors:

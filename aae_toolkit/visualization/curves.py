@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from aae_toolkit.config import Variant
+from aae_toolkit.errors import AaeError
+from aae_toolkit.files import require_own
 from aae_toolkit.visualization.canvas import colors, figure
 
 # File name -> title, and the terms drawn.
@@ -41,11 +44,28 @@ _OWN: dict[Variant, _Curves] = {
 }
 
 
+def read_metrics(model_dir: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, one an epoch: the epoch's number, and numbers by the name of their term.
+
+    Raises:
+        AaeError: the file is absent, damaged, or holds no epoch.
+    """
+    path = model_dir / "metrics.jsonl"
+    require_own(path)
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise AaeError(f"{path} is missing or damaged; train the model again") from error
+    if not lines or not all(isinstance(line, dict) and isinstance(line.get("epoch"), int) for line in lines):
+        raise AaeError(f"{path} holds no epochs, or something else; train the model again")
+    return lines
+
+
 def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
     """Draw every curve whose terms were trained; return the files written."""
     from matplotlib.ticker import PercentFormatter
 
-    lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_metrics(model_dir)
     written = []
     for template, (title, terms) in (_SHARED | _OWN[variant]).items():
         present = [term for term in terms if term in lines[-1]]
