@@ -63,8 +63,12 @@ def read_npz(path: Path, wanted: tuple[str, ...] | None = None, *, inflated: int
     check_archive(path, whole=False, inflated=inflated)  # zipfile compares what numpy reads with its checksum
     try:
         with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in (content.files if wanted is None else wanted)}
+            arrays = {name: content[name] for name in (content.files if wanted is None else wanted)}
     except KeyError as error:
         raise ValueError(f"it holds no {error.args[0].split()[0]}") from error
     except Exception as error:  # zipfile's and numpy's header readers raise half a dozen kinds
         raise ValueError(" ".join(str(error).split()) or "it ends early") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a member that does not begin as arrays do comes as bytes
+            raise ValueError(f"its member {name!r} is no array")
+    return arrays

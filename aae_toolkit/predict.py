@@ -112,11 +112,10 @@ def predict(
             f"--invert auto: {model.name} does not say how bright its training images' borders are; say yes or no, or"
             " export it again"
         )
-    _, *shape = backend.input_shapes["images"]
-    decoder = Decoder(tuple(shape), invert, backend.border_brightness)
+    decoder = Decoder(backend.image_shape, invert, backend.border_brightness)
     for batch in decode_ahead(paths, decoder, batch_size, threads or usable_cores(), processes=processes):
         readable = [file.pixels for file in batch if file.pixels is not None]
-        found = iter(_classes(backend.run({"images": np.stack(readable)}), names, top_k) if readable else ())
+        found = iter(_classes(backend.classify(np.stack(readable)), names, top_k) if readable else ())
         for file in batch:
             if file.error is not None:
                 yield Prediction(str(file.path), error=file.error)

@@ -9,7 +9,8 @@ from PIL import Image
 from refusals import refused
 
 from aae_toolkit.config import Variant
-from aae_toolkit.visualization.curves import _OWN, _SHARED, _curves, draw_learning_curves, read_metrics
+from aae_toolkit.metrics import read_metrics
+from aae_toolkit.visualization.curves import _OWN, _SHARED, _curves, draw_learning_curves
 
 ALL = {variant: _SHARED | own for variant, own in _OWN.items()}
 

@@ -1,3 +1,5 @@
+import gzip
+import math
 import shutil
 import struct
 from urllib.error import URLError
@@ -6,11 +8,12 @@ import numpy as np
 import pytest
 from conftest import MNIST_RAW_DIR, needs_mnist
 from PIL import Image
-from refusals import refused
+from refusals import refused, value_unless_refused
 
 from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.data.sources import UNLABELED, load_source
 from aae_toolkit.errors import UsageError
+from aae_toolkit.progress import Silent
 
 SHAPE = (1, 6, 5)
 IDX_FILES = {
@@ -27,9 +30,24 @@ def draw(path, value, size=(5, 6), mode="L"):
     Image.new(mode, size, value if mode == "L" else (value, 0, 0)).save(path)
 
 
+class Listener(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@pytest.fixture
+def listener():
+    return Listener()
+
+
 @pytest.fixture
 def load_folder(tmp_path):
-    return lambda shape=SHAPE: load_source("folder", tmp_path, tmp_path / "unused", shape)
+    return lambda shape=SHAPE, **options: load_source("folder", tmp_path, tmp_path / "unused", shape, **options)
 
 
 def test_digits_come_offline_in_the_full_range(tmp_path):
@@ -89,6 +107,59 @@ def test_hidden_and_underscored_directories_and_other_files_are_ignored(tmp_path
     assert source.images[:, 0, 0, 0].tolist() == [10]
 
 
+def test_a_directory_that_is_left_out_is_said(tmp_path, load_folder, listener):
+    draw(tmp_path / "a" / "x.png", 1)
+    draw(tmp_path / "_unlabled" / "y.png", 1)
+    assert len(load_folder(progress=listener).images) == 1
+    [line] = listener.lines
+    assert line.startswith(f"{tmp_path / '_unlabled'} is left out")
+
+
+@pytest.mark.parametrize("name", ["_unlabeled", "_unlabelled"])
+def test_either_spelling_of_the_unlabelled_folder_is_read(tmp_path, load_folder, name):
+    draw(tmp_path / "a" / "x.png", 1)
+    draw(tmp_path / name / "y.png", 1)
+    assert load_folder().labels.tolist() == [0, UNLABELED]
+
+
+def test_of_many_damaged_images_some_are_named_and_all_are_counted(tmp_path, load_folder, listener):
+    draw(tmp_path / "a" / "good.png", 1)
+    for i in range(30):
+        (tmp_path / "a" / f"{i}.png").write_bytes(b"")
+    assert load_folder(progress=listener).n_unreadable == 30
+    assert len(listener.lines) == 21
+    assert listener.lines[-1] == "and 10 more"
+
+
+def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path, load_folder):
+    draw(tmp_path / "a" / "x.png", 1)
+    (tmp_path / "a" / "x.png").write_bytes(b"no image")
+    with refused("none of the 1 images", tmp_path):
+        load_folder()
+
+
+@pytest.mark.parametrize(("invert", "expected"), [("no", [10, 250]), ("yes", [245, 5]), ("auto", [10, 5])])
+def test_a_folder_can_be_made_light_on_dark_and_says_how_many_were(tmp_path, load_folder, listener, invert, expected):
+    draw(tmp_path / "a" / "dark.png", 10)
+    draw(tmp_path / "a" / "light.png", 250)
+    images = load_folder(invert=invert, progress=listener).images
+    assert images[:, 0, 0, 0].tolist() == expected
+    n_inverted = {"no": 0, "yes": 2, "auto": 1}[invert]
+    assert listener.lines == ([f"{n_inverted} of 2 images: inverted"] if n_inverted else [])
+
+
+@pytest.mark.parametrize("link", ["a/x.png", "b", "_unlabeled"])
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path, listener, link):
+    raw = tmp_path / "raw"
+    draw(raw / "a" / "own.png", 1)
+    draw(tmp_path / "secret" / "s.png", 200)
+    (raw / link).symlink_to(tmp_path / "secret" / ("s.png" if link.endswith("png") else ""))
+    found = value_unless_refused(lambda: load_source("folder", raw, tmp_path, SHAPE, progress=listener))
+    if found is not None:
+        assert (found.images == 1).all()
+        assert "leads outside" in listener.lines[0]
+
+
 def test_a_folder_without_labels_has_no_classes(tmp_path, load_folder):
     for i in range(3):
         draw(tmp_path / "_unlabeled" / f"{i}.png", i)
@@ -127,13 +198,15 @@ def test_a_raw_dir_that_is_absent_or_a_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", "half"])
-def test_a_damaged_image_is_named(tmp_path, load_folder, content):
-    draw(tmp_path / "a" / "good.png", 1)
-    draw(tmp_path / "b" / "bad.png", 1)
+def test_a_damaged_image_is_named_and_counted_and_the_others_are_read(tmp_path, load_folder, listener, content):
+    for name in ("a/good.png", "b/bad.png", "b/fine.png"):
+        draw(tmp_path / name, 1)
     whole = (tmp_path / "b" / "bad.png").read_bytes()
     (tmp_path / "b" / "bad.png").write_bytes(whole[: len(whole) // 2] if content == "half" else content)
-    with refused(tmp_path / "b" / "bad.png"):
-        load_folder()
+    source = load_folder(progress=listener)
+    assert (source.labels.tolist(), source.n_unreadable) == ([0, 1], 1)
+    [line] = listener.lines
+    assert line.startswith(f"{tmp_path / 'b' / 'bad.png'}: ")
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -168,6 +241,39 @@ def test_damaged_files_of_the_mnist_family_are_refused_with_the_path_expected(tm
     for file in IDX_FILES:
         (raw / file).write_bytes(content)
     with refused("mnist not found", "readable IDX files", raw):
+        load_source("mnist", tmp_path, tmp_path / "unused", SHAPE)
+
+
+def write_idx(raw, compress=False, **changed):
+    """The four files, of 28 x 28 pixels; `changed` replaces bytes by the file's first word."""
+    raw.mkdir(parents=True, exist_ok=True)
+    for fill, (file, shape) in enumerate(IDX_FILES.items()):
+        content = struct.pack(f">{1 + len(shape)}I", 0x800 + len(shape), *shape) + bytes([fill]) * math.prod(shape)
+        content = changed.get(file.replace("-", "_"), content)
+        (raw / (file + ".gz" * compress)).write_bytes(gzip.compress(content) if compress else content)
+
+
+def test_compressed_files_are_read_as_they_are_published(tmp_path):
+    write_idx(tmp_path / "MNIST" / "raw", compress=True)
+    source = load_source("mnist", tmp_path, tmp_path / "unused", SHAPE)
+    assert (source.images.shape, source.test_labels.tolist()) == ((8, 1, 28, 28), [3] * 4)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (struct.pack(">4I", 0x803, 2**31 - 1, 2**31 - 1, 2**31 - 1), "that is no image set"),
+        (struct.pack(">4I", 0x803, 0, 28, 28), "that is no image set"),
+        (struct.pack(">4I", 0x803, 8, 28, 28) + bytes(2**24), "holds more bytes where its header says 6272"),
+        (struct.pack(">4I", 0x803, 8, 28, 28) + bytes(6271), "holds 6271 bytes where its header says 6272"),
+        (struct.pack(">4I", 0xD03, 8, 28, 28) + bytes(6272), "no IDX file of bytes with 3 axes"),
+        (struct.pack(">4I", 0x803, 7, 28, 28) + bytes(7 * 784), "do not go together: 7 x 28 x 28 images, 8 labels"),
+    ],
+)
+def test_an_idx_file_that_is_not_what_its_header_says_is_refused(tmp_path, compress, content, said):
+    write_idx(tmp_path / "MNIST" / "raw", compress, train_images_idx3_ubyte=content)
+    with refused(said):
         load_source("mnist", tmp_path, tmp_path / "unused", SHAPE)
 
 

@@ -9,11 +9,15 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aae_toolkit.errors import AaeError, DeviceError
 
 if TYPE_CHECKING:  # `aae predict` starts without what the table of backends imports
     from aae_toolkit.backends.base import BackendName, Bound, Tensors
 
+_MAX_SIDE = 4096
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -114,16 +118,57 @@ class OnnxRuntimeBackend:
         if self.metadata.get("aae.artifact") != "classifier":
             raise AaeError(f"{self.artifact} is not a classifier written by aae export: its metadata does not say so")
         try:
-            return [str(name) for name in json.loads(self.metadata["aae.class_names"])]
-        except (KeyError, TypeError, ValueError) as error:
+            names = [str(name) for name in json.loads(self.metadata["aae.class_names"])]
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise AaeError(f"{self.artifact} is damaged: it names no classes; run aae export again") from error
+        return names
+
+    def classify(self, images: NDArray[np.uint8]) -> Tensors:
+        """Run images [N, C, H, W] of a file that anybody may have written: its outputs must be a classifier's.
+
+        Raises:
+            AaeError: the file cannot run them, or gives something else.
+        """
+        n, n_classes = len(images), len(self.class_names)
+        try:
+            outputs = self.run({"images": images})
+        except Exception as error:  # its exception types are not public
+            raise AaeError(f"{self.artifact} cannot label images: {' '.join(str(error).split())[:200]}") from error
+        label, probabilities = outputs.get("label"), outputs.get("probabilities")
+        if (
+            label is None
+            or probabilities is None
+            or (label.shape, probabilities.shape) != ((n,), (n, n_classes))
+            or label.dtype != np.int64
+            or not ((label >= 0) & (label < n_classes)).all()
+        ):
+            raise AaeError(f"{self.artifact} does not give a label and {n_classes} probabilities; run aae export again")
+        return outputs
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images that it takes, in pixels.
+
+        Raises:
+            AaeError: it takes something else.
+        """
+        match list(self.input_shapes.items()):
+            case [("images", [_, int(c), int(h), int(w)])] if c in (1, 3) and 0 < h <= _MAX_SIDE and 0 < w <= _MAX_SIDE:
+                return c, h, w
+        raise AaeError(f"{self.artifact} takes no images of 1 or 3 channels up to {_MAX_SIDE} pixels wide and high")
 
     @property
     def border_brightness(self) -> float | None:
         """How bright the borders of the training images are, 0-255; None where the file does not say."""
         try:
             return float(json.loads(self.metadata["aae.border_brightness"]))
-        except (KeyError, TypeError, ValueError):  # written by an earlier version, or for data without images
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ):  # written by an earlier version, or for data without images
             return None
 
 

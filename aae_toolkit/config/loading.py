@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from aae_toolkit.config.sections import VARIANTS, ConfigFile, ModelConfig, Variant, VariantConfig
-from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.documents import brief, explain
+from aae_toolkit.errors import UsageError
+from aae_toolkit.safe_yaml import read_yaml
+from aae_toolkit.text import one_line
 
 DEFAULT_CONFIG = "seed"
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that also reads `1e-5` as the number it plainly is (YAML 1.1 makes it a string)."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+_LONGEST_KEY = 80  # characters of one that is unknown
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -40,12 +36,7 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
         UsageError: an unknown key, a wrong type, an impossible value, or no section for `variant`.
     """
     path = shipped_configs().get(str(source), Path(source))
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  (a SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise AaeError(f"configuration {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # `!!int x`, 2001-99-99
-        raise AaeError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(f"configuration {path} holds no sections; expected {' and/or '.join(VARIANTS)}")
     try:
@@ -53,7 +44,7 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
     except ValidationError as error:
         raise UsageError(f"configuration {path}: {_explain(error)}") from error
     if section is None:
-        held = ", ".join(repr(name) for name, value in content.items() if value is not None) or "none"
+        held = ", ".join(brief(name) for name, value in content.items() if value is not None) or "none"
         raise UsageError(f"configuration {path} has no section {variant!r}; it holds {held}")
     return section  # type: ignore[no-any-return]
 
@@ -85,16 +76,14 @@ def dump_config(config: VariantConfig) -> str:
 def _explain(error: ValidationError) -> str:
     """One line for the first of pydantic's complaints: the key's full path, what was found, what would be right."""
     first = error.errors()[0]
+    if first["type"] != "extra_forbidden":
+        return explain(error)
     path = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(first["loc"][:-1])
-        nearest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
-        return f"unknown key {path!r}; {hint}{more}"
-    if first["type"] == "value_error":  # one of this module's own, of several keys together
-        return f"{path!r}: {first['ctx']['error']}{more}" if path else f"{first['ctx']['error']}{more}"
-    return f"{path!r} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}{more}"
+    known = _keys_at(first["loc"][:-1])
+    nearest = difflib.get_close_matches(str(first["loc"][-1])[:_LONGEST_KEY], known, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
+    return f"unknown key {one_line(path, _LONGEST_KEY)!r}; {hint}{more}"
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

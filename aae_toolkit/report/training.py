@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aae_toolkit.config import DEFAULT_CONFIG, Variant, load_config
-from aae_toolkit.errors import AaeError
+from aae_toolkit.metrics import FILE_NAME, WARNINGS, Line, read_metrics
 
 CONFIG_FILE = "config.yml"
-METRICS_FILE = "metrics.jsonl"
 
 
 class Setting(NamedTuple):
@@ -32,7 +31,7 @@ class Training:
 
     config: str | None
     changed: list[Setting]
-    epochs: list[dict[str, float | None]]
+    epochs: list[Line]
 
     @property
     def seconds(self) -> float:
@@ -40,11 +39,16 @@ class Training:
         return sum(epoch.get("seconds") or 0.0 for epoch in self.epochs)
 
     @property
+    def warnings(self) -> list[tuple[int, str]]:
+        """Epochs, and what was warned of in them."""
+        return [(epoch["epoch"], name.replace("_", " ")) for epoch in self.epochs for name in epoch.get(WARNINGS, ())]
+
+    @property
     def names(self) -> list[str]:
         """What was measured in the last epoch."""
-        return [name for name in (self.epochs[-1] if self.epochs else {}) if name != "epoch"]
+        return [name for name in (self.epochs[-1] if self.epochs else {}) if name not in ("epoch", WARNINGS)]
 
-    def best(self, name: str) -> dict[str, float | None] | None:
+    def best(self, name: str) -> Line | None:
         """The first epoch with the largest value of `name`, such as an accuracy; None where there is none."""
         known = [epoch for epoch in self.epochs if epoch.get(name) is not None]
         return max(known, key=lambda epoch: epoch[name] or 0.0, default=None)
@@ -57,7 +61,7 @@ def read_training(model_dir: Path, variant: Variant) -> Training:
         AaeError: one is damaged.
         UsageError: config.yml is of another version or variant.
     """
-    config, changed = model_dir / CONFIG_FILE, []
+    config, metrics, changed = model_dir / CONFIG_FILE, model_dir / FILE_NAME, []
     if config.is_file():
         now, usual = (_flat(load_config(c, variant).model_dump(mode="json")) for c in (config, DEFAULT_CONFIG))
         changed = [
@@ -66,7 +70,7 @@ def read_training(model_dir: Path, variant: Variant) -> Training:
             if value != usual[name]
         ]
     text = config.read_text(encoding="utf-8") if config.is_file() else None
-    return Training(text, changed, _read_epochs(model_dir / METRICS_FILE))
+    return Training(text, changed, read_metrics(metrics) if metrics.is_file() else [])
 
 
 def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -75,20 +79,3 @@ def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in section.items():
         found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return found
-
-
-def _read_epochs(path: Path) -> list[dict[str, float | None]]:
-    if not path.is_file():
-        return []
-    try:
-        epochs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise AaeError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    for number, epoch in enumerate(epochs, 1):
-        if not isinstance(epoch, dict) or "epoch" not in epoch or not all(map(_is_measured, epoch.values())):
-            raise AaeError(f"{path} line {number} is not what an epoch measured; train again, or take the file away")
-    return epochs
-
-
-def _is_measured(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -6,19 +6,15 @@ buffer or random stream can change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.evaluation import Floats, Integers
-
-Line = Mapping[str, Any]  # of metrics.jsonl
-
-WARNINGS = "warnings"  # the key of what a line warns of
+from aae_toolkit.metrics import WARNINGS, Line
 
 # Early on y, z and the discriminators swing far and come back: what lasts is said, from when a run has found its way.
 _LASTS = 3  # epochs in a row,

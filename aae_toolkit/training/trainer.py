@@ -18,6 +18,8 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.files import write_text
 from aae_toolkit.lock import lock_directory
 from aae_toolkit.memory import is_out_of_memory, memory_advice
+from aae_toolkit.metrics import FILE_NAME as METRICS_FILE
+from aae_toolkit.metrics import WARNINGS
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import save_model
@@ -41,7 +43,6 @@ from aae_toolkit.training.stop import Stopped, StopRequest
 from aae_toolkit.training.validation import accuracies, describe, encode_validation, trained_model
 from aae_toolkit.training.weights import average_in
 
-METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yml"
 
 _N_NAMES = 3  # of weights, in an error
@@ -161,7 +162,7 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
             "peak_memory_mib": run.runtime.peak_memory_mib(),
         }
         if symptoms := health.new_symptoms([*state.history, metrics], n_epochs):
-            metrics[health.WARNINGS] = [symptom.name for symptom in symptoms]
+            metrics[WARNINGS] = [symptom.name for symptom in symptoms]
         state.epoch, state.step, state.sums, state.n_runs, state.seconds = state.epoch + 1, 0, {}, {}, 0.0
         state.history.append(metrics)
         if run.lock:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aae_toolkit.config import Variant
-from aae_toolkit.errors import AaeError
+from aae_toolkit.metrics import FILE_NAME, Line, read_metrics
 from aae_toolkit.visualization.canvas import colors, new_figure, note, save, style, title
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
     Raises:
         AaeError: no metrics.jsonl there, or one that is damaged.
     """
-    lines = read_metrics(model_dir / "metrics.jsonl")
+    lines = read_metrics(model_dir / FILE_NAME)
     written = []
     for template, curve in (_SHARED | _OWN[variant]).items():
         path = model_dir / template.format(variant=variant)
@@ -85,31 +84,7 @@ def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
     return written
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics.jsonl by epoch, the later one where an epoch stands twice.
-
-    A last line that was cut off is left out, as where the file is copied while training goes on.
-
-    Raises:
-        AaeError: the file is absent or damaged.
-    """
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AaeError(f"{path} cannot be read; it is written by aae train") from error
-    by_epoch = {}
-    for number, line in enumerate(content.splitlines(), 1):
-        try:
-            metrics = json.loads(line)
-            by_epoch[int(metrics["epoch"])] = metrics
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(content.splitlines()) and not content.endswith("\n"):
-                break
-            raise AaeError(f"{path}, line {number}, is not the metrics of an epoch; train the model again") from error
-    return [by_epoch[epoch] for epoch in sorted(by_epoch)]
-
-
-def _curves(curve: Curve, lines: Sequence[dict[str, Any]]) -> Figure:
+def _curves(curve: Curve, lines: Sequence[Line]) -> Figure:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     present = [term for term in curve.terms if any(term in line for line in lines)]
@@ -135,7 +110,7 @@ def _curves(curve: Curve, lines: Sequence[dict[str, Any]]) -> Figure:
     return drawn
 
 
-def _figures(curve: Curve, lines: Sequence[dict[str, Any]], terms: Iterable[str]) -> str:
+def _figures(curve: Curve, lines: Sequence[Line], terms: Iterable[str]) -> str:
     """The last values, and the best accuracy."""
     if not curve.best:
         last = [f"{term.replace('_', ' ')} {[line for line in lines if term in line][-1][term]:.3f}" for term in terms]

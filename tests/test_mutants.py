@@ -1,0 +1,213 @@
+"""Every format that the tool reads, damaged: a clean result or one line, whatever the damage.
+
+`AAE_MUTANTS` is how many hundred files of each format are damaged; `make test-mutants` sets it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exports import one_variant, rerecord
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from mutation import Target, mutations, read_in_child
+from PIL import Image
+
+from aae_toolkit.backends.base import Runnable, open_backend
+from aae_toolkit.bench.baseline import read_baseline
+from aae_toolkit.config import load_config, shipped_configs
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.images import read_noted
+from aae_toolkit.data.sources import load_source
+from aae_toolkit.errors import AaeError
+from aae_toolkit.export.manifest import read_manifest
+from aae_toolkit.files import sha256
+from aae_toolkit.golden import golden_case
+from aae_toolkit.metrics import read_metrics
+from aae_toolkit.models.description import read_description
+from aae_toolkit.models.directory import load_model
+from aae_toolkit.predict import predict
+from aae_toolkit.training.checkpoint import load_checkpoint
+
+HUNDREDS = float(os.environ.get("AAE_MUTANTS", "0"))
+PER_EXAMPLE = 20
+EXAMPLES = max(2, int(HUNDREDS * 100 / PER_EXAMPLE))
+IMAGE_SUFFIXES = ("png", "jpg", "gif", "bmp", "tif", "webp", "ppm")
+NATIVE = ("onnx", "torchscript", "pt2")  # their parsers are not Python's, nor this project's
+
+pytestmark = one_variant
+counts: dict[str, Counter[str]] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _report() -> Iterator[None]:
+    """Write the counts where `AAE_MUTANTS_REPORT` says."""
+    yield
+    if report := os.environ.get("AAE_MUTANTS_REPORT"):
+        Path(report).write_text(json.dumps({name: dict(found) for name, found in sorted(counts.items())}, indent=1))
+
+
+@pytest.fixture(scope="session")
+def targets(
+    data_dir: Path, model_dir: Path, export_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Target]:
+    """Of each format a file in a directory of its own, and the tool's own way to read it."""
+    root = tmp_path_factory.mktemp("targets")
+    found: dict[str, Target] = {}
+
+    def add(name: str, original: Path, file: str, read: Callable[[Path], object]) -> None:
+        directory = root / "targets" / name
+        if original.is_dir():
+            shutil.copytree(original, directory)
+        else:
+            directory.mkdir(parents=True)
+            shutil.copy(original, directory / file)
+        found[name] = Target(directory / file, lambda: read(directory))
+
+    def load_split(directory: Path) -> None:
+        index = json.loads((directory / "dataset.json").read_text())
+        index["splits"]["test"]["sha256"] = sha256(directory / "test.npz")
+        (directory / "dataset.json").write_text(json.dumps(index))
+        data = DataDirectory(directory)
+        data.load("test", mapped=True)
+        data.load("test")
+
+    def load_weights(directory: Path) -> None:
+        content = json.loads((directory / "model.json").read_text()) | {"sha256": {}}
+        (directory / "model.json").write_text(json.dumps(content))
+        load_model(directory)
+
+    def open_file(backend: str, file: str) -> Callable[[Path], object]:
+        return lambda d: open_backend(d, Runnable("classifier", backend, file)).close()  # type: ignore[arg-type]
+
+    def verify(directory: Path) -> None:
+        read_manifest(directory).verify(directory)
+
+    add("npz", data_dir, "test.npz", load_split)
+    add("dataset.json", data_dir, "dataset.json", lambda d: DataDirectory(d).load("test"))
+    add("model.json", model_dir, "model.json", load_model)
+    add("safetensors", model_dir, "encoder_semi_supervised.safetensors", load_weights)
+    add("checkpoint.pt", model_dir, "checkpoint.pt", load_checkpoint)
+    add("metrics.jsonl", model_dir, "metrics.jsonl", lambda d: read_metrics(d / "metrics.jsonl"))
+    add("manifest.json", export_dir, "manifest.json", verify)
+    add("golden.npz", export_dir, "golden.npz", lambda d: golden_case(d, read_description(d)))
+    add("torchscript", export_dir, "classifier.torchscript.pt", open_file("torchscript", "classifier.torchscript.pt"))
+    add("pt2", export_dir, "classifier.pt2", open_file("torch-export", "classifier.pt2"))
+    Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6)).save(root / "whole.png")
+    add("onnx", export_dir, "classifier.onnx", lambda d: list(predict(d / "classifier.onnx", [root / "whole.png"])))
+    add("onnx-reference", export_dir, "classifier.onnx", open_file("onnx-reference", "classifier.onnx"))
+    for suffix in IMAGE_SUFFIXES:
+        picture = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(root / f"a.{suffix}")
+        add(suffix, root / f"a.{suffix}", f"a.{suffix}", lambda d: read_noted(next(d.iterdir()), (1, 6, 6)))
+    add("yaml", shipped_configs()["labels-100"], "a.yaml", lambda d: load_config(d / "a.yaml", "semi_supervised"))
+    cells = ("backend", "artifact", "precision", "batch_size", "threads", "scenario", "io", "rate")
+    cell = dict.fromkeys(cells, "x") | {"batch_size": 1, "threads": 1, "rate": None, "latency_interval_ms": [0.1, 0.2]}
+    (root / "bench.json").write_text(json.dumps({"environment": {"cpu": "a", "cores": 2}, "results": [cell]}))
+    add("bench.json", root / "bench.json", "bench.json", lambda d: read_baseline(d / "bench.json"))
+    for name, suffix in (("idx", ""), ("idx.gz", ".gz")):
+        raw = root / f"source-{name}" / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for file, shape in (
+            ("train-images-idx3-ubyte", (8, 6, 6)),
+            ("train-labels-idx1-ubyte", (8,)),
+            ("t10k-images-idx3-ubyte", (4, 6, 6)),
+            ("t10k-labels-idx1-ubyte", (4,)),
+        ):
+            content = struct.pack(f">{1 + len(shape)}I", 0x800 + len(shape), *shape) + bytes(int(np.prod(shape)))
+            (raw / f"{file}{suffix}").write_bytes(gzip.compress(content) if suffix else content)
+        add(
+            name,
+            root / f"source-{name}",
+            f"MNIST/raw/train-images-idx3-ubyte{suffix}",
+            lambda d: load_source("mnist", d, d / "unused", (1, 6, 6)),
+        )
+    return found
+
+
+FORMATS = (
+    "npz", "dataset.json", "model.json", "safetensors", "checkpoint.pt", "metrics.jsonl", "manifest.json", "golden.npz",
+    "torchscript", "pt2", "onnx", "onnx-reference", *IMAGE_SUFFIXES, "yaml", "bench.json", "idx", "idx.gz",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def wholes(targets: dict[str, Target]) -> dict[str, bytes]:
+    """The files as they were."""
+    assert set(targets) == set(FORMATS)
+    return {name: target.path.read_bytes() for name, target in targets.items()}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_damaged_file_gives_a_clean_result_or_one_line(
+    targets: dict[str, Target],
+    wholes: dict[str, bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+    format_: str,
+) -> None:
+    others = [content for name, content in wholes.items() if name != format_]
+    scratch = tmp_path_factory.mktemp("scratch")
+    targets[format_].read()  # whole it is clean; and what reading imports is there for every child
+
+    @given(st.lists(mutations, min_size=PER_EXAMPLE, max_size=PER_EXAMPLE))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=HUNDREDS == 0,
+        database=None,
+        phases=(Phase.generate,),  # what the child says is more to the point than the smallest list of changes
+        suppress_health_check=list(HealthCheck),
+    )
+    def damage(changes: list) -> None:
+        contents = [change.apply(wholes[format_], others) for change in changes]
+        outcomes = read_in_child(targets[format_], contents, scratch)
+        counts.setdefault(format_, Counter()).update(outcomes)
+        crashed = {name for name in outcomes if name.startswith("crashed")}
+        assert not crashed or format_ in NATIVE, crashed
+
+    damage()
+
+
+@pytest.mark.parametrize("file", ["classifier.onnx", "encoder.torchscript.pt", "decoder.pt2", "golden.npz"])
+def test_what_does_not_have_its_checksum_never_reaches_a_parser(
+    export_dir: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    from aae_toolkit.bench import bench
+    from aae_toolkit.parity import check_parity, replay_golden
+    from aae_toolkit.progress import Silent
+    from aae_toolkit.reduction import add_reduced
+
+    copy = tmp_path / "export"
+    shutil.copytree(export_dir, copy)
+    content = bytearray((copy / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / file).write_bytes(content)
+
+    def parser(*args: object, **kwargs: object) -> None:
+        pytest.fail("a parser was reached")
+
+    for module in ("parity", "bench.session", "bench.run", "reduction"):
+        for name in ("open_backend", "OnnxRuntimeBackend", "golden_case", "golden_by_precision", "load_exported"):
+            monkeypatch.setattr(f"aae_toolkit.{module}.{name}", parser, raising=False)
+    data = DataDirectory(data_dir)
+    for check in (
+        lambda: check_parity(copy, data.load("test"), "test", progress=Silent()),
+        lambda: replay_golden(copy, progress=Silent()),
+        lambda: bench(copy, (1,), (1,), ("eager",), progress=Silent()),
+        lambda: add_reduced(copy, "int8", data, progress=Silent()),
+    ):
+        with pytest.raises(AaeError, match="is damaged: SHA-256 is") as caught:
+            check()
+        assert caught.value.exit_status == 1
+    rerecord(copy)  # with its checksum made right, it is let through
+    with pytest.raises(pytest.fail.Exception):
+        replay_golden(copy, progress=Silent())
