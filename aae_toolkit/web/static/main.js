@@ -27,7 +27,7 @@ function startClassifier(model) {
   const forget = () => {
     showPixels(element("seen"), new Uint8Array(channels * model.imageShape[1] * model.imageShape[2]), model.imageShape);
     bars.show(new Float32Array(model.classNames.length));
-    say(result, "Nothing to classify yet");
+    say(result, channels === 1 ? "Draw something" : "Choose an image");
   };
   const classify = latestOnly(async (pixels) => {
     if (pixels === null) return forget();
@@ -43,7 +43,7 @@ function startClassifier(model) {
   const drawing = new Drawing(element("canvas"), model.imageShape, (strokes) =>
     classify(strokes.length ? rasterize(strokes, model.imageShape) : null),
   );
-  if (!isMnistLike(model.imageShape)) element("keys").prepend("Draw large: the whole area is the picture. ");
+  element("large").hidden = isMnistLike(model.imageShape);
   element("clear").addEventListener("click", () => drawing.clear());
   element("undo").addEventListener("click", () => drawing.undo());
   onImageFile(element("file"), async (file) => {
