@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 
@@ -15,11 +16,14 @@ import pytest
 
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
-from aae_toolkit.data.sources import Source
+from aae_toolkit.data.sources import Source, load_source
+from aae_toolkit.errors import AaeError
+from aae_toolkit.export.contract import Format
 from aae_toolkit.export.formats import DEFAULT_FORMATS
 from aae_toolkit.export.writer import export_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
+from aae_toolkit.web.runtime import runtime_files
 
 REPOSITORY = Path(__file__).parent.parent
 MNIST_RAW_DIR = Path(os.environ.get("AAE_MNIST_RAW_DIR", REPOSITORY.parent / "shared" / "mnist"))
@@ -99,3 +103,36 @@ def export_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("export")
     export_model(model_dir, path, DEFAULT_FORMATS, Silent())
     return path
+
+
+@pytest.fixture(scope="session")
+def mnist_test() -> Source:
+    """14000 of real MNIST's images to split, and the first 1000 of its test set."""
+    whole = load_source("mnist", MNIST_RAW_DIR, MNIST_RAW_DIR / "unused", (1, 28, 28))
+    assert whole.test_images is not None
+    assert whole.test_labels is not None
+    test = {"test_images": whole.test_images[:1000], "test_labels": whole.test_labels[:1000]}
+    return dataclasses.replace(whole, images=whole.images[:14000], labels=whole.labels[:14000], **test)
+
+
+@pytest.fixture(scope="session")
+def mnist_export(mnist_test: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ONNX files of a small model of real MNIST, right on about nineteen of twenty images."""
+    path = tmp_path_factory.mktemp("mnist")
+    write_data_directory(path / "data", mnist_test, 1000, 1000, None, seed=0)
+    content = {
+        "model": {"hidden_size": 128, "z_size": 2},
+        "training": {"n_epochs": 6, "batch_size": 100, "precision": "fp32"},
+    }
+    train(SemiSupervisedConfig.model_validate(content), DataDirectory(path / "data"), path / "model", device="cpu")
+    export_model(path / "model", path / "export", (Format.ONNX,), Silent())
+    return path / "export"
+
+
+@pytest.fixture(scope="session")
+def web_runtime() -> dict[str, bytes]:
+    """onnxruntime-web's files, from the user's cache or npm; skips where neither has them."""
+    try:
+        return runtime_files()
+    except AaeError as error:
+        pytest.skip(f"no onnxruntime-web here: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,26 +49,40 @@ def export(
         typer.Option(help="Write nothing: check this export directory's files by its checksums and golden vectors."),
     ] = None,
     trust: TrustOption = False,
+    web: Annotated[
+        Path | None, typer.Option(help="Write a static page too, on which the classifier runs in the browser.")
+    ] = None,
+    export_dir_path: Annotated[
+        Path | None, typer.Option(help="With --web: make the page of this export directory, and export nothing.")
+    ] = None,
+    web_runtime: Annotated[
+        Path | None,
+        typer.Option(help="With --web: onnxruntime-web as npm packs it, or its folder; default: npm gets it."),
+    ] = None,
 ) -> None:
     """Write files that deploy anywhere.
 
     Classifier, encoder and decoder, in each format, with checksums, golden vectors and a model card. With --verify,
     each file of an export that came from elsewhere has to give its golden vectors again; exit 3 where one does not.
     --int8 and --fp16 add a smaller, faster classifier where it keeps its accuracy on validation images; exit 4 where
-    it does not, or is no smaller or faster here, and the other files stay.
+    it does not, or is no smaller or faster here, and the other files stay. --web adds a page for any web server, of
+    this export or of an earlier one.
     """
     progress = ConsoleProgress()
-    if (verify is None) == (model_dir_path is None):
-        raise UsageError("give --model-dir-path, to export a model, or --verify, to check an export; one of them")
+    exports = any((output_dir_path, format, opset, int8, fp16, dir_path, force))
+    _require_one_task(model_dir_path, verify, export_dir_path, web, web_runtime, exports)
     if verify is not None:
-        if output_dir_path or format or opset or int8 or fp16 or dir_path or force:
-            raise UsageError("--verify writes nothing: leave out all other flags but --device and --trust")
         _verify(verify, device, trust, progress)
         return
-    assert model_dir_path is not None
     if trust:
         raise UsageError("--trust is for --verify, which loads what was written elsewhere")
-    reduced = _asked_precisions(fp16, int8, dir_path, format)
+    reduced = tuple(p for p, asked in zip(REDUCED, (fp16, int8), strict=True) if asked)
+    _require_what_is_needed(reduced, web, format, dir_path)
+    runtime = _runtime_for(web, web_runtime)
+    if export_dir_path is not None:
+        _write_page(export_dir_path, web, runtime, progress)
+        return
+    assert model_dir_path is not None
     from aae_toolkit.backends.base import require_device_name
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.device import resolve_device
@@ -88,20 +103,65 @@ def export(
         read_back = f"  opset {entry.opset}, IR {entry.ir_version}" if entry.opset else ""
         progress.say(f"{entry.file:<28} {entry.size_bytes / 1e6:8.2f} MB{read_back}")
     progress.say(f"{len(manifest.artifacts)} artifacts written to {output_dir}")
+    _write_page(output_dir, web, runtime, progress)
     if data is not None:
         _reduce(output_dir, reduced, data, device, force, opset or OPSET, progress)
 
 
-def _asked_precisions(
-    fp16: bool, int8: bool, dir_path: Path | None, formats: list[Format] | None
-) -> tuple[Precision, ...]:
-    """The reduced precisions that are asked for, where they can be judged."""
-    reduced = tuple(p for p, asked in zip(REDUCED, (fp16, int8), strict=True) if asked)
-    if reduced and dir_path is None:
+def _require_one_task(
+    model: Path | None,
+    verify: Path | None,
+    export_dir: Path | None,
+    web: Path | None,
+    runtime: Path | None,
+    exports: bool,
+) -> None:
+    """Export a model, check an export, or make the page of one; `exports`: a flag of the first is there."""
+    if sum(path is not None for path in (model, verify, export_dir)) != 1:
+        raise UsageError(
+            "give --model-dir-path, to export a model, --verify, to check an export, or --export-dir-path with --web,"
+            " to make the page of one; one of them"
+        )
+    if verify is not None and (exports or web or runtime):
+        raise UsageError("--verify writes nothing: leave out all other flags but --device and --trust")
+    if web is None and (export_dir or runtime):
+        raise UsageError("--export-dir-path and --web-runtime are for --web: say where to write the page")
+    if export_dir is not None and exports:
+        raise UsageError("--export-dir-path exports nothing: leave out all other flags but --web and --web-runtime")
+
+
+def _require_what_is_needed(
+    reduced: tuple[Precision, ...], web: Path | None, format_: list[Format] | None, data: Path | None
+) -> None:
+    onnx = not format_ or Format.ONNX in format_
+    if reduced and data is None:
         raise UsageError(f"--{reduced[0]} needs images to be calibrated and judged on; give --dir-path")
-    if reduced and formats and Format.ONNX not in formats:
+    if reduced and not onnx:
         raise UsageError(f"--{reduced[0]} is judged against the float32 ONNX file; add --format onnx")
-    return reduced
+    if web is not None and not onnx:
+        raise UsageError("--web needs ONNX files; add --format onnx")
+
+
+def _runtime_for(web: Path | None, own: Path | None) -> dict[str, bytes]:
+    """What a page needs of onnxruntime-web, found before anything is replaced; nothing where no page is asked for."""
+    if web is None:
+        return {}
+    from aae_toolkit.web.page import require_place
+    from aae_toolkit.web.runtime import runtime_files
+
+    require_place(web)
+    return runtime_files(own)
+
+
+def _write_page(export_dir: Path, web: Path | None, runtime: dict[str, bytes], progress: ConsoleProgress) -> None:
+    """Write the page, where one is asked for, and say how to see it."""
+    if web is None:
+        return
+    from aae_toolkit.web.page import write_page
+
+    sizes = write_page(export_dir, web, runtime)
+    progress.say(f"page of {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB, written to {web}; to see it:")
+    progress.say(f"python -m http.server --directory {shlex.quote(str(web))}")
 
 
 def _reduce(

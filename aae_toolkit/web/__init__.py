@@ -1,0 +1,1 @@
+"""A static page on which an exported classifier runs in the browser, with no server behind it."""

@@ -1,0 +1,122 @@
+"""ONNX Runtime for browsers (the npm package onnxruntime-web), at one version whose content is known."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from aae_toolkit.errors import AaeError
+from aae_toolkit.files import write_bytes
+
+PACKAGE = "onnxruntime-web"
+VERSION = "1.30.0"
+# of the package as npm serves it, in the form that lock files have; examples/node/package-lock.json has the same
+INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+
+# The smallest build: WebAssembly on one thread or several, no GPU. The script is named .js on the page, for some
+# servers know no .mjs; package.json names the licence.
+_FILES = {
+    "dist/ort.wasm.bundle.min.mjs": "ort.js",
+    "dist/ort-wasm-simd-threaded.wasm": "ort.wasm",
+    "package.json": "package.json",
+}
+_SHA256 = {
+    "dist/ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+    "dist/ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    "package.json": "16f69f755509990539aeb1c8445884960e91adcacab2e8dca8e44ee43601df5c",
+}
+_DOWNLOAD_SECONDS = 300
+_BRING_ONE = (
+    f"--web-runtime takes the package where it is already: the file of `npm pack {PACKAGE}@{VERSION}`, or its folder"
+)
+
+
+def runtime_files(own: Path | None = None) -> dict[str, bytes]:
+    """The runtime's files, found to be those of the pinned version.
+
+    Args:
+        own: the package as npm packs it (.tgz), or the directory of an installed or unpacked one
+            (`node_modules/onnxruntime-web`); None takes it from the user's cache, and downloads it with npm where the
+            cache has none.
+
+    Returns:
+        Content by file name on the page.
+
+    Raises:
+        AaeError: no npm, no registry, no such file, or another content than the pinned version's.
+    """
+    if own is None:
+        files = _unpacked(_cached())
+    elif own.is_dir():
+        files = _read(own)
+    elif own.is_file():
+        files = _unpacked(own)
+    else:
+        raise AaeError(f"--web-runtime {own} does not exist; {_BRING_ONE}")
+    return {name: files[path] for path, name in _FILES.items()}
+
+
+def _read(package: Path) -> dict[str, bytes]:
+    """The files of an unpacked package."""
+    found = {}
+    for path, expected in _SHA256.items():
+        file = package / path
+        if not file.is_file():
+            raise AaeError(f"{package} holds no {path}; {_BRING_ONE}")
+        found[path] = file.read_bytes()
+        if hashlib.sha256(found[path]).hexdigest() != expected:
+            raise AaeError(f"{file} is not that of {PACKAGE} {VERSION}, the version that pages are tested with")
+    return found
+
+
+def _unpacked(archive: Path) -> dict[str, bytes]:
+    """The files of a packed package; nothing is unpacked before all of it is what it should be."""
+    content = archive.read_bytes()
+    if _integrity(content) != INTEGRITY:
+        raise AaeError(f"{archive} is not {PACKAGE} {VERSION} as npm packs it, the version that pages are tested with")
+    with tarfile.open(fileobj=io.BytesIO(content)) as package:
+        members = {path: package.extractfile(f"package/{path}") for path in _FILES}
+        return {path: member.read() for path, member in members.items() if member is not None}
+
+
+def _integrity(content: bytes) -> str:
+    return "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
+
+
+def _cached() -> Path:
+    """The packed package in the user's cache, downloaded where it is absent or damaged."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aae_toolkit"
+    archive = cache / f"{PACKAGE}-{VERSION}.tgz"
+    if not archive.is_file() or _integrity(archive.read_bytes()) != INTEGRITY:
+        write_bytes(archive, _download())
+    return archive
+
+
+def _download() -> bytes:
+    """The packed package, from the registry that npm is set up with."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise AaeError(f"npm, which gets {PACKAGE} {VERSION}, is not installed; {_BRING_ONE}")
+    with tempfile.TemporaryDirectory() as directory:
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", directory]
+        try:
+            done = subprocess.run(  # noqa: S603  (a fixed command)
+                command, cwd=directory, capture_output=True, text=True, check=False, timeout=_DOWNLOAD_SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise AaeError(f"npm had not got {PACKAGE} {VERSION} in {_DOWNLOAD_SECONDS} s; {_BRING_ONE}") from error
+        packed = list(Path(directory).glob("*.tgz"))
+        if done.returncode != 0 or not packed:
+            said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
+            raise AaeError(f"npm could not get {PACKAGE} {VERSION} ({said}); {_BRING_ONE}")
+        content = packed[0].read_bytes()
+    if _integrity(content) != INTEGRITY:
+        raise AaeError(f"npm got another content of {PACKAGE} {VERSION} than {INTEGRITY}; {_BRING_ONE}")
+    return content

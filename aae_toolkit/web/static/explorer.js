@@ -1,0 +1,60 @@
+// The style explorer: a category and a slider a style dimension, and what the decoder makes of them.
+
+import { latestOnly } from "./model.js";
+import { percent, say, showPixels } from "./show.js";
+
+const RANGE = 3; // standard deviations of the style's prior
+const STEP = 0.05;
+
+/** A standard normal number (Box and Muller), within the sliders' range. */
+function normal() {
+  const value = Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+  return Math.max(-RANGE, Math.min(RANGE, value));
+}
+
+/** What a category is called: by its class, and by its number too where the two are not one to one. */
+export function categoryNames({ classNames, categoryToClass }) {
+  const several = categoryToClass.some((c, k) => categoryToClass.indexOf(c) !== k);
+  return categoryToClass.map((c, k) => (several ? `${classNames[c]} (category ${k})` : classNames[c]));
+}
+
+function slider(index) {
+  const [row, label, input, value] = ["div", "label", "input", "output"].map((tag) => document.createElement(tag));
+  row.className = "slider";
+  label.textContent = `z${index + 1}`;
+  input.id = value.htmlFor = label.htmlFor = `z${index + 1}`;
+  Object.assign(input, { type: "range", min: -RANGE, max: RANGE, step: STEP, value: 0 });
+  row.append(label, input, value);
+  return { row, input, value };
+}
+
+/** Fill the explorer's elements, and let it answer to them. */
+export async function startExplorer(model, { category, sliders, center, random, decoded, label }) {
+  const names = categoryNames(model);
+  // in the classes' order, for that is how people look for one
+  const order = [...names.keys()].sort((a, b) => model.categoryToClass[a] - model.categoryToClass[b] || a - b);
+  category.append(...order.map((k) => new Option(names[k], k)));
+  const styles = Array.from({ length: model.zSize }, (_, index) => slider(index));
+  sliders.append(...styles.map(({ row }) => row));
+
+  const show = latestOnly(async () => {
+    const picture = await model.decode(Number(category.value), styles.map(({ input }) => Number(input.value)));
+    showPixels(decoded, picture, model.imageShape, 255);
+    const found = await model.classify(Uint8Array.from(picture, (value) => Math.round(value * 255)));
+    say(label, `The classifier says ${model.classNames[found.label]}, ${percent(found.probabilities[found.label])}.`);
+    decoded.setAttribute("aria-label", `The decoder's picture of ${names[category.value]}`);
+  });
+  const update = () => {
+    for (const { input, value } of styles) value.textContent = Number(input.value).toFixed(2);
+    return show();
+  };
+  const set = (value) => {
+    for (const { input } of styles) input.value = value();
+    return update();
+  };
+  category.addEventListener("change", update);
+  sliders.addEventListener("input", update);
+  center.addEventListener("click", () => set(() => 0));
+  random.addEventListener("click", () => set(normal));
+  await update();
+}

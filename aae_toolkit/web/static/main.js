@@ -1,0 +1,95 @@
+// The page: loads the model, then joins drawing, files and sliders to it.
+
+import { Drawing } from "./drawing.js";
+import { startExplorer } from "./explorer.js";
+import { onImageFile, readImage } from "./files.js";
+import { Model, latestOnly } from "./model.js";
+import { env } from "./runtime/ort.js";
+import { selftest } from "./selftest.js";
+import { Probabilities, percent, say, showPixels } from "./show.js";
+import { isMnistLike, rasterize } from "./strokes.js";
+
+const element = (id) => document.getElementById(id);
+
+function introduce(model) {
+  const [channels, height, width] = model.imageShape;
+  const accuracy = model.validationAccuracy === null ? "" : `, right on ${percent(model.validationAccuracy)} of validation images`;
+  const kind = channels === 1 ? "grey" : channels === 3 ? "colour" : `${channels}-channel`;
+  element("about").textContent =
+    `${model.classNames.length} classes of ${width} × ${height} ${kind} images, ${model.variant}${accuracy}. ` +
+    "It runs on this device; no picture leaves it.";
+}
+
+function startClassifier(model) {
+  const [channels] = model.imageShape;
+  const bars = new Probabilities(element("probabilities"), element("more"), model.classNames);
+  const result = element("label");
+  const forget = () => {
+    showPixels(element("seen"), new Uint8Array(channels * model.imageShape[1] * model.imageShape[2]), model.imageShape);
+    bars.show(new Float32Array(model.classNames.length));
+    say(result, channels === 1 ? "Draw something" : "Choose an image");
+  };
+  const classify = latestOnly(async (pixels) => {
+    if (pixels === null) return forget();
+    showPixels(element("seen"), pixels, model.imageShape);
+    const { label, probabilities } = await model.classify(pixels);
+    bars.show(probabilities, label);
+    say(result, `${model.classNames[label]}, ${percent(probabilities[label])}`);
+  });
+
+  forget();
+  element("drawing").hidden = channels !== 1;
+  element("choosing").hidden = ![1, 3].includes(channels); // what image files have
+  const drawing = new Drawing(element("canvas"), model.imageShape, (strokes) =>
+    classify(strokes.length ? rasterize(strokes, model.imageShape) : null),
+  );
+  element("large").hidden = isMnistLike(model.imageShape);
+  element("clear").addEventListener("click", () => drawing.clear());
+  element("undo").addEventListener("click", () => drawing.undo());
+  onImageFile(element("file"), async (file) => {
+    try {
+      const pixels = await readImage(file, model.imageShape);
+      drawing.clear();
+      await classify(pixels);
+    } catch (error) {
+      say(result, error.message);
+    }
+  });
+}
+
+async function verify(model) {
+  const { passed, n, maxDifference, labels } = await selftest(model);
+  const difference = maxDifference.toExponential(1);
+  const line = element("verified");
+  line.classList.toggle("warn", !passed);
+  line.textContent = passed
+    ? `Verified on this device: max difference ${difference} over ${n} golden images.`
+    : `NOT the exported model on this device: max difference ${difference}, ${labels} of ${n} golden labels differ.`;
+}
+
+async function start() {
+  const model = await Model.load((share) => (element("progress").value = share));
+  introduce(model);
+  element("runtime").textContent = `onnxruntime-web ${env.versions.web}, MIT License, © Microsoft Corporation.`;
+  startClassifier(model);
+  await startExplorer(model, {
+    category: element("category"),
+    sliders: element("sliders"),
+    center: element("center"),
+    random: element("random"),
+    decoded: element("decoded"),
+    label: element("decoded-label"),
+  });
+  element("main").hidden = false;
+  element("status").hidden = element("progress").hidden = true;
+  globalThis.aae = { model, selftest: () => selftest(model) }; // for consoles and tests
+  await verify(model);
+  await navigator.serviceWorker?.register("offline.js"); // undefined but on https and localhost
+}
+
+start().catch((error) => {
+  element("progress").hidden = true;
+  element("status").hidden = false;
+  element("status").classList.add("warn");
+  element("status").textContent = `This page does not work here: ${error.message}`;
+});

@@ -1,0 +1,105 @@
+// The exported networks on ONNX Runtime, one thread of WebAssembly.
+
+import { InferenceSession, Tensor, env } from "./runtime/ort.js";
+
+const ARRAYS = { uint8: Uint8Array, float32: Float32Array, int64: BigInt64Array };
+
+/** A tensor of `golden.json`. */
+export function decodeTensor({ type, dims, base64 }) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return new Tensor(type, new ARRAYS[type](bytes.buffer), dims);
+}
+
+/** Fetch a file of this page; `onBytes` is told how many bytes came, and how many will. */
+async function fetched(path, onBytes) {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(`${path}: HTTP status ${response.status}`);
+  const parts = [];
+  let received = 0;
+  const total = Number(response.headers.get("Content-Length")) || 0;
+  for (const reader = response.body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    parts.push(value);
+    onBytes(path, received += value.length, total);
+  }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
+export class Model {
+  /** Load `model.json`, the runtime and both networks; `onProgress` gets a fraction of what is to be loaded. */
+  static async load(onProgress) {
+    const counts = {};
+    const onBytes = (path, received, total) => {
+      counts[path] = { received, total: Math.max(total, received) };
+      const sum = (key) => Object.values(counts).reduce((a, count) => a + count[key], 0);
+      onProgress(sum("received") / sum("total"));
+    };
+    const paths = ["model.json", "runtime/ort.wasm", "classifier.onnx", "decoder.onnx"];
+    const [description, wasm, ...networks] = await Promise.all(paths.map((path) => fetched(path, onBytes)));
+    env.logLevel = "error";
+    env.wasm.numThreads = 1; // threads need headers that a plain server does not send
+    env.wasm.wasmBinary = wasm.buffer;
+    const model = new Model(JSON.parse(new TextDecoder().decode(description)));
+    model.classifier = await InferenceSession.create(networks[0]);
+    model.decoder = await InferenceSession.create(networks[1]);
+    return model;
+  }
+
+  constructor(description) {
+    const { architecture, class_names: classNames, category_to_class: categoryToClass } = description;
+    this.classNames = classNames;
+    this.categoryToClass = categoryToClass;
+    this.imageShape = architecture.image_shape; // C, H, W
+    this.zSize = architecture.z_size;
+    this.variant = description.variant.replace("_", "-");
+    this.validationAccuracy = description.validation_accuracy;
+    this.runs = Promise.resolve();
+  }
+
+  /** Run a network, after those asked for before: the runtime takes one at a time. */
+  run(name, feeds) {
+    const result = this.runs.then(() => this[name].run(feeds));
+    this.runs = result.catch(() => {});
+    return result;
+  }
+
+  /** One picture, Uint8Array [C, H, W], to its label and the probability of every class. */
+  async classify(pixels) {
+    const { label, probabilities } = await this.run("classifier", {
+      images: new Tensor("uint8", pixels, [1, ...this.imageShape]),
+    });
+    return { label: Number(label.data[0]), probabilities: probabilities.data };
+  }
+
+  /** A category and a style (array of Z numbers) to a picture, Float32Array [C, H, W] in 0-1. */
+  async decode(category, style) {
+    const y = new Float32Array(this.categoryToClass.length);
+    y[category] = 1;
+    const { images } = await this.run("decoder", {
+      y: new Tensor("float32", y, [1, y.length]),
+      z: new Tensor("float32", Float32Array.from(style), [1, this.zSize]),
+    });
+    return images.data;
+  }
+}
+
+/** `work`, but while one call of it runs, only the last of further calls is kept: a drawing need not wait for its past. */
+export function latestOnly(work) {
+  let running = false;
+  let next = null;
+  return async (...given) => {
+    next = given;
+    if (running) return;
+    running = true;
+    try {
+      while (next) {
+        const now = next;
+        next = null;
+        await work(...now);
+      }
+    } finally {
+      running = false;
+    }
+  };
+}

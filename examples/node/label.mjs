@@ -1,0 +1,51 @@
+// Labels images with an exported classifier, on ONNX Runtime's WebAssembly: node label.mjs EXPORT_DIR IMAGES.npy
+// IMAGES.npy is uint8 [N, C, H, W], as numpy.save writes it. Prints a JSON object a line for every image.
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import ort from "onnxruntime-web";
+
+const BATCH_SIZE = 100;
+
+/** Shape and content of a .npy file of bytes (numpy's format, version 1 to 3). */
+async function readNpy(path) {
+  const file = await readFile(path);
+  if (file.subarray(0, 6).toString("latin1") !== "\x93NUMPY") throw new Error(`${path} is not a .npy file`);
+  const long = file[6] > 1;
+  const start = (long ? 12 : 10) + (long ? file.readUInt32LE(8) : file.readUInt16LE(8));
+  const header = file.subarray(0, start).toString("latin1");
+  if (!header.includes("'|u1'") || !header.includes("'fortran_order': False")) {
+    throw new Error(`${path} does not hold uint8 in C order`);
+  }
+  const shape = header.match(/'shape': \(([^)]*)\)/)[1].split(",").filter((n) => n.trim()).map(Number);
+  return { shape, data: new Uint8Array(file.subarray(start)) };
+}
+
+async function main([exportDir, imagesPath]) {
+  if (!imagesPath) throw new Error("usage: node label.mjs EXPORT_DIR IMAGES.npy");
+  const model = JSON.parse(await readFile(join(exportDir, "model.json"), "utf8"));
+  const { shape: [n, ...shape], data } = await readNpy(imagesPath);
+  const wanted = model.architecture.image_shape;
+  if (String(shape) !== String(wanted)) throw new Error(`the model takes [N, ${wanted}]; ${imagesPath} has [${[n, ...shape]}]`);
+
+  ort.env.wasm.numThreads = 1; // its workers would keep the process alive
+  const session = await ort.InferenceSession.create(await readFile(join(exportDir, "classifier.onnx")));
+  const size = shape.reduce((a, b) => a * b);
+  const classes = model.class_names.length;
+  for (let first = 0; first < n; first += BATCH_SIZE) {
+    const count = Math.min(BATCH_SIZE, n - first);
+    const images = new ort.Tensor("uint8", data.slice(first * size, (first + count) * size), [count, ...shape]);
+    const { label, probabilities } = await session.run({ images });
+    const lines = Array.from({ length: count }, (_, i) => {
+      const ofImage = [...probabilities.data.slice(i * classes, (i + 1) * classes)];
+      const index = Number(label.data[i]);
+      return JSON.stringify({ label: index, class_name: model.class_names[index], probability: ofImage[index], probabilities: ofImage });
+    });
+    console.log(lines.join("\n"));
+  }
+}
+
+main(process.argv.slice(2)).catch((error) => {
+  console.error(`label.mjs: ${error.message}`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,104 @@
+"""examples/node/ beside Python, on the same images."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, needs_mnist
+from exports import one_variant
+from numpy.typing import NDArray
+
+from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.sources import Source
+from aae_toolkit.web.runtime import INTEGRITY, PACKAGE, VERSION
+
+EXAMPLE = REPOSITORY / "examples" / "node"
+INSTALL_SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the example with its packages, 150 MB that are removed again."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm here: apt-get install nodejs npm")
+    copy = tmp_path_factory.mktemp("node") / "example"
+    shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("node_modules"))
+    done = subprocess.run(["npm", "ci"], cwd=copy, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
+    if done.returncode != 0:
+        pytest.skip(f"npm could not get {PACKAGE}: {done.stderr.strip().splitlines()[:1]}")
+    yield copy
+    shutil.rmtree(copy / "node_modules")
+
+
+def label(example: Path, export: Path, images: Path) -> "subprocess.CompletedProcess[str]":
+    command = ["node", "label.mjs", str(export), str(images)]
+    return subprocess.run(command, cwd=example, capture_output=True, text=True, check=False, timeout=120)
+
+
+def assert_agrees(example: Path, export: Path, images: NDArray[np.uint8], tmp_path: Path) -> NDArray[np.int64]:
+    """Every label and probability of Node is Python's; returns the labels."""
+    np.save(tmp_path / "images.npy", images)
+    done = label(example, export, tmp_path / "images.npy")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = OnnxRuntimeBackend(export / "classifier.onnx").run({"images": images})
+    names = json.loads((export / "model.json").read_text())["class_names"]
+    labels: NDArray[np.int64] = expected["label"]
+    assert [line["label"] for line in found] == labels.tolist()
+    assert [line["class_name"] for line in found] == [names[index] for index in labels]
+    assert [line["probability"] for line in found] == [line["probabilities"][line["label"]] for line in found]
+    probabilities = np.array([line["probabilities"] for line in found])
+    np.testing.assert_allclose(probabilities, expected["probabilities"], atol=1e-4, rtol=0)
+    return labels
+
+
+@needs_mnist
+def test_1000_real_test_images_get_the_labels_that_python_gives(
+    example: Path, mnist_export: Path, mnist_test: Source, tmp_path: Path
+) -> None:
+    assert mnist_test.test_images is not None
+    labels = assert_agrees(example, mnist_export, mnist_test.test_images, tmp_path)
+    assert len(labels) == 1000
+    assert (labels == mnist_test.test_labels).mean() > 0.9
+
+
+def test_both_variants_get_the_labels_that_python_gives(
+    example: Path, export_dir: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    images = np.concatenate([DataDirectory(data_dir).load(split).images for split in ("test", "train_unlabeled")])
+    assert len(images) > 100  # more than a batch
+    assert_agrees(example, export_dir, images, tmp_path)
+
+
+@one_variant
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (np.zeros((2, 1, 6, 5), np.uint8), "the model takes [N, 1,6,6]"),
+        (np.zeros((2, 1, 6, 6), np.float32), "does not hold uint8"),
+        (None, "is not a .npy file"),
+    ],
+)
+def test_what_cannot_be_labelled_is_one_line(
+    example: Path, export_dir: Path, tmp_path: Path, content: NDArray[np.generic] | None, said: str
+) -> None:
+    images = tmp_path / "images.npy"
+    images.write_text("text") if content is None else np.save(images, content)
+    done = label(example, export_dir, images)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert said in done.stderr
+
+
+def test_the_example_is_pinned_to_what_pages_are_pinned_to_and_names_no_registry() -> None:
+    text = (EXAMPLE / "package-lock.json").read_text()
+    assert not re.search(r"https?://", text)
+    packages = json.loads(text)["packages"]
+    assert packages[f"node_modules/{PACKAGE}"].items() >= {"version": VERSION, "integrity": INTEGRITY}.items()
+    assert all("integrity" in package for name, package in packages.items() if name)
+    assert json.loads((EXAMPLE / "package.json").read_text())["dependencies"] == {PACKAGE: VERSION}
