@@ -28,7 +28,7 @@ for module in (init_datasets, train, evaluate, visualize, export, parity, bench,
 _EXTRAS = dict.fromkeys(
     ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "jinja2", "safetensors"),
     "train,cpu",
-) | {"onnxruntime": "cpu"}
+) | {"onnxruntime": "cpu", "ray": "cpu,ray", "pyarrow": "cpu,ray"}
 
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

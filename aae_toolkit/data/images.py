@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,11 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", 
 _MODES = {1: "L", 3: "RGB"}
 
 
-def read_image(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def read_image(path: Path | BinaryIO, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Read an image file: upright, grey or RGB, resized (aspect ratio not kept) to `shape`.
 
     Args:
-        path: a file that pillow can read.
+        path: a file that pillow can read, or its open content.
         shape: (C, H, W) in pixels, C being 1 (grey) or 3 (RGB).
 
     Returns:

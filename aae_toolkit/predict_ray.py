@@ -1,0 +1,213 @@
+"""Labels for more images than one machine holds: Ray Data over shards, an ONNX session a worker. No torch here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.errors import AaeError, DeviceError, UsageError
+from aae_toolkit.files import sha256
+from aae_toolkit.parts import begin_or_continue, count_attempt, errors_of, finish, manifest_of, require_all, write_part
+from aae_toolkit.predict import Prediction
+from aae_toolkit.progress import Progress
+from aae_toolkit.shards import Shard, batches, decode, plan_shards, read_sources
+
+_BATCH_SIZE = 64
+_MAX_DEATHS = 5  # of workers over one shard, after which the shard is at fault; Ray itself would go on for ever
+_OBJECT_STORE_BYTES = 2**28  # of a Ray of our own: images never pass through it
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where to run: the address of a running Ray (None starts one here), and what each worker gets.
+
+    `concurrency` is the number of workers; None is as many as the cluster has room for now.
+    """
+
+    address: str | None = None
+    num_cpus: int = 1
+    num_gpus: float = 0
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: rows in all parts, those of them without a label, and parts that were there before it."""
+
+    output: str
+    rows: int
+    errors: int
+    parts: int
+    parts_before: int
+
+
+def predict_ray(
+    model: Path,
+    inputs: Sequence[Path],
+    output: Path,
+    progress: Progress,
+    *,
+    cluster: Cluster,
+    column: str = "image",
+    shard_size: int = 10_000,
+) -> Outcome:
+    """Label images into a directory of Parquet files; where some of its parts are there, only the others are made.
+
+    Args:
+        model: `classifier.onnx`; it travels to the workers.
+        inputs: as `plan_shards` takes them, at paths that every worker sees.
+        output: a directory that every worker sees.
+        progress: hears of every finished part.
+        cluster: where to run.
+        column: of Parquet inputs.
+        shard_size: most images a part.
+
+    Raises:
+        AaeError: no such model or input, or a worker failed; what is finished stays.
+        UsageError: `output` holds something else, or there is no room for a single worker.
+        DeviceError: no Ray answers at the address.
+    """
+    if min(cluster.num_cpus, shard_size, 1 if cluster.concurrency is None else cluster.concurrency) < 1:
+        raise UsageError("--num-cpus, --concurrency and --shard-size must be 1 or more")
+    session = OnnxRuntimeBackend(model)
+    session.class_names  # noqa: B018 - refuses what is no classifier
+    shape = session.input_shapes["images"][1:]
+    session.close()
+    shards = plan_shards(inputs, tuple(shape), shard_size=shard_size, column=column)
+    manifest = manifest_of(shards, sha256(model))
+    done = begin_or_continue(output, manifest)
+    todo = {p.file: s.to_json() for p, s in zip(manifest.parts, shards, strict=True) if p.file not in done}
+    errors = sum(done.values())
+    if todo:
+        job = _Job(model.read_bytes(), output.absolute(), Path.cwd(), column, cluster.num_cpus, cluster.num_gpus > 0)
+        finished = progress.track(_run(job, todo, cluster), "parts", len(shards), len(done))
+        errors += sum(row["errors"] for row in finished)
+    require_all(output, manifest)
+    finish(output, manifest, errors)
+    return Outcome(str(output), manifest.rows, errors, len(shards), len(done))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every worker is told."""
+
+    model: bytes
+    output: Path
+    root: Path  # where relative paths begin
+    column: str
+    threads: int
+    on_gpu: bool
+
+
+class _Worker:
+    """One process: a session, and shards that come one after the other."""
+
+    def __init__(self, job: _Job) -> None:
+        self._job = job
+        with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+            file.write(job.model)
+            file.flush()
+            # Ray shows a worker only the GPU that it was given.
+            self._session = OnnxRuntimeBackend(
+                Path(file.name), device="cuda" if job.on_gpu else "cpu", threads=job.threads
+            )
+        self._class_names = self._session.class_names
+        self._shape = tuple(self._session.input_shapes["images"][1:])
+        self._decoders = ThreadPoolExecutor(job.threads)  # pillow decodes without the interpreter's lock
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
+        """Label one shard (`batch` is one row) into its part; a part that is there already stays."""
+        file, shard = str(batch["file"][0]), Shard.from_json(batch["shard"][0])
+        path = self._job.output / file
+        errors = errors_of(path, shard.sha256)  # by a worker that died before it could say so
+        if errors is None:
+            if count_attempt(path) > _MAX_DEATHS:
+                raise AaeError(f"{file} (from {shard.names[0]} on) ended {_MAX_DEATHS} workers")
+            errors = write_part(path, shard.sha256, list(self._label(shard)))
+        return {"file": [file], "errors": [errors]}
+
+    def _label(self, shard: Shard) -> Iterator[Prediction]:
+        for batch in batches(read_sources(shard, self._job.root, self._job.column), _BATCH_SIZE):
+            names, sources = zip(*batch, strict=True)
+            images = list(self._decoders.map(decode, sources, repeat(self._shape)))
+            if readable := [image for image in images if not isinstance(image, str)]:
+                outputs = self._session.run({"images": np.stack(readable)})
+                found = zip(outputs["label"].tolist(), outputs["probabilities"].tolist(), strict=True)
+            for name, image in zip(names, images, strict=True):
+                if isinstance(image, str):
+                    yield Prediction(name, error=image)
+                else:
+                    label, probabilities = next(found)
+                    yield Prediction(name, label, self._class_names[label], probabilities[label])
+
+
+def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[dict[str, Any]]:
+    """A row for every part, as it is finished."""
+    with _ray(cluster.address):
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        size = cluster.concurrency or _room(cluster, ray.cluster_resources())
+        rows = [{"file": file, "shard": shard} for file, shard in todo.items()]
+        finished = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            _Worker,
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(size, len(rows))),
+            fn_constructor_args=(job,),
+            num_cpus=cluster.num_cpus,
+            num_gpus=cluster.num_gpus,
+        )
+        try:
+            yield from finished.iter_rows()
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            reason = " ".join(str(cause).split())[:300]
+            raise AaeError(f"a worker failed: {reason}; what is finished stays: the same command goes on") from error
+
+
+def _room(cluster: Cluster, resources: dict[str, float]) -> int:
+    """How many workers the cluster's nodes hold together now."""
+    room = int(resources.get("CPU", 0) // cluster.num_cpus)
+    if cluster.num_gpus:
+        room = min(room, int(resources.get("GPU", 0) // cluster.num_gpus))
+    if not room:
+        found = f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
+        raise UsageError(
+            f"no room for a worker of {cluster.num_cpus} CPUs and {cluster.num_gpus:g} GPUs: Ray has {found}"
+        )
+    return room
+
+
+@contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    """A Ray to run in: the one this process is in already, the one at `address`, or one of our own that ends here."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    try:
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise DeviceError(f"no Ray at {address or 'this machine'}: {' '.join(str(error).split())[:200]}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
