@@ -10,13 +10,13 @@ import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -32,74 +32,54 @@ Label = tuple[int, list[float]]  # class index, probabilities by class
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")  # that strangers may send
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Each is an environment variable too: AAE_MODEL, AAE_DEVICE, AAE_THREADS, ..."""
+class Settings(BaseModel):
+    """Each is an environment variable too: AAE_MODEL, AAE_THREADS, ..."""
 
-    model: str = "classifier.onnx"
-    device: str = "cpu"
-    threads: int = os.cpu_count() or 1  # of inference, and as many of decoding
-    max_bytes: int = 10 * 2**20  # of a request
-    max_images: int = 64  # of a request
-    max_pixels: int = 2**24  # of an image, before it is resized
-    max_requests: int = 256  # at a time; with more, or with a full queue, clients are told to come back
-    max_batch: int = 64  # images that run together
-    max_wait_ms: float = 2  # that the first of them waits for others
-    max_queue: int = 1024  # images that wait
-    timeout_s: float = 10  # for a request to arrive, and again to be answered
-
-    @classmethod
-    def from_environment(cls) -> Settings:
-        """The settings that are set, and the defaults of the others."""
-        given = {}
-        for field in fields(cls):
-            name = f"AAE_{field.name.upper()}"
-            try:
-                given[field.name] = type(field.default)(os.environ.get(name, field.default))
-            except ValueError:
-                raise SystemExit(f"{name}={os.environ[name]!r} is not of type {type(field.default).__name__}") from None
-        return cls(**given)
+    model: Path = Path("classifier.onnx")
+    threads: int = Field(os.cpu_count() or 1, gt=0)  # of inference, and as many of decoding
+    max_bytes: int = Field(10 * 2**20, gt=0)  # of a request
+    max_images: int = Field(64, gt=0)  # of a request
+    max_pixels: int = Field(2**24, gt=0)  # of an image, before it is resized
+    max_batch: int = Field(64, gt=0)  # images that run together
+    max_wait_ms: float = Field(2, ge=0)  # that the first of them waits for others
+    max_requests: int = Field(256, gt=0)  # at a time; clients beyond it, or beyond the queue, are told to come back
+    max_queue: int = Field(1024, gt=0)  # images that wait
+    timeout_s: float = Field(10, gt=0)  # for a request to arrive, and again to be answered
 
 
 class Batcher:
     """Collects images of concurrent requests and runs them together."""
 
-    def __init__(self, backend: OnnxRuntimeBackend, settings: Settings) -> None:
+    def __init__(self, backend: OnnxRuntimeBackend, settings: Settings) -> None:  # noqa: D107 - nothing to add
         self._backend, self._settings = backend, settings
         self._queue: asyncio.Queue[tuple[Pixels, asyncio.Future[Label]]] = asyncio.Queue()
         self._runner = ThreadPoolExecutor(1)  # one batch at a time: its operators use all threads
 
     async def label(self, images: list[Pixels]) -> list[Label]:
-        """The label and the probabilities of each image, when its batch has run."""
+        """The label of each image, when its batch has run."""
         if self._queue.qsize() + len(images) > self._settings.max_queue:
             raise HTTPException(503, "busy: try again later", {"Retry-After": "1"})
         waiting = [asyncio.get_running_loop().create_future() for _ in images]
-        for image, future in zip(images, waiting, strict=True):
-            self._queue.put_nowait((image, future))
+        for entry in zip(images, waiting, strict=True):
+            self._queue.put_nowait(entry)
         return list(await asyncio.gather(*waiting))
 
     async def run(self) -> None:
         """Run batches until cancelled."""
         while True:
-            batch = await self._collect()
-            batch = [(image, future) for image, future in batch if not future.done()]  # nobody waits for the others
+            batch = [entry for entry in await self._collect() if not entry[1].done()]  # nobody waits for the others
             if not batch:
                 continue
-            feeds = {"images": np.stack([image for image, _ in batch])}
+            images, waiting = zip(*batch, strict=True)
+            feeds = {"images": np.stack(images)}
             try:
                 out = await asyncio.get_running_loop().run_in_executor(self._runner, self._backend.run, feeds)
             except Exception as error:
-                found: list[Any] = [error] * len(batch)
-            else:
-                found = list(zip(out["label"].tolist(), out["probabilities"].tolist(), strict=True))
-            for (_, future), result in zip(batch, found, strict=True):
-                if not future.done():
-                    (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
-
-    def close(self) -> None:
-        """Free the session, when the batch that is running has run."""
-        self._runner.shutdown()
-        self._backend.close()
+                for future in waiting:
+                    future.cancelled() or future.set_exception(error)
+                continue
+            for future, *found in zip(waiting, out["label"].tolist(), out["probabilities"].tolist(), strict=True):
+                future.cancelled() or future.set_result(tuple(found))
 
     async def _collect(self) -> list[tuple[Pixels, asyncio.Future[Label]]]:
         batch = [await self._queue.get()]
@@ -108,6 +88,11 @@ class Batcher:
                 while len(batch) < self._settings.max_batch:
                     batch.append(await self._queue.get())
         return batch
+
+    def close(self) -> None:
+        """Free the session, when the batch that is running has run."""
+        self._runner.shutdown()
+        self._backend.close()
 
 
 async def receive(request: Request, settings: Settings) -> Request:
@@ -155,24 +140,25 @@ async def read_items(request: Request, settings: Settings) -> list[Any]:
     return items
 
 
-def decode(item: Any, shape: tuple[int, int, int], settings: Settings) -> Pixels:
-    """Pixels from an encoded image (bytes, or base64 text) or from nested lists."""
-    if isinstance(item, list):
-        try:
-            pixels = np.array(item)
-        except ValueError:  # lists of several lengths
-            pixels = np.empty(0)
-        shapes = (shape, shape[1:]) if shape[0] == 1 else (shape,)
-        if pixels.shape not in shapes or pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
-            raise HTTPException(422, f"expected lists of whole numbers from 0 to 255, of shape {list(shape)}")
-        return pixels.astype(np.uint8).reshape(shape)
-    if not isinstance(item, str | bytes):
-        raise HTTPException(422, "expected base64 text or nested lists")
+def from_lists(lists: list[Any], shape: tuple[int, int, int]) -> Pixels:
+    """Pixels from nested lists; one channel need not be a list of its own."""
     try:
-        file = io.BytesIO(base64.b64decode(item, validate=True) if isinstance(item, str) else item)
+        pixels = np.array(lists)
+    except ValueError:  # lists of several lengths
+        pixels = np.empty(0)
+    shapes = (shape, shape[1:]) if shape[0] == 1 else (shape,)
+    if pixels.shape not in shapes or pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
+        raise HTTPException(422, f"expected lists of whole numbers from 0 to 255, of shape {list(shape)}")
+    return pixels.astype(np.uint8).reshape(shape)
+
+
+def from_file(content: bytes | str, shape: tuple[int, int, int], settings: Settings) -> Pixels:
+    """Pixels from an encoded image, or from one in base64; its size is known before it is unpacked."""
+    try:
+        file = io.BytesIO(base64.b64decode(content, validate=True) if isinstance(content, str) else content)
         with Image.open(file, formats=FORMATS) as header:
-            n_pixels = header.width * header.height
-        if n_pixels <= settings.max_pixels:
+            fits = header.width * header.height <= settings.max_pixels
+        if fits:
             file.seek(0)
             return read_image(file, shape)
     except (AaeError, OSError, ValueError, SyntaxError) as error:
@@ -182,12 +168,15 @@ def decode(item: Any, shape: tuple[int, int, int], settings: Settings) -> Pixels
     raise HTTPException(413, f"more than {settings.max_pixels} pixels")
 
 
-def decode_all(items: list[Any], shape: tuple[int, int, int], settings: Settings) -> list[Pixels]:
+def decode(items: list[Any], shape: tuple[int, int, int], settings: Settings) -> list[Pixels]:
     """Pixels of each image; what is wrong with one is said with its index."""
     images = []
     for index, item in enumerate(items):
         try:
-            images.append(decode(item, shape, settings))
+            if isinstance(item, bytes | str):
+                images.append(from_file(item, shape, settings))
+            else:
+                images.append(from_lists(item, shape))
         except HTTPException as error:
             raise HTTPException(error.status_code, f"images[{index}]: {error.detail}") from error
     return images
@@ -203,19 +192,14 @@ async def predict(request: Request) -> Response:
         try:
             async with asyncio.timeout(settings.timeout_s):
                 loop = asyncio.get_running_loop()
-                images = await loop.run_in_executor(state.decoders, decode_all, items, state.shape, settings)
+                images = await loop.run_in_executor(state.decoders, decode, items, state.shape, settings)
                 found = await state.batcher.label(images)
         except TimeoutError:
             raise HTTPException(504, f"not answered within {settings.timeout_s:g} s") from None
     names = state.about["class_names"]
-    return JSONResponse(
-        {
-            "predictions": [
-                {"label": label, "class_name": names[label], "probability": p[label], "probabilities": p}
-                for label, p in found
-            ]
-        }
-    )
+    keys = "label", "class_name", "probability", "probabilities"
+    rows = [dict(zip(keys, (label, names[label], p[label], p), strict=True)) for label, p in found]
+    return JSONResponse({"predictions": rows})
 
 
 async def about(request: Request) -> Response:
@@ -225,29 +209,30 @@ async def about(request: Request) -> Response:
 
 async def healthz(request: Request) -> Response:
     """GET /healthz: 200 while images are labelled."""
-    alive = not request.app.state.running.done()
-    return JSONResponse({"status": "ok" if alive else "stopped"}, 200 if alive else 503)
+    stopped = request.app.state.running.done()
+    return JSONResponse({"status": "stopped" if stopped else "ok"}, 503 if stopped else 200)
 
 
 async def refuse(_: Request, error: Exception) -> Response:
     """Every error is JSON."""
-    if not isinstance(error, HTTPException):
-        error = HTTPException(500, "internal error")
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    known = error if isinstance(error, HTTPException) else HTTPException(500, "internal error")
+    return JSONResponse({"error": known.detail}, known.status_code, known.headers)
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
     """The service; settings come from the environment where none are given."""
-    settings = settings or Settings.from_environment()
+    if settings is None:
+        given = {name: os.environ.get(f"AAE_{name.upper()}") for name in Settings.model_fields}
+        settings = Settings.model_validate({name: value for name, value in given.items() if value})
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        backend = OnnxRuntimeBackend(Path(settings.model), device=settings.device, threads=settings.threads)
+        backend = OnnxRuntimeBackend(settings.model, threads=settings.threads)
         batcher = Batcher(backend, settings)
         app.state.settings, app.state.batcher = settings, batcher
         app.state.shape = tuple(backend.input_shapes["images"][1:])
-        app.state.about = {"model": backend.artifact, "device": backend.device, "class_names": backend.class_names}
-        app.state.about |= {"image_shape": app.state.shape, "limits": asdict(settings)}
+        app.state.about = {"model": backend.artifact, "class_names": backend.class_names}
+        app.state.about |= {"image_shape": app.state.shape, "settings": settings.model_dump(exclude={"model"})}
         app.state.slots = asyncio.Semaphore(settings.max_requests)
         app.state.decoders = ThreadPoolExecutor(settings.threads)
         app.state.running = asyncio.create_task(batcher.run())
@@ -263,10 +248,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
 if __name__ == "__main__":
     import uvicorn
 
-    uvicorn.run(
-        create_app(),
-        host=os.environ.get("AAE_HOST", "127.0.0.1"),
-        port=int(os.environ.get("AAE_PORT", "8000")),
-        log_level="warning",
-        timeout_graceful_shutdown=30,
-    )
+    try:
+        app = create_app()
+    except ValidationError as error:
+        raise SystemExit(f"server.py: {error}") from None
+    host, port = os.environ.get("AAE_HOST", "127.0.0.1"), int(os.environ.get("AAE_PORT", "8000"))
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30)
