@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def predict_ray(
     if todo:
         job = _Job(model.read_bytes(), output.absolute(), Path.cwd(), column, cluster.num_cpus, cluster.num_gpus > 0)
         finished = progress.track(_run(job, todo, cluster), "parts", len(shards), len(done))
-        errors += sum(row["errors"] for row in finished)
+        errors += sum(finished)
     require_all(output, manifest)
     finish(output, manifest, errors)
     return Outcome(str(output), manifest.rows, errors, len(shards), len(done))
@@ -116,32 +117,43 @@ class _Worker:
 
     def __init__(self, job: _Job) -> None:
         self._job = job
-        with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-            file.write(job.model)
-            file.flush()
-            # Ray shows a worker only the GPU that it was given.
-            self._session = OnnxRuntimeBackend(
-                Path(file.name), device="cuda" if job.on_gpu else "cpu", threads=job.threads
-            )
-        self._class_names = self._session.class_names
-        self._shape = tuple(self._session.input_shapes["images"][1:])
         self._decoders = ThreadPoolExecutor(job.threads)  # pillow decodes without the interpreter's lock
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
-        """Label one shard (`batch` is one row) into its part; a part that is there already stays."""
-        file, shard = str(batch["file"][0]), Shard.from_json(batch["shard"][0])
+        """Label one shard (`batch` is one row) into its part; what went wrong is an answer too."""
+        try:
+            errors, failure, on_device = (
+                self._make(str(batch["file"][0]), Shard.from_json(batch["shard"][0])),
+                "",
+                False,
+            )
+        except (AaeError, OSError) as error:
+            errors, failure, on_device = 0, str(error), isinstance(error, DeviceError)
+        return {"errors": [errors], "failure": [failure], "on_device": [on_device]}
+
+    def _make(self, file: str, shard: Shard) -> int:
         path = self._job.output / file
         errors = errors_of(path, shard.sha256)  # by a worker that died before it could say so
         if errors is None:
             if count_attempt(path) > _MAX_DEATHS:
                 raise AaeError(f"{file} (from {shard.names[0]} on) ended {_MAX_DEATHS} workers")
             errors = write_part(path, shard.sha256, list(self._label(shard)))
-        return {"file": [file], "errors": [errors]}
+        return errors
+
+    @cached_property
+    def _session(self) -> OnnxRuntimeBackend:
+        device = "cuda" if self._job.on_gpu else "cpu"  # Ray shows a worker only the GPU that it was given
+        with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+            file.write(self._job.model)
+            file.flush()
+            return OnnxRuntimeBackend(Path(file.name), device=device, threads=self._job.threads)
 
     def _label(self, shard: Shard) -> Iterator[Prediction]:
+        names_of_classes = self._session.class_names
+        shape = tuple(self._session.input_shapes["images"][1:])
         for batch in batches(read_sources(shard, self._job.root, self._job.column), _BATCH_SIZE):
             names, sources = zip(*batch, strict=True)
-            images = list(self._decoders.map(decode, sources, repeat(self._shape)))
+            images = list(self._decoders.map(decode, sources, repeat(shape)))
             if readable := [image for image in images if not isinstance(image, str)]:
                 outputs = self._session.run({"images": np.stack(readable)})
                 found = zip(outputs["label"].tolist(), outputs["probabilities"].tolist(), strict=True)
@@ -150,11 +162,11 @@ class _Worker:
                     yield Prediction(name, error=image)
                 else:
                     label, probabilities = next(found)
-                    yield Prediction(name, label, self._class_names[label], probabilities[label])
+                    yield Prediction(name, label, names_of_classes[label], probabilities[label])
 
 
-def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[dict[str, Any]]:
-    """A row for every part, as it is finished."""
+def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:
+    """How many rows of each part are errors, as parts are finished."""
     with _ray(cluster.address):
         import ray.data
 
@@ -171,12 +183,11 @@ def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[dict[str
             num_cpus=cluster.num_cpus,
             num_gpus=cluster.num_gpus,
         )
-        try:
-            yield from finished.iter_rows()
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
-            reason = " ".join(str(cause).split())[:300]
-            raise AaeError(f"a worker failed: {reason}; what is finished stays: the same command goes on") from error
+        for row in finished.iter_rows():
+            if row["failure"]:
+                kind = DeviceError if row["on_device"] else AaeError
+                raise kind(f"a worker failed: {row['failure']}; what is finished stays, and the same command goes on")
+            yield row["errors"]
 
 
 def _room(cluster: Cluster, resources: dict[str, float]) -> int:
