@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy", "scikit-learn")
@@ -14,6 +13,8 @@ PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxru
 
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that matter to results, of those installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and `aae predict` needs none
+
     found = {}
     for package in PACKAGES:
         try:

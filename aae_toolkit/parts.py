@@ -7,10 +7,10 @@ names that begin with `_` or `.`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -42,6 +42,7 @@ class PartsManifest(BaseModel):
 
     format: Literal["aae-predictions-1"] = "aae-predictions-1"
     model_sha256: str
+    options: dict[str, Any]  # that change what rows hold
     parts: tuple[PartEntry, ...]
     errors: int | None = None
 
@@ -55,13 +56,13 @@ class PartsManifest(BaseModel):
         write_text(directory / FILE_NAME, self.model_dump_json(indent=2) + "\n")
 
 
-def manifest_of(shards: Sequence[Shard], model_sha256: str) -> PartsManifest:
+def manifest_of(shards: Sequence[Shard], model_sha256: str, options: dict[str, Any]) -> PartsManifest:
     """What a run over these shards is to write."""
     parts = (
         PartEntry(file=f"part-{index:05}.parquet", first=shard.names[0], rows=shard.n, shard_sha256=shard.sha256)
         for index, shard in enumerate(shards)
     )
-    return PartsManifest(model_sha256=model_sha256, parts=tuple(parts))
+    return PartsManifest(model_sha256=model_sha256, options=options, parts=tuple(parts))
 
 
 def begin_or_continue(directory: Path, manifest: PartsManifest) -> dict[str, int]:
@@ -83,6 +84,9 @@ def begin_or_continue(directory: Path, manifest: PartsManifest) -> dict[str, int
     mend = "give --output a new directory, or what this one was begun with"
     if found.model_sha256 != manifest.model_sha256:
         raise UsageError(f"{directory} holds predictions of another model; {mend}")
+    if found.options != manifest.options:
+        was = ", ".join(f"{key} {value}" for key, value in found.options.items() if value != manifest.options.get(key))
+        raise UsageError(f"{directory} was begun with {was}; {mend}")
     for index, part in enumerate(found.parts):
         if index >= len(manifest.parts) or part != manifest.parts[index]:
             raise UsageError(
@@ -118,19 +122,19 @@ def count_attempt(path: Path) -> int:
 def write_part(path: Path, shard_sha256: str, predictions: Sequence[Prediction]) -> int:
     """Write one part, whole or not at all; return how many of its rows are errors.
 
-    Its columns are those of `aae predict --json`: `path`, `label`, `class_name`, `probability`, and `error`.
+    Its columns are the keys of `aae predict --json`. A path that is no UTF-8 has its other bytes escaped.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
     errors = sum(prediction.error is not None for prediction in predictions)
-    types = {"label": pa.int64(), "probability": pa.float32()}
-    schema = pa.schema(
-        [(field.name, types.get(field.name, pa.string())) for field in fields(Prediction)],
-        metadata={_SHARD_KEY: shard_sha256, _ERRORS_KEY: str(errors)},
-    )
+    candidate = pa.struct({"label": pa.int64(), "class_name": pa.string(), "probability": pa.float32()})
+    columns = {"path": pa.string(), "label": pa.int64(), "class_name": pa.string(), "probability": pa.float32()}
+    columns |= {"top": pa.list_(candidate), "notes": pa.list_(pa.string()), "error": pa.string()}
+    schema = pa.schema(columns, metadata={_SHARD_KEY: shard_sha256, _ERRORS_KEY: str(errors)})
+    rows = [p.to_json() | {"path": os.fsencode(p.path).decode(errors="backslashreplace")} for p in predictions]
     with atomic_path(path) as temporary:
-        parquet.write_table(pa.Table.from_pylist([asdict(p) for p in predictions], schema), temporary)
+        parquet.write_table(pa.Table.from_pylist(rows, schema), temporary)
     return errors
 
 

@@ -5,27 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.data.images import Invert
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.files import sha256
 from aae_toolkit.parts import begin_or_continue, count_attempt, errors_of, finish, manifest_of, require_all, write_part
-from aae_toolkit.predict import Prediction
+from aae_toolkit.predict import BATCH_SIZE, Prediction, decoder_of, label_batch
 from aae_toolkit.progress import Progress
-from aae_toolkit.shards import Shard, batches, decode, plan_shards, read_sources
+from aae_toolkit.shards import Shard, decode, plan_shards, read_sources
 
-_BATCH_SIZE = 64
+SHARD_SIZE = 10_000
 _MAX_DEATHS = 5  # of workers over one shard, after which the shard is at fault; Ray itself would go on for ever
 _OBJECT_STORE_BYTES = 2**28  # of a Ray of our own: images never pass through it
 
@@ -54,47 +54,57 @@ class Outcome:
     parts_before: int
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a row holds, as in `predict`, and where Parquet files have their images."""
+
+    top_k: int = 0
+    threshold: float = 0.0
+    invert: Invert = "no"
+    column: str = "image"
+
+
 def predict_ray(
     model: Path,
-    inputs: Sequence[Path],
+    files: Iterable[Path],
     output: Path,
     progress: Progress,
     *,
     cluster: Cluster,
-    column: str = "image",
-    shard_size: int = 10_000,
+    options: Options,
+    batch_size: int = BATCH_SIZE,
+    shard_size: int = SHARD_SIZE,
 ) -> Outcome:
     """Label images into a directory of Parquet files; where some of its parts are there, only the others are made.
 
     Args:
         model: `classifier.onnx`; it travels to the workers.
-        inputs: as `plan_shards` takes them, at paths that every worker sees.
+        files: as `plan_shards` takes them, at paths that every worker sees.
         output: a directory that every worker sees.
         progress: hears of every finished part.
         cluster: where to run.
-        column: of Parquet inputs.
+        options: what rows hold.
+        batch_size: images that the model labels at once.
         shard_size: most images a part.
 
     Raises:
-        AaeError: no such model or input, or a worker failed; what is finished stays.
-        UsageError: `output` holds something else, or there is no room for a single worker.
-        DeviceError: no Ray answers at the address.
+        AaeError: no such model or file, or a worker failed; what is finished stays.
+        UsageError: `output` holds something else, there is no room for a single worker, or `invert` cannot be done.
+        DeviceError: no Ray answers at the address, or the GPU does not run.
     """
-    if min(cluster.num_cpus, shard_size, 1 if cluster.concurrency is None else cluster.concurrency) < 1:
-        raise UsageError("--num-cpus, --concurrency and --shard-size must be 1 or more")
     session = OnnxRuntimeBackend(model)
-    session.class_names  # noqa: B018 - refuses what is no classifier
-    shape = session.input_shapes["images"][1:]
+    decoder = decoder_of(session, options.invert)
     session.close()
-    shards = plan_shards(inputs, tuple(shape), shard_size=shard_size, column=column)
-    manifest = manifest_of(shards, sha256(model))
+    shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=options.column)
+    if options.invert != "no" and (npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)):
+        raise UsageError(f"--invert is for image files; {npz} holds pixels as the model takes them")
+    manifest = manifest_of(shards, sha256(model), asdict(options))
     done = begin_or_continue(output, manifest)
     todo = {p.file: s.to_json() for p, s in zip(manifest.parts, shards, strict=True) if p.file not in done}
     errors = sum(done.values())
     if todo:
-        job = _Job(model.read_bytes(), output.absolute(), Path.cwd(), column, cluster.num_cpus, cluster.num_gpus > 0)
-        finished = progress.track(_run(job, todo, cluster), "parts", len(shards), len(done))
-        errors += sum(finished)
+        job = _Job(model.read_bytes(), output.absolute(), Path.cwd(), options, batch_size, cluster)
+        errors += sum(progress.track(_run(job, todo, cluster), "parts", len(shards), len(done)))
     require_all(output, manifest)
     finish(output, manifest, errors)
     return Outcome(str(output), manifest.rows, errors, len(shards), len(done))
@@ -107,9 +117,9 @@ class _Job:
     model: bytes
     output: Path
     root: Path  # where relative paths begin
-    column: str
-    threads: int
-    on_gpu: bool
+    options: Options
+    batch_size: int
+    cluster: Cluster
 
 
 class _Worker:
@@ -117,7 +127,7 @@ class _Worker:
 
     def __init__(self, job: _Job) -> None:
         self._job = job
-        self._decoders = ThreadPoolExecutor(job.threads)  # pillow decodes without the interpreter's lock
+        self._decoders = ThreadPoolExecutor(job.cluster.num_cpus)  # pillow decodes without the interpreter's lock
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
         """Label one shard (`batch` is one row) into its part; what went wrong is an answer too."""
@@ -142,27 +152,19 @@ class _Worker:
 
     @cached_property
     def _session(self) -> OnnxRuntimeBackend:
-        device = "cuda" if self._job.on_gpu else "cpu"  # Ray shows a worker only the GPU that it was given
+        device = "cuda" if self._job.cluster.num_gpus else "cpu"  # Ray shows a worker only the GPU that it was given
         with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
             file.write(self._job.model)
             file.flush()
-            return OnnxRuntimeBackend(Path(file.name), device=device, threads=self._job.threads)
+            return OnnxRuntimeBackend(Path(file.name), device=device, threads=self._job.cluster.num_cpus)
 
     def _label(self, shard: Shard) -> Iterator[Prediction]:
-        names_of_classes = self._session.class_names
-        shape = tuple(self._session.input_shapes["images"][1:])
-        for batch in batches(read_sources(shard, self._job.root, self._job.column), _BATCH_SIZE):
-            names, sources = zip(*batch, strict=True)
-            images = list(self._decoders.map(decode, sources, repeat(shape)))
-            if readable := [image for image in images if not isinstance(image, str)]:
-                outputs = self._session.run({"images": np.stack(readable)})
-                found = zip(outputs["label"].tolist(), outputs["probabilities"].tolist(), strict=True)
-            for name, image in zip(names, images, strict=True):
-                if isinstance(image, str):
-                    yield Prediction(name, error=image)
-                else:
-                    label, probabilities = next(found)
-                    yield Prediction(name, label, names_of_classes[label], probabilities[label])
+        options, names = self._job.options, self._session.class_names
+        decoder = decoder_of(self._session, options.invert)
+        sources = read_sources(shard, self._job.root, options.column)
+        while batch := list(islice(sources, self._job.batch_size)):
+            decoded = list(self._decoders.map(decode, batch, repeat(decoder)))
+            yield from label_batch(self._session, decoded, names, options.top_k, options.threshold)
 
 
 def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:

@@ -10,10 +10,10 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from itertools import chain, islice, repeat
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.data.directory import map_images
-from aae_toolkit.data.images import SUFFIXES, read_image
+from aae_toolkit.data.images import SUFFIXES, read_noted
+from aae_toolkit.decoding import Decoded, Decoder
 from aae_toolkit.errors import AaeError
 
 Shape = tuple[int, int, int]  # C, H, W in pixels
 Source = Path | bytes | NDArray[np.uint8] | None  # a file, an encoded image, pixels, or nothing where a row is empty
 
+_TABLES: dict[str, Literal["npz", "parquet"]] = {".npz": "npz", ".parquet": "parquet"}
+INPUT_SUFFIXES = SUFFIXES | _TABLES.keys()
 _READ_ROWS = 256  # of a Parquet file at a time
 
 
@@ -57,48 +60,28 @@ class Shard:
         return cls(**content | {"names": tuple(content["names"])})
 
 
-def plan_shards(inputs: Sequence[Path], shape: Shape, *, shard_size: int, column: str) -> list[Shard]:
-    """Cut inputs into shards, in their order; the same inputs give the same shards.
+def plan_shards(files: Iterable[Path], shape: Shape, *, shard_size: int, column: str) -> list[Shard]:
+    """Cut files into shards, in their order; the same files give the same shards.
 
     Args:
-        inputs: image files, npz files with uint8 `images` [N, C, H, W], Parquet files, or folders of any of these.
+        files: npz files with uint8 `images` [N, C, H, W], Parquet files, and image files, which are all others.
         shape: (C, H, W) that the model takes; npz files must hold just that.
         shard_size: most images a shard, but for Parquet files, which are cut between row groups.
         column: the column of Parquet files that holds the images.
 
     Raises:
-        AaeError: an input is absent, holds nothing to label, or is not what its suffix says.
+        AaeError: there is nothing to label, or an npz or Parquet file is absent, damaged or holds something else.
     """
     shards: list[Shard] = []
-    images: list[Path] = []  # neighbours in the listing, which share shards
-    for path in chain.from_iterable(map(_files, inputs)):
-        if path.suffix.lower() in SUFFIXES:
-            images.append(path)
+    for kind, group in groupby(files, lambda path: _TABLES.get(path.suffix.lower(), "files")):
+        if kind == "files":
+            shards += _cut_files(list(group), shard_size)
             continue
-        shards += _cut_files(images, shard_size)
-        images.clear()
-        shards += _cut_npz(path, shape, shard_size) if path.suffix == ".npz" else _cut_parquet(path, column, shard_size)
-    return shards + _cut_files(images, shard_size)
-
-
-def _files(given: Path) -> Iterator[Path]:
-    """A file, or the files below a folder by name; what is hidden is left out."""
-    if not given.is_dir():
-        if not given.exists():
-            raise AaeError(f"{given}: no such file or folder")
-        if not _is_input(given):
-            raise AaeError(f"{given}: expected a folder, an image, .npz or .parquet")
-        yield given
-        return
-    found = (path for path in given.rglob("*") if _is_input(path) and not path.is_dir())
-    files = sorted(p for p in found if not any(part.startswith((".", "_")) for part in p.relative_to(given).parts))
-    if not files:
-        raise AaeError(f"{given} holds no images, .npz or .parquet")
-    yield from files
-
-
-def _is_input(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES or path.suffix in {".npz", ".parquet"}
+        for path in group:
+            shards += _cut_npz(path, shape, shard_size) if kind == "npz" else _cut_parquet(path, column, shard_size)
+    if not shards:
+        raise AaeError("there is nothing to label: no image is in what was named")
+    return shards
 
 
 def _cut_files(paths: list[Path], shard_size: int) -> list[Shard]:
@@ -179,25 +162,29 @@ def read_sources(shard: Shard, root: Path, column: str) -> Iterator[tuple[str, S
         AaeError: an npz or Parquet file cannot be read.
     """
     if shard.kind == "files":
-        yield from ((_text(name), root / name) for name in shard.names)
+        yield from ((name, root / name) for name in shard.names)
         return
     path = root / shard.names[0]
     rows = _npz_images(path)[shard.start : shard.stop] if shard.kind == "npz" else _parquet_rows(path, shard, column)
     for row, source in enumerate(rows, shard.first_row):
-        yield f"{_text(shard.names[0])}#{row}", source
+        yield f"{shard.names[0]}#{row}", source
 
 
-def decode(source: Source, shape: Shape) -> NDArray[np.uint8] | str:
-    """Pixels, uint8 [C, H, W], 0-255, or what is wrong with the image."""
+def decode(item: tuple[str, Source], decoder: Decoder) -> Decoded:
+    """One image that `read_sources` gave, decoded, or why it cannot be. Pixels of an npz file stay as they are."""
+    name, source = item
+    if isinstance(source, Path):
+        return replace(decoder.decode([source])[0], path=Path(name))
     if isinstance(source, np.ndarray):
-        return source
+        return Decoded(Path(name), source)
     if source is None:
-        return "the row holds no image"
-    file = source if isinstance(source, Path) else io.BytesIO(source)
+        return Decoded(Path(name), error="the row holds no image")
+    content = io.BytesIO(source)
     try:
-        return read_image(file, shape)
+        image = read_noted(content, decoder.shape, invert=decoder.invert, border=decoder.border)
     except AaeError as error:
-        return str(error).removeprefix(f"{file}: ")
+        return Decoded(Path(name), error=str(error).removeprefix(f"{content}: "))
+    return Decoded(Path(name), image.pixels, image.notes)
 
 
 @lru_cache(maxsize=1)  # neighbouring shards are of one file
@@ -230,15 +217,3 @@ def _cell(value: Any, folder: Path) -> Source:
     if isinstance(value, dict):
         value = value["path"] if value["bytes"] is None else value["bytes"]
     return folder / value if isinstance(value, str) else value
-
-
-def _text(name: str) -> str:
-    """A file's name as UTF-8 can hold it."""
-    return os.fsencode(name).decode(errors="backslashreplace")
-
-
-def batches(items: Iterable[tuple[str, Source]], size: int) -> Iterator[list[tuple[str, Source]]]:
-    """Lists of `size` items, the last one shorter."""
-    remaining = iter(items)
-    while batch := list(islice(remaining, size)):
-        yield batch

@@ -151,7 +151,7 @@ ERRORS = [
     ("evaluate", 2, "Missing option '--model-dir-path'"),
     (f"evaluate {ON_MODEL}", 2, "Missing option '--dir-path'"),
     (f"evaluate {ON_MODEL} --dir-path {{data}} --split train", 2, "'train' is not one of 'validation', 'test'"),
-    ("predict --model {export}/classifier.onnx", 2, "Missing argument 'IMAGE...'"),
+    ("predict --model {export}/classifier.onnx", 2, "the following arguments are required: IMAGE..."),
     ("doctor --fix", 2, "No such option: --fix"),
     ("export --model-dir-path {model} --format tflite", 2, "'tflite' is not one of"),
     ("export --model-dir-path {model} --opset 17", 2, "--opset': Input should be greater than or equal to 18"),

@@ -1,7 +1,14 @@
+import csv
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +18,10 @@ from PIL import Image
 from aae_toolkit.backends.base import open_backend, runnables
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.errors import AaeError
 from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.predict import Prediction, predict
+from aae_toolkit.predict import Candidate, Prediction, predict
+from aae_toolkit.prediction_file import write_predictions
 
 CLASS_NAMES = ["row_0", "row_1", "row_2"]
 KEYS = {"path", "label", "class_name", "probability"}
@@ -62,7 +71,8 @@ def test_files_that_cannot_be_read_are_said_and_the_others_labelled(
 ) -> None:
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "short.png").write_bytes(png_files[0].read_bytes()[:60])
-    unreadable = [tmp_path / "text.png", tmp_path / "short.png", tmp_path / "absent.png", tmp_path]
+    (tmp_path / "empty").mkdir()
+    unreadable = [tmp_path / name for name in ("text.png", "short.png", "absent.png", "empty")]
     paths = [unreadable[0], png_files[0], *unreadable[1:3], *png_files[1:80], unreadable[3]]
     status, lines, error = printed_by(export_dir / "classifier.onnx", paths, capsys)
     assert (status, error) == (1, "aae: 4 of 84 images could not be read\n")
@@ -126,12 +136,204 @@ def test_what_is_no_classifier_is_refused_in_one_line(
 
 
 @one_variant
-def test_predicting_imports_no_torch(export_dir: Path, png_files: list[Path]) -> None:
+def test_many_files_are_decoded_by_processes_with_the_same_result(
+    export_dir: Path, png_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [*png_files[:70], Path("absent.png"), *png_files[70:]]
+    alone = list(predict(export_dir / "classifier.onnx", paths, threads=1))
+    monkeypatch.setattr("aae_toolkit.decoding._MANY", 100)
+    together = list(predict(export_dir / "classifier.onnx", paths, threads=2, processes=True, batch_size=16))
+    assert [(p.path, p.label, p.error) for p in together] == [(p.path, p.label, p.error) for p in alone]
+    np.testing.assert_allclose([p.probability or 0 for p in together], [p.probability or 0 for p in alone], atol=1e-6)
+
+
+@one_variant
+def test_no_more_than_a_few_batches_of_paths_are_read_ahead(export_dir: Path, png_files: list[Path]) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield png_files[taken % len(png_files)]
+
+    predictions = predict(export_dir / "classifier.onnx", endless(), batch_size=8, threads=2)
+    for _ in range(400):
+        next(predictions)
+    predictions.close()
+    assert taken <= 400 + 4 * 8
+
+
+@one_variant
+def test_the_likeliest_classes_are_named_in_order(export_dir: Path, png_files: list[Path]) -> None:
+    [two] = predict(export_dir / "classifier.onnx", png_files[:1], top_k=2)
+    [all_] = predict(export_dir / "classifier.onnx", png_files[:1], top_k=9)
+    assert [candidate.class_name for candidate in two.top] == [c.class_name for c in all_.top[:2]]
+    assert {c.class_name for c in all_.top} == set(CLASS_NAMES)
+    assert [c.probability for c in all_.top] == sorted((c.probability for c in all_.top), reverse=True)
+    assert sum(c.probability for c in all_.top) == pytest.approx(1, abs=1e-5)
+    assert two.to_json()["top"][0] == {"label": two.label, "class_name": two.class_name, "probability": two.probability}
+
+
+@one_variant
+def test_below_the_threshold_an_image_is_unsure(export_dir: Path, png_files: list[Path]) -> None:
+    sure = list(predict(export_dir / "classifier.onnx", png_files))
+    threshold = float(np.median([p.probability for p in sure if p.probability]))
+    for before, after in zip(
+        sure, predict(export_dir / "classifier.onnx", png_files, threshold=threshold), strict=True
+    ):
+        assert before.probability is not None
+        assert after.probability == before.probability
+        unsure = before.probability < threshold
+        assert after.is_unsure == unsure
+        assert (after.label, after.class_name) == ((-1, "unsure") if unsure else (before.label, before.class_name))
+
+
+@one_variant
+def test_an_inverted_picture_is_labelled_as_the_other_way_round(
+    export_dir: Path, images: np.ndarray, tmp_path: Path
+) -> None:
+    Image.fromarray(images[0, 0]).save(tmp_path / "usual.png")
+    Image.fromarray(255 - images[0, 0]).save(tmp_path / "opposite.png")
+    [usual] = predict(export_dir / "classifier.onnx", [tmp_path / "usual.png"])
+    [turned] = predict(export_dir / "classifier.onnx", [tmp_path / "opposite.png"], invert="yes")
+    assert (turned.label, turned.probability) == (usual.label, pytest.approx(usual.probability, abs=1e-6))
+    assert (usual.notes, turned.notes) == ((), ("inverted",))
+    assert turned.to_json()["notes"] == ["inverted"]
+
+
+def test_csv_and_json_lines_hold_the_same(tmp_path: Path) -> None:
+    top = (Candidate(0, "a, b", 0.75), Candidate(1, "c", 0.25))
+    written = [
+        Prediction("odd, \n name.png", 0, "a, b", 0.75, top, ("inverted",)),
+        Prediction("bad.png", error="no such file"),
+    ]
+    write_predictions(tmp_path / "found.csv", written, 2)
+    write_predictions(tmp_path / "found.JSONL", written, 2)
+    lines = [json.loads(line) for line in (tmp_path / "found.JSONL").read_text().splitlines()]
+    assert lines == [prediction.to_json() for prediction in written]
+    first, second = csv.DictReader(io.StringIO((tmp_path / "found.csv").read_bytes().decode()))
+    assert first == {
+        "path": "odd, \n name.png",
+        "label": "0",
+        "class_name": "a, b",
+        "probability": "0.75",
+        "error": "",
+        "notes": "inverted",
+        "top_1_class_name": "a, b",
+        "top_1_probability": "0.75",
+        "top_2_class_name": "c",
+        "top_2_probability": "0.25",
+    }
+    assert (second["path"], second["label"], second["error"]) == ("bad.png", "", "no such file")
+
+
+def test_a_file_of_predictions_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    def broken() -> Iterator[Prediction]:
+        yield Prediction("a.png", 0, "a", 1.0)
+        raise AaeError("the disk is gone")
+
+    (tmp_path / "found.csv").write_text("earlier")
+    with pytest.raises(AaeError, match="the disk is gone"):
+        write_predictions(tmp_path / "found.csv", broken())
+    assert [path.name for path in tmp_path.iterdir()] == ["found.csv"]
+    assert (tmp_path / "found.csv").read_text() == "earlier"
+
+
+@one_variant
+def test_a_folder_is_labelled_into_a_file(
+    export_dir: Path, png_files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, found = str(export_dir / "classifier.onnx"), tmp_path / "found.jsonl"
+    assert run(["predict", str(png_files[0].parent), "--model", model, "--output", str(found)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"210 images, 210 labelled, 0 unsure, 0 unreadable; written to {found}\n"
+    lines = [json.loads(line) for line in found.read_text().splitlines()]
+    assert [line["path"] for line in lines] == sorted(map(str, png_files))
+
+
+@one_variant
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (
+            "--output found.txt",
+            2,
+            "--output found.txt: the suffix gives the format; choose .jsonl (JSON lines) or .csv",
+        ),
+        ("--output found.csv --json", 2, "--json prints and --output writes a file"),
+        ("--output {file}/found.csv", 1, "found.csv cannot be written: "),
+        ("--threshold 1.5", 2, "--threshold"),
+        ("--threshold nan", 2, "--threshold"),
+        ("--top-k -1", 2, "--top-k"),
+        ("--batch-size 0", 2, "--batch-size"),
+        ("--threads 0", 2, "--threads"),
+        ("--invert maybe", 2, "argument --invert: invalid choice: 'maybe'"),
+        ("--invert auto", 2, "classifier.onnx does not say how bright its training images' borders are"),
+    ],
+)
+def test_impossible_wishes_are_refused_in_one_line(
+    flags: str,
+    status: int,
+    said: str,
+    export_dir: Path,
+    png_files: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("aae_toolkit.backends.onnxruntime_backend.OnnxRuntimeBackend.border_brightness", None)
+    wishes = flags.format(file=png_files[1]).split()
+    assert run(["predict", str(png_files[0]), "--model", str(export_dir / "classifier.onnx"), *wishes]) == status
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert said in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def aae_predict(export_dir: Path, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "aae_toolkit", "predict", "--model", str(export_dir / "classifier.onnx")]
+    return subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, **options)
+
+
+@one_variant
+def test_a_reader_that_is_gone_is_no_error(export_dir: Path, png_files: list[Path]) -> None:
+    for some in (png_files[:1], png_files * 20):  # less, and more, than the pipe and Python's buffer hold
+        reading, writing = os.pipe()
+        os.close(reading)
+        with aae_predict(export_dir, "--json", *map(str, some), stdout=writing) as process:
+            os.close(writing)
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+        assert process.returncode == 141
+
+
+@one_variant
+def test_ctrl_c_leaves_one_line_and_no_file(export_dir: Path, png_files: list[Path], tmp_path: Path) -> None:
+    found = tmp_path / "found.csv"
+    with aae_predict(export_dir, "-", "--output", str(found), stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(f"{png_files[0]}\n".encode() * 100)
+        process.stdin.flush()
+        while not list(tmp_path.iterdir()):  # the temporary file
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == b"aae: interrupted\n"
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+@one_variant
+def test_predicting_imports_neither_torch_nor_what_makes_the_start_slow(
+    export_dir: Path, png_files: list[Path]
+) -> None:
     code = """
 import sys
 from aae_toolkit.cli.app import run
 status = run(sys.argv[1:])
-assert not {"torch", "onnx", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
+assert not {"torch", "onnx", "sklearn", "scipy", "matplotlib", "pydantic", "rich", "typer"} & set(sys.modules)
 sys.exit(status)
 """
     command = ["predict", str(png_files[0]), "--model", str(export_dir / "classifier.onnx"), "--json"]

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ from refusals import refused
 
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.paths import image_files
 from aae_toolkit.errors import UsageError
 from aae_toolkit.parts import FILE_NAME, PartsManifest
 from aae_toolkit.predict import Prediction, predict
-from aae_toolkit.predict_ray import Cluster, Outcome, predict_ray
+from aae_toolkit.predict_ray import Cluster, Options, Outcome, predict_ray
 from aae_toolkit.progress import Silent
+from aae_toolkit.shards import INPUT_SUFFIXES
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray", reason="the ray extra is not installed")
@@ -59,12 +63,18 @@ def folder(images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def label(export_dir: Path, inputs: list[Path], output: Path, **options: Any) -> Outcome:
-    cluster = Cluster(concurrency=2)
-    return predict_ray(export_dir / "classifier.onnx", inputs, output, Silent(), **{"cluster": cluster} | options)
+    files = image_files(map(str, inputs), sys.stdin.buffer, INPUT_SUFFIXES)
+    given = {"cluster": Cluster(concurrency=2), "options": Options(), "progress": Silent()} | options
+    return predict_ray(export_dir / "classifier.onnx", files, output, **given)
 
 
 def rows_of(output: Path) -> list[Prediction]:
-    return [Prediction(**row) for row in parquet.read_table(output).to_pylist()]
+    keys = "path", "label", "class_name", "probability", "error"
+    return [Prediction(**{key: row[key] for key in keys}) for row in parquet.read_table(output).to_pylist()]
+
+
+def renamed(path: str, prediction: Prediction) -> Prediction:
+    return replace(prediction, path=path)
 
 
 def assert_same(found: list[Prediction], expected: list[Prediction]) -> None:
@@ -89,6 +99,13 @@ def workers() -> set[int]:
     return found
 
 
+def maps(process: int) -> list[str]:
+    try:
+        return Path(f"/proc/{process}/maps").read_text().splitlines()
+    except OSError:  # it ended
+        return []
+
+
 def test_rows_are_those_of_one_process_from_folders_npz_and_parquet(
     address: str, export_dir: Path, folder: Path, images: np.ndarray, tmp_path: Path
 ) -> None:
@@ -98,61 +115,51 @@ def test_rows_are_those_of_one_process_from_folders_npz_and_parquet(
     parquet.write_table(pa.table({"image": encoded}), tmp_path / "x.parquet", row_group_size=50)
     inputs = [folder, tmp_path / "x.npz", tmp_path / "x.parquet"]
     outcome = label(export_dir, inputs, tmp_path / "output", shard_size=64)
-    assert outcome == Outcome(str(tmp_path / "output"), 632, errors=2, parts=4 + 4 + 5, parts_before=0)
+    assert outcome == Outcome(str(tmp_path / "output"), 632, errors=2, parts=4 + 4 + 4, parts_before=0)
     one_process = list(predict(export_dir / "classifier.onnx", files))
     assert len({p.label for p in one_process}) > 2
     found = rows_of(tmp_path / "output")
     assert_same(found[:211], one_process)
     readable = [p for p in one_process if p.error is None]
-    from_npz = [Prediction(f"{inputs[1]}#{i}", p.label, p.class_name, p.probability) for i, p in enumerate(readable)]
-    assert_same(found[211:421], from_npz)
-    from_parquet = [
-        Prediction(f"{inputs[2]}#{i}", p.label, p.class_name, p.probability, p.error) for i, p in enumerate(one_process)
-    ]
-    assert_same(found[421:], from_parquet)
+    assert_same(found[211:421], [renamed(f"{inputs[1]}#{i}", p) for i, p in enumerate(readable)])
+    assert_same(found[421:], [renamed(f"{inputs[2]}#{i}", p) for i, p in enumerate(one_process)])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the worker to kill through /proc")
 def test_a_worker_killed_half_way_costs_no_row_and_doubles_none(
     address: str, export_dir: Path, folder: Path, tmp_path: Path
 ) -> None:
-    pipe = tmp_path / "late.png"
-    os.mkfifo(pipe)  # whoever reads it waits, and so is half way
-    paths = [*sorted(folder.iterdir())[:150], pipe]
-    order = [*range(75), 150, *range(75, 150)]
-    parquet.write_table(pa.table({"image": [str(paths[i]) for i in order]}), tmp_path / "x.parquet", row_group_size=30)
-    killed: list[int] = []
+    large = tmp_path / "large.png"
+    Image.new("L", (3000, 3000)).save(large)  # takes long enough for a shard to be half way for seconds
+    paths = [*sorted(folder.iterdir())[:120], *[large] * 120]
+    paths = [paths[i // 2 + 120 * (i % 2)] for i in range(240)]
+    parquet.write_table(pa.table({"image": [str(path) for path in paths]}), tmp_path / "x.parquet", row_group_size=40)
+    output = tmp_path / "output"
+    killed, repeated = [], threading.Event()
+
+    def attempts(n: int) -> list[Path]:
+        return [path for path in output.glob(".*.attempts") if path.stat().st_size == n]
 
     def kill() -> None:
-        with pipe.open("wb"):  # opens when a worker is at the image
-            at_work = workers()
-            readers = [
-                pid for pid in at_work if str(pipe) in {os.path.realpath(f) for f in Path(f"/proc/{pid}/fd").iterdir()}
-            ]
-            assert not any("libtorch" in Path(f"/proc/{pid}/maps").read_text() for pid in at_work)
-            spare = tmp_path / "spare.png"
-            spare.write_bytes(paths[0].read_bytes())
-            spare.rename(pipe)  # the next to read it need not wait
-            for pid in readers:
-                os.kill(pid, signal.SIGKILL)
-            killed.extend(readers)
+        while not killed:
+            at_work = [n for n in workers() if not any("libtorch" in line for line in maps(n))]
+            unfinished = [path for path in attempts(1) if not (output / path.name[1 : -len(".attempts")]).exists()]
+            if at_work and len(unfinished) >= len(at_work):  # all workers are half way
+                os.kill(at_work[0], signal.SIGKILL)
+                killed.append(at_work[0])
+        while not attempts(2):
+            time.sleep(0.01)
+        repeated.set()
 
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    outcome = label(export_dir, [tmp_path / "x.parquet"], tmp_path / "output", shard_size=30)
-    thread.join(60)
+    threading.Thread(target=kill, daemon=True).start()
+    outcome = label(export_dir, [tmp_path / "x.parquet"], output, shard_size=40)
     assert len(killed) == 1
-    assert (outcome.rows, outcome.errors, outcome.parts) == (151, 1, 6)
-    one_process = list(predict(export_dir / "classifier.onnx", [paths[i] for i in order]))
-    expected = [
-        Prediction(f"{tmp_path}/x.parquet#{i}", p.label, p.class_name, p.probability, p.error)
-        for i, p in enumerate(one_process)
-    ]
-    assert_same(rows_of(tmp_path / "output"), expected)
-    assert {path.name for path in (tmp_path / "output").iterdir()} == {
-        FILE_NAME,
-        *(f"part-{index:05}.parquet" for index in range(6)),
-    }
+    assert repeated.wait(10)
+    assert (outcome.rows, outcome.errors, outcome.parts) == (240, 1, 6)
+    one_process = predict(export_dir / "classifier.onnx", paths)
+    assert_same(rows_of(output), [renamed(f"{tmp_path}/x.parquet#{i}", p) for i, p in enumerate(one_process)])
+    parts = {f"part-{index:05}.parquet" for index in range(6)}
+    assert {path.name for path in output.iterdir()} == {FILE_NAME, *parts}
 
 
 def test_a_rerun_makes_only_what_is_missing_on_a_cluster_that_runs_already(
@@ -194,14 +201,7 @@ def test_a_worker_that_fails_is_one_line_and_what_it_finished_stays(
 
     inputs = [folder, tmp_path / "x.npz"]
     with refused("a worker failed", "x.npz", "the same command goes on"):
-        predict_ray(
-            export_dir / "classifier.onnx",
-            inputs,
-            tmp_path / "output",
-            Spoiler(),
-            cluster=Cluster(concurrency=1),
-            shard_size=211,
-        )
+        label(export_dir, inputs, tmp_path / "output", progress=Spoiler(), shard_size=211)
     np.savez(tmp_path / "x.npz", images=images)
     with refused("has changed", kind=UsageError):
         label(export_dir, inputs, tmp_path / "output", shard_size=211)
@@ -217,14 +217,24 @@ def test_what_cannot_be_done_is_refused_before_ray_is_started(
     export_dir: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = str(export_dir / "classifier.onnx")
+    on_ray = ["--engine", "ray", "--output", str(tmp_path / "x")]
     for options, status, said in (
         (["--engine", "ray"], 2, "--engine ray writes a directory of Parquet files; name it with --output"),
-        (["--address", "auto"], 2, "--address and --concurrency are of a Ray cluster; add --engine ray"),
-        (["--engine", "ray", "--output", str(tmp_path / "x"), "--num-cpus", "0"], 2, "must be 1 or more"),
+        (["--address", "auto"], 2, "--address needs --engine ray"),
+        (["--shard-size", "10"], 2, "--shard-size needs --engine ray"),
+        ([*on_ray, "--threads", "2"], 2, "--threads is not of --engine ray, which has --num-cpus"),
+        ([*on_ray, "--num-cpus", "0"], 2, "--num-cpus"),
+        ([*on_ray, "--num-gpus", "-1"], 2, "--num-gpus"),
+        (["--engine", "spark"], 2, "--engine"),
         (["--engine", "ray", "--output", str(folder)], 2, "is no directory of predictions, and not empty"),
     ):
         assert run(["predict", str(folder), "--model", model, *options]) == status
-        assert said in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+    np.savez(tmp_path / "x.npz", images=np.zeros((2, 1, 6, 6), np.uint8))
+    assert run(["predict", str(tmp_path / "x.npz"), "--model", model, *on_ray, "--invert", "yes"]) == 2
+    assert "--invert is for image files" in capsys.readouterr().err
     decoder = str(export_dir / "decoder.onnx")
     assert run(["predict", str(folder), "--model", decoder, "--engine", "ray", "--output", str(tmp_path / "x")]) == 1
     assert "is not a classifier written by aae export" in capsys.readouterr().err

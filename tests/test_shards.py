@@ -1,5 +1,6 @@
 import io
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from PIL import Image
 from refusals import refused
 
-from aae_toolkit.shards import Shard, Source, decode, plan_shards, read_sources
+from aae_toolkit.data.paths import image_files
+from aae_toolkit.decoding import Decoder
+from aae_toolkit.shards import INPUT_SUFFIXES, Shard, Source, decode, plan_shards, read_sources
 
 pa = pytest.importorskip("pyarrow", reason="the ray extra, which brings pyarrow, is not installed")
 from pyarrow import parquet
@@ -33,7 +36,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def plan(*inputs: Path, shard_size: int = 4, column: str = "image") -> list[Shard]:
-    return plan_shards(inputs, SHAPE, shard_size=shard_size, column=column)
+    files = image_files(map(str, inputs), sys.stdin.buffer, INPUT_SUFFIXES)
+    return plan_shards(files, SHAPE, shard_size=shard_size, column=column)
 
 
 def read(shards: list[Shard], root: Path = Path("/"), column: str = "image") -> list[tuple[str, Source]]:
@@ -41,13 +45,11 @@ def read(shards: list[Shard], root: Path = Path("/"), column: str = "image") -> 
 
 
 def pixels(items: list[tuple[str, Source]]) -> np.ndarray:
-    return np.stack([decode(source, SHAPE) for _, source in items])
+    return np.stack([decode(item, Decoder(SHAPE)).pixels for item in items])
 
 
 def test_folders_are_cut_in_the_order_of_their_names_and_hidden_files_left_out(folder: Path) -> None:
     (folder / ".hidden.png").touch()
-    (folder / "_manifest").mkdir()
-    (folder / "_manifest" / "x.png").touch()
     (folder / "notes.txt").touch()
     shards = plan(folder)
     assert [shard.n for shard in shards] == [4, 4, 2]
@@ -109,9 +111,19 @@ def test_parquet_files_are_cut_between_row_groups(column: str, folder: Path) -> 
 
 def test_a_parquet_row_without_an_image_is_a_row_with_an_error(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"image": pa.array([png(IMAGES[0]), None, b"no image"])}), tmp_path / "x.parquet")
-    _, (_, empty), (_, text) = read(plan(tmp_path / "x.parquet"))
-    assert decode(empty, SHAPE) == "the row holds no image"
-    assert decode(text, SHAPE) == "not an image that can be read"
+    found = [decode(item, Decoder(SHAPE)) for item in read(plan(tmp_path / "x.parquet"))]
+    assert [(str(image.path), image.error) for image in found] == [
+        (f"{tmp_path}/x.parquet#0", None),
+        (f"{tmp_path}/x.parquet#1", "the row holds no image"),
+        (f"{tmp_path}/x.parquet#2", "not an image that can be read; give PNG, JPEG, BMP, GIF, WebP, TIFF or PPM"),
+    ]
+
+
+def test_pictures_in_parquet_are_inverted_as_files_are(folder: Path) -> None:
+    parquet.write_table(pa.table({"image": [png(image) for image in IMAGES]}), folder / "x.parquet")
+    inverted = [decode(item, Decoder(SHAPE, "yes")) for item in read(plan(folder / "x.parquet"))]
+    np.testing.assert_array_equal(np.stack([image.pixels for image in inverted]), 255 - IMAGES)
+    assert {image.notes for image in inverted} == {("inverted",)}
 
 
 def test_an_empty_parquet_file_gives_no_shard(folder: Path) -> None:
@@ -134,23 +146,27 @@ def test_a_shard_is_the_same_until_one_of_its_files_changes(folder: Path) -> Non
     assert plan(folder)[0] != before[0]
 
 
-def test_a_link_to_nothing_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_a_row_with_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.png").symlink_to(tmp_path / "absent")
-    [(_, source)] = read(plan(tmp_path))
-    assert decode(source, SHAPE) == "no such file"
+    (tmp_path / "text.txt").write_text("no image")
+    (tmp_path / "empty").mkdir()
+    items = read(plan(tmp_path / "x.png", tmp_path / "text.txt", tmp_path / "absent", tmp_path / "empty"))
+    errors = [decode(item, Decoder(SHAPE)).error for item in items]
+    assert [error.partition(";")[0] for error in errors] == [
+        "no such file",
+        "not an image that can be read",
+        "no such file",
+        "a folder without image files",
+    ]
 
 
-def test_names_that_are_no_utf8_are_kept_readable(tmp_path: Path) -> None:
-    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
-    path.write_bytes(png(IMAGES[0]))
-    [(name, source)] = read(plan(tmp_path))
-    assert name == f"{tmp_path}/\\xff.png"
-    np.testing.assert_array_equal(decode(source, SHAPE), IMAGES[0])
+def test_nothing_to_label_is_refused(folder: Path) -> None:
+    parquet.write_table(pa.table({"image": pa.array([], pa.binary())}), folder / "x.parquet")
+    with refused("there is nothing to label"):
+        plan(folder / "x.parquet")
 
 
 def test_inputs_that_are_none_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").touch()
-    (tmp_path / "empty").mkdir()
     (tmp_path / "x.npz").write_text("no archive")
     (tmp_path / "x.parquet").write_text("no table")
     np.savez(tmp_path / "other.npz", labels=np.zeros(3))
@@ -158,9 +174,8 @@ def test_inputs_that_are_none_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "float.npz", images=np.zeros((2, 1, 6, 6)))
     parquet.write_table(pa.table({"label": pa.array([1]), "text": pa.array(["x"])}), tmp_path / "label.parquet")
     for name, said in {
-        "absent": "absent: no such file or folder",
-        "text.txt": "expected a folder, an image, .npz or .parquet",
-        "empty": "holds no images, .npz or .parquet",
+        "absent.npz": "absent.npz is no npz file with images",
+        "absent.parquet": "absent.parquet is no Parquet file that can be read",
         "x.npz": "x.npz is no npz file with images",
         "other.npz": "other.npz is no npz file with images",
         "large.npz": "large.npz holds uint8 images (1, 7, 7); the model takes uint8 (1, 6, 6)",

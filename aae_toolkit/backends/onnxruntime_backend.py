@@ -7,10 +7,12 @@ import sys
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aae_toolkit.backends.base import BackendName, Bound, Tensors
 from aae_toolkit.errors import AaeError, DeviceError
+
+if TYPE_CHECKING:  # `aae predict` starts without what the table of backends imports
+    from aae_toolkit.backends.base import BackendName, Bound, Tensors
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -81,6 +83,8 @@ class OnnxRuntimeBackend:
         """As the protocol says, by ONNX Runtime's IO binding."""
         import onnxruntime as ort
 
+        from aae_toolkit.backends.base import Bound
+
         binding = self._session.io_binding()
         for name in self.input_names:
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(feeds[name], *self._place))
@@ -113,6 +117,14 @@ class OnnxRuntimeBackend:
             return [str(name) for name in json.loads(self.metadata["aae.class_names"])]
         except (KeyError, TypeError, ValueError) as error:
             raise AaeError(f"{self.artifact} is damaged: it names no classes; run aae export again") from error
+
+    @property
+    def border_brightness(self) -> float | None:
+        """How bright the borders of the training images are, 0-255; None where the file does not say."""
+        try:
+            return float(json.loads(self.metadata["aae.border_brightness"]))
+        except (KeyError, TypeError, ValueError):  # written by an earlier version, or for data without images
+            return None
 
 
 def _prove_provider(session: Any, wanted: str) -> dict[str, int]:

@@ -1,28 +1,11 @@
-"""The `aae` command: its sub-commands, and the one place where errors become a line and an exit status."""
+"""The `aae` command, and the one place where errors become a line and an exit status."""
 
 from __future__ import annotations
 
+import os
 import sys
-import traceback
 
-import typer
-
-from aae_toolkit import __version__
-from aae_toolkit.cli import bench, demo, doctor, evaluate, export, init_datasets, parity, predict, train, visualize
 from aae_toolkit.errors import AaeError
-
-app = typer.Typer(
-    name="aae",
-    help="Adversarial autoencoder classifiers from few labels or none: train, export, prove, measure, deploy.",
-    epilog="Any command takes --debug, which shows the traceback of an error.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # its boxes cut long flags short on narrow terminals
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-for module in (init_datasets, train, evaluate, visualize, export, parity, bench, predict, doctor, demo):
-    module.register(app)
 
 # What brings a package that only some commands need.
 _EXTRAS = dict.fromkeys(
@@ -30,20 +13,9 @@ _EXTRAS = dict.fromkeys(
     "train,cpu",
 ) | {"onnxruntime": "cpu", "ray": "cpu,ray", "pyarrow": "cpu,ray"}
 
-_INTERRUPTED = 130  # what Typer makes of Ctrl-C
-
-
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
-) -> None:
-    """Options of every command."""
+# What shells give a program that ended by a signal:
+INTERRUPTED = 130  # Ctrl-C
+_PIPE_CLOSED = 141  # the reader of its output is gone, as in `aae ... | head`
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -53,30 +25,50 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:
-    """Run `aae` with `arguments`; return the exit status. `debug` lets exceptions through."""
+    """Run `aae` with `arguments`; return the exit status. `debug` shows tracebacks."""
     try:
-        result = app(arguments, prog_name="aae", standalone_mode=False)
-    except typer.TyperException as error:
-        message = error.format_message()
-        if message.startswith("Usage:"):  # no command given: the help is the answer
-            typer.echo(message)
-            return error.exit_code
-        return _fail(message, error.exit_code)
+        status = _command(arguments)
+        sys.stdout.flush()
+    except SystemExit as stopped:
+        # A closed pipe of which Typer made a silent exit, or the end of the help.
+        return _PIPE_CLOSED if isinstance(stopped.__context__, BrokenPipeError) else int(stopped.code or 0)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        return _PIPE_CLOSED
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
     except Exception as error:
-        if debug:
-            traceback.print_exc()
-        if isinstance(error, AaeError):
-            return _fail(str(error), error.exit_status)
-        if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-            return _fail(
-                f'{error.name} is not installed; this command needs: pip install "aae-toolkit[{_EXTRAS[error.name]}]"',
-                1,
-            )
-        hint = "" if debug else "; --debug shows the traceback"
-        return _fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}{hint}", 1)
-    if result == _INTERRUPTED:
-        return _fail("interrupted", _INTERRUPTED)
-    return result if isinstance(result, int) else 0
+        return _explain(error, debug=debug)
+    return status
+
+
+def _command(arguments: list[str]) -> int:
+    """Run a sub-command; return its exit status."""
+    if arguments[:1] == ["predict"]:  # without Typer, which takes as long to import as ONNX Runtime (decision 10)
+        from aae_toolkit.cli.predict import predict
+
+        predict(arguments[1:])
+        return 0
+    from aae_toolkit.cli.commands import run_command
+
+    return run_command(arguments)
+
+
+def _explain(error: Exception, *, debug: bool) -> int:
+    """Print one line on standard error, after the traceback where it is asked for; return the exit status."""
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    if isinstance(error, AaeError):
+        return _fail(str(error), error.exit_status)
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return _fail(
+            f'{error.name} is not installed; this command needs: pip install "aae-toolkit[{_EXTRAS[error.name]}]"',
+            1,
+        )
+    hint = "" if debug else "; --debug shows the traceback"
+    return _fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}{hint}", 1)
 
 
 def _fail(message: str, status: int) -> int:

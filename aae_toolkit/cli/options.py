@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from aae_toolkit.progress import lines_now_and_then
 
 T = TypeVar("T")
 
-_SECONDS_BETWEEN_LINES = 20
 _PLAIN_WIDTH = 120  # characters, for tables that go to a file or a pipe
 
 DataDirOption = Annotated[Path, typer.Option("--dir-path", help="Data directory, written by init-datasets.")]
@@ -32,6 +30,8 @@ class ConsoleProgress:
 
     def __init__(self, *, stderr: bool = False) -> None:
         """Choose the stream."""
+        from rich.console import Console
+
         self.console = Console(stderr=stderr, highlight=False)
         if not self.console.is_terminal:
             self.console.width = _PLAIN_WIDTH
@@ -40,16 +40,13 @@ class ConsoleProgress:
         """Print a line; brackets in it are not markup."""
         self.console.print(line, markup=False, soft_wrap=True)
 
-    def track(self, items: Iterable[T], description: str, total: int, done: int = 0) -> Iterator[T]:
+    def track(self, items: Iterable[T], description: str, total: int | None, done: int = 0) -> Iterator[T]:
         """Yield `items` under a bar that goes when it is full; off a terminal, a line now and then."""
         if not self.console.is_terminal:
-            said = time.monotonic()
-            for count, item in enumerate(items, done):
-                if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
-                    said = time.monotonic()
-                    self.say(f"{description}: {count}/{total}")
-                yield item
+            yield from lines_now_and_then(items, description, total, done, say=self.say)
             return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:
             yield from bar.track(items, total=total, completed=done, description=description)
@@ -57,8 +54,7 @@ class ConsoleProgress:
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
-    json.dump(value, sys.stdout)
-    sys.stdout.write("\n")
+    sys.stdout.write(json.dumps(value) + "\n")
 
 
 def percent(fraction: float | None) -> str:

@@ -2,53 +2,167 @@
 
 from __future__ import annotations
 
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from json import dumps
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, NoReturn
 
 from aae_toolkit.cli import predict_ray as on_ray
-from aae_toolkit.cli.options import ConsoleProgress, percent, print_json
-from aae_toolkit.errors import AaeError
+from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.progress import lines_now_and_then
+
+if TYPE_CHECKING:
+    import typer
+
+    from aae_toolkit.predict import Prediction
+
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("predict")(predict)
+    """Add the command to the list; it is run without Typer, see `cli.app`."""
+    app.command("predict", help="Label image files.", context_settings=_PASSED_ON)(lambda: None)
 
 
-def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
-    model: Annotated[Path, typer.Option(help="classifier.onnx, written by export.")],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
-    output: Annotated[Path | None, typer.Option(help="With --engine ray: the directory to write.")] = None,
-    engine: on_ray.EngineOption = on_ray.Engine.LOCAL,
-    address: on_ray.AddressOption = None,
-    num_cpus: on_ray.NumCpusOption = 1,
-    num_gpus: on_ray.NumGpusOption = 0,
-    concurrency: on_ray.ConcurrencyOption = None,
-    column: on_ray.ColumnOption = "image",
-    shard_size: on_ray.ShardSizeOption = 10_000,
-) -> None:
-    """Label image files.
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
 
-    Needs no torch: an exported classifier runs on ONNX Runtime. Exit 1 where a file could not be read.
+
+def _parser() -> ArgumentParser:
+    parser = _Parser(
+        "aae predict",
+        usage="aae predict --model classifier.onnx [OPTIONS] IMAGE...",
+        description="Label image files. Needs no torch: an exported classifier runs on ONNX Runtime. Exit 1 where a"
+        " file could not be read.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "images",
+        nargs="+",
+        metavar="IMAGE...",
+        help="Image files, folders, patterns in quotes ('photos/**/*.png'), or - for paths on standard input, one a"
+        " line or NUL-separated.",
+    )
+    add("--model", type=Path, required=True, help="classifier.onnx, written by export.")
+    add("--json", action="store_true", help="Print one JSON object a line.")
+    add("--output", type=Path, help="Write a file instead: .jsonl, one JSON object a line, or .csv.")
+    add("--top-k", type=_at_least(0), default=0, help="Name so many of the likeliest classes besides.")
+    add("--threshold", type=_fraction, default=0.0, help="An image whose label is less probable is unsure, label -1.")
+    add(
+        "--invert",
+        choices=("auto", "yes", "no"),
+        default="no",
+        help="Make dark light and light dark; auto: images whose border is light where that of training images is"
+        " dark, or the other way round.",
+    )
+    add("--batch-size", type=_at_least(1), default=64, help="Images that the model labels at once; default: 64.")
+    add("--threads", type=_at_least(1), help="Cores that decode and label; default: all.")
+    on_ray.add_options(parser, _at_least)
+    return parser
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.removeprefix("-").isdecimal() or int(text) < least:
+            raise ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return int(text)
+
+    return number
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def predict(arguments: list[str]) -> None:
+    """Label the images that the command line names.
+
+    Raises:
+        AaeError: the model cannot be run, a file cannot be written, or an image could not be read.
+        UsageError: impossible arguments.
     """
-    if on_ray.is_asked_for(engine, address, concurrency):
-        cluster = address, num_cpus, num_gpus, concurrency
-        on_ray.predict(model, images, output, cluster, column, shard_size, json=json)
+    given = _parser().parse_args(arguments)
+    if on_ray.is_asked_for(given):
+        on_ray.predict(given)
         return
+    if given.json and given.output is not None:
+        raise UsageError("--json prints and --output writes a file, in the format of its suffix; give one of them")
+    from aae_toolkit.data.paths import image_files
     from aae_toolkit.predict import predict as predict_files
 
-    progress = ConsoleProgress()
-    failed = 0
-    for prediction in predict_files(model, images):
-        failed += prediction.error is not None
-        if json:
-            print_json(prediction.to_json())
-        elif prediction.error is None:
-            progress.say(f"{prediction.path}  {prediction.class_name}  {percent(prediction.probability)}")
-        else:
-            progress.say(f"{prediction.path}  could not be read: {prediction.error}")
-    if failed:
-        raise AaeError(f"{failed} of {len(images)} images could not be read")
+    predictions = predict_files(
+        given.model,
+        image_files(given.images, sys.stdin.buffer),
+        batch_size=given.batch_size,
+        threads=given.threads,
+        processes=True,
+        top_k=given.top_k,
+        threshold=given.threshold,
+        invert=given.invert,
+    )
+    counts: Counter[str] = Counter()
+    if given.output is not None:
+        from aae_toolkit.prediction_file import write_predictions
+
+        write_predictions(given.output, _counted(_tracked(predictions, given.images), counts), given.top_k)
+        said = ", ".join(f"{counts[kind]} {kind}" for kind in ("labelled", "unsure", "unreadable"))
+        print(f"{counts.total()} images, {said}; written to {given.output}")
+    else:
+        lines = predictions if sys.stdout.isatty() else _tracked(predictions, given.images)
+        for prediction in _counted(lines, counts):
+            print(dumps(prediction.to_json()) if given.json else _line(prediction))
+    if counts["unreadable"]:
+        raise AaeError(f"{counts['unreadable']} of {counts.total()} images could not be read")
+
+
+def _tracked(predictions: Iterator[Prediction], images: list[str]) -> Iterator[Prediction]:
+    """`predictions`, their progress shown on standard error; `images` as they were named."""
+    if not sys.stderr.isatty():
+        return lines_now_and_then(predictions, "images", say=partial(print, file=sys.stderr))
+    from aae_toolkit.cli.options import ConsoleProgress
+    from aae_toolkit.data.paths import STANDARD_INPUT, image_files
+
+    known = STANDARD_INPUT not in images
+    total = sum(1 for _ in image_files(images, sys.stdin.buffer)) if known else None
+    return ConsoleProgress(stderr=True).track(predictions, "images", total)
+
+
+def _counted(predictions: Iterable[Prediction], counts: Counter[str]) -> Iterator[Prediction]:
+    """`predictions`, counted by what became of each."""
+    for prediction in predictions:
+        kind = "labelled" if prediction.label is not None else "unreadable"
+        counts["unsure" if prediction.is_unsure else kind] += 1
+        yield prediction
+
+
+def _line(prediction: Prediction) -> str:
+    """What people read of an image; what is not printable in a name is escaped."""
+    if prediction.error is not None:
+        line = f"{prediction.path}  could not be read: {prediction.error}"
+    else:
+        line = f"{prediction.path}  {prediction.class_name}  {_percent(prediction.probability)}"
+        if prediction.top:
+            line += "  [" + ", ".join(f"{c.class_name} {_percent(c.probability)}" for c in prediction.top) + "]"
+        if prediction.notes:
+            line += f"  ({', '.join(prediction.notes)})"
+    return line if line.isprintable() else "".join(map(_shown, line))
+
+
+def _percent(fraction: float | None) -> str:
+    return f"{100 * (fraction or 0):.2f}%"
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -2,56 +2,148 @@
 
 from __future__ import annotations
 
+import stat
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from aae_toolkit.errors import AaeError
 
+Invert = Literal["auto", "yes", "no"]
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+MAX_PIXELS = 2**26  # 8192 x 8192: with transparency, about a GiB while it is converted
+
+# No others: pillow would hand PostScript to an interpreter, and what few people have, few have looked at for flaws.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MODES = {1: "L", 3: "RGB"}
+_DARK, _LIGHT = 64, 191  # a border beyond these is of one brightness on purpose
+
+# Its own limit is above this module's, which refuses.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def read_image(path: Path | BinaryIO, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class NotedImage:
+    """An image, uint8 [C, H, W], 0-255, and what was done to it that its owner may not expect."""
+
+    pixels: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+
+
+def read_image(
+    path: Path | BinaryIO, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
+) -> NDArray[np.uint8]:
+    """The pixels that `read_noted` gives, uint8 [C, H, W], 0-255."""
+    return read_noted(path, shape, invert=invert, border=border).pixels
+
+
+def read_noted(
+    path: Path | BinaryIO, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
+) -> NotedImage:
     """Read an image file: upright, grey or RGB, resized (aspect ratio not kept) to `shape`.
 
     Args:
-        path: a file that pillow can read, or its open content.
+        path: a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM file, whatever its suffix; or its content.
         shape: (C, H, W) in pixels, C being 1 (grey) or 3 (RGB).
-
-    Returns:
-        uint8 [C, H, W], 0-255.
+        invert: make dark light and light dark: `yes`, `no`, or `auto`, where the image's border is then more like
+            `border`.
+        border: `border_brightness` of the training images, 0-255; None where it is not known. `auto` inverts nothing
+            where it is not known, or neither dark nor light: then borders follow no convention.
 
     Raises:
-        AaeError: the file is absent, damaged or not an image, or C is neither 1 nor 3.
+        AaeError: the file is absent, no file, damaged, too large or not an image, or C is neither 1 nor 3.
     """
     channels, height, width = shape
     if channels not in _MODES:
         raise AaeError(f"image files give 1 or 3 channels; this model takes {channels}")
     try:
-        with Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            if upright.mode == "F":
-                raise AaeError(
-                    f"{path}: its pixels are floating-point numbers, whose range is unknown; give 8 or 16 bits"
-                )
-            if upright.mode.startswith("I"):  # up to 32 bits a pixel, which convert() would clip at 255
-                pixels = np.asarray(upright)
-                shift = 8 if upright.mode.startswith("I;16") or pixels.max() > 255 else 0
-                upright = Image.fromarray((pixels >> shift).clip(0, 255).astype(np.uint8))
-            if upright.has_transparency_data:  # what is see-through is drawn on white, as viewers show it
-                drawn = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
-            upright = upright.convert(_MODES[channels])
+        with _content(path) as file, _open(file, path, (width, height)) as opened:
+            several = bool(getattr(opened, "is_animated", False))
+            flat = _flatten(opened, path, _MODES[channels])
     except FileNotFoundError as error:
         raise AaeError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise AaeError(f"{path}: may not be read ({error.strerror})") from error
     except UnidentifiedImageError as error:
-        raise AaeError(f"{path}: not an image that can be read") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise AaeError(f"{path}: damaged image ({error})") from error
-    if upright.size != (width, height):
-        upright = upright.resize((width, height), Image.Resampling.BILINEAR)  # antialiases when it shrinks
-    return np.asarray(upright, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+        raise AaeError(f"{path}: not an image that can be read; give PNG, JPEG, BMP, GIF, WebP, TIFF or PPM") from error
+    except AaeError:
+        raise
+    except Exception as error:  # damage surfaces as any class in pillow's decoders
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise AaeError(f"{path}: damaged image ({reason[:200]})") from error
+    if flat.size != (width, height):
+        flat = flat.resize((width, height), Image.Resampling.BILINEAR)  # antialiases when it shrinks
+    pixels = np.asarray(flat, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+    notes = ["first picture of several"] if several else []
+    if invert == "yes" or (invert == "auto" and _is_opposite(border_brightness(pixels), border)):
+        pixels = 255 - pixels
+        notes.append("inverted")
+    return NotedImage(pixels, tuple(notes))
+
+
+def border_brightness(images: NDArray[np.uint8]) -> float:
+    """Mean of the outermost pixels of images [..., H, W], 0-255; tells light on dark from dark on light."""
+    inner = np.zeros(images.shape[-2:], dtype=bool)
+    inner[1:-1, 1:-1] = True
+    return float(images[..., ~inner].mean())
+
+
+def _is_opposite(found: float, usual: float | None) -> bool:
+    """Whether a border of this brightness is light where the usual is dark, or dark where it is light."""
+    if usual is None or _DARK < usual < _LIGHT:
+        return False
+    return abs(255 - found - usual) < abs(found - usual)
+
+
+def _content(path: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    if not isinstance(path, Path):
+        return nullcontext(path)
+    if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device may never end
+        raise AaeError(f"{path}: a directory, pipe or device, not an image file")
+    return path.open("rb")
+
+
+def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image.Image:
+    """An image whose pixels, which are not decoded yet, fit in memory; a larger JPEG is decoded at a fraction of it."""
+    opened: Image.Image
+    try:
+        opened = Image.open(file, formats=_FORMATS)
+    except Image.DecompressionBombError:
+        file.seek(0)
+        try:
+            opened = JpegImageFile(file)
+        except SyntaxError:  # pillow's word for another format
+            raise AaeError(f"{path}: too many pixels; scale it down to {MAX_PIXELS / 1e6:.0f} million") from None
+    full = opened.size
+    # a progressive one is held in memory whole, at whatever fraction
+    if opened.width * opened.height > MAX_PIXELS and "progressive" not in opened.info:
+        opened.draft(None, (2 * size[0], 2 * size[1]))  # which only JPEG can
+    if opened.width * opened.height > MAX_PIXELS:
+        opened.close()
+        raise AaeError(
+            f"{path}: {full[0]} x {full[1]} pixels are too many; scale it down to {MAX_PIXELS / 1e6:.0f} million"
+        )
+    return opened
+
+
+def _flatten(opened: Image.Image, path: Path | BinaryIO, mode: str) -> Image.Image:
+    """Upright, opaque, 8 bits a channel, of `mode`."""
+    upright = ImageOps.exif_transpose(opened)
+    if upright.mode == "F":
+        raise AaeError(f"{path}: its pixels are floating-point numbers, whose range is unknown; give 8 or 16 bits")
+    if upright.mode.startswith("I"):  # up to 32 bits a pixel, which convert() would clip at 255
+        pixels = np.asarray(upright)
+        shift = 8 if upright.mode.startswith("I;16") or pixels.max() > 255 else 0
+        upright = Image.fromarray((pixels >> shift).clip(0, 255).astype(np.uint8))
+    if upright.has_transparency_data:  # what is see-through is drawn on white, as viewers show it
+        drawn = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
+    return upright.convert(mode)

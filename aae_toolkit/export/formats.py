@@ -178,6 +178,7 @@ def metadata_of(
         "aae.class_names": json.dumps(description.class_names),
         "aae.contract": contract.model_dump_json(),
         "aae.validation_accuracy": json.dumps(description.validation_accuracy),
+        "aae.border_brightness": json.dumps(description.border_brightness),
         "aae.weights_sha256": weights_sha256,
         "aae.toolkit_version": __version__,
     }

@@ -45,6 +45,7 @@ class ModelDescription(BaseModel):
     category_to_class: tuple[int, ...]
     category_to_class_from: str
     validation_accuracy: float | None = None  # of the label, a fraction; None where no validation image has one
+    border_brightness: float | None = None  # mean of the validation images' outermost pixels, 0-255
 
     @model_validator(mode="after")
     def _map_is_total(self) -> ModelDescription:

@@ -13,6 +13,7 @@ import numpy as np
 from aae_toolkit import __version__
 from aae_toolkit.config import VariantConfig, dump_config
 from aae_toolkit.data.directory import DataDirectory, Split
+from aae_toolkit.data.images import border_brightness
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed import from_main, gather, mean_over_processes, process_group, wait_for_all
 from aae_toolkit.errors import AaeError
@@ -256,6 +257,7 @@ def _describe(networks: Networks, y: Floats, validation: Split, run: Run) -> Mod
         category_to_class=mapping,
         category_to_class_from=found,
         validation_accuracy=float(right.mean()) if known.any() else None,
+        border_brightness=border_brightness(validation.images) if len(validation) else None,
     )
 
 

@@ -1,0 +1,76 @@
+"""The sub-commands of `aae`, in Typer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+
+import typer
+
+from aae_toolkit import __version__
+from aae_toolkit.errors import UsageError
+
+# Each is a module beside this one.
+COMMANDS = (
+    "init-datasets",
+    "train",
+    "evaluate",
+    "visualize",
+    "export",
+    "parity",
+    "bench",
+    "predict",
+    "doctor",
+    "demo",
+)
+
+_INTERRUPTED = 130  # what Typer makes of Ctrl-C
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run `aae` with `arguments`; return the exit status.
+
+    Raises:
+        UsageError: arguments that Typer refuses.
+    """
+    asked = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
+    try:
+        result = application(asked)(arguments, prog_name="aae", standalone_mode=False)
+    except typer.TyperException as error:
+        message = error.format_message()
+        if not message.startswith("Usage:"):
+            raise UsageError(message) from error
+        typer.echo(message)  # no command given: the help is the answer
+        return error.exit_code
+    if result == _INTERRUPTED:
+        raise KeyboardInterrupt
+    return result if isinstance(result, int) else 0
+
+
+def application(commands: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with these of its commands; only their modules are imported."""
+    app = typer.Typer(
+        name="aae",
+        help="Adversarial autoencoder classifiers from few labels or none: train, export, prove, measure, deploy.",
+        epilog="Any command takes --debug, which shows the traceback of an error.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,  # its boxes cut long flags short on narrow terminals
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for command in commands:
+        import_module(f"aae_toolkit.cli.{command.replace('-', '_')}").register(app)
+    return app
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Options of every command."""
