@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
-from aae_toolkit.data.images import Invert
-from aae_toolkit.decoding import Decoder, decode_ahead
 from aae_toolkit.environment import usable_cores
 from aae_toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from aae_toolkit.data.images import Invert
+    from aae_toolkit.decoding import Decoded, Decoder
 
 BATCH_SIZE = 64
 UNSURE = "unsure"
@@ -105,26 +108,56 @@ def predict(
         AaeError: the model is absent, damaged, or no classifier of this tool.
         UsageError: `invert` is `auto`, and the model does not tell dark from light.
     """
-    backend = OnnxRuntimeBackend(model, threads=threads)
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(OnnxRuntimeBackend, model, threads=threads)
+        from aae_toolkit.decoding import decode_ahead  # pillow takes as long to import as the model to open
+    backend = opening.result()
     names = backend.class_names
+    decoder = decoder_of(backend, invert)
+    batches = decode_ahead(paths, decoder, batch_size, threads or usable_cores(), processes=processes)
+    return _label(backend, batches, names, top_k, threshold)
+
+
+def decoder_of(backend: OnnxRuntimeBackend, invert: Invert) -> Decoder:
+    """How images are read for a classifier.
+
+    Raises:
+        AaeError: `backend` is no classifier of this tool.
+        UsageError: `invert` is `auto`, and the model does not tell dark from light.
+    """
+    from aae_toolkit.decoding import Decoder
+
+    backend.class_names  # noqa: B018 - refuses what is no classifier
     if invert == "auto" and backend.border_brightness is None:
         raise UsageError(
-            f"--invert auto: {model.name} does not say how bright its training images' borders are; say yes or no, or"
-            " export it again"
+            f"--invert auto: {backend.artifact} does not say how bright its training images' borders are; say yes or"
+            " no, or export it again"
         )
-    decoder = Decoder(backend.image_shape, invert, backend.border_brightness)
-    for batch in decode_ahead(paths, decoder, batch_size, threads or usable_cores(), processes=processes):
-        readable = [file.pixels for file in batch if file.pixels is not None]
-        found = iter(_classes(backend.classify(np.stack(readable)), names, top_k) if readable else ())
-        for file in batch:
-            if file.error is not None:
-                yield Prediction(str(file.path), error=file.error)
-                continue
-            best, top = next(found)
-            if best.probability < threshold:
-                best = Candidate(_UNSURE_LABEL, UNSURE, best.probability)
-            yield Prediction(str(file.path), *best, top, file.notes)
+    return Decoder(backend.image_shape, invert, backend.border_brightness)
+
+
+def _label(
+    backend: OnnxRuntimeBackend, batches: Iterator[list[Decoded]], names: list[str], top_k: int, threshold: float
+) -> Iterator[Prediction]:
+    for batch in batches:
+        yield from label_batch(backend, batch, names, top_k, threshold)
     backend.close()
+
+
+def label_batch(
+    backend: OnnxRuntimeBackend, batch: Sequence[Decoded], names: list[str], top_k: int, threshold: float
+) -> Iterator[Prediction]:
+    """What `predict` says of images that are decoded already, and run together; `names` are the backend's classes."""
+    readable = [file.pixels for file in batch if file.pixels is not None]
+    found = iter(_classes(backend.classify(np.stack(readable)), names, top_k) if readable else ())
+    for file in batch:
+        if file.error is not None:
+            yield Prediction(str(file.path), error=file.error)
+            continue
+        best, top = next(found)
+        if best.probability < threshold:
+            best = Candidate(_UNSURE_LABEL, UNSURE, best.probability)
+        yield Prediction(str(file.path), *best, top, file.notes)
 
 
 def _classes(

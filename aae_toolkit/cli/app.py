@@ -12,7 +12,7 @@ from aae_toolkit.text import one_line
 _EXTRAS = dict.fromkeys(
     ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "jinja2", "safetensors"),
     "train,cpu",
-) | {"onnxruntime": "cpu", "tensorboard": "tensorboard"}
+) | {"onnxruntime": "cpu", "tensorboard": "tensorboard", "ray": "cpu,ray", "pyarrow": "cpu,ray"}
 
 _LONGEST_LINE = 2000  # characters; what is longer quotes something absurd
 

@@ -11,6 +11,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from aae_toolkit.cli import predict_ray as on_ray
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.progress import lines_now_and_then
 
@@ -62,6 +63,7 @@ def _parser() -> ArgumentParser:
     )
     add("--batch-size", type=_at_least(1), default=64, help="Images that the model labels at once; default: 64.")
     add("--threads", type=_at_least(1), help="Cores that decode and label; default: all.")
+    on_ray.add_options(parser, _at_least)
     return parser
 
 
@@ -92,6 +94,9 @@ def predict(arguments: list[str]) -> None:
         UsageError: impossible arguments.
     """
     given = _parser().parse_args(arguments)
+    if on_ray.is_asked_for(given):
+        on_ray.predict(given)
+        return
     if given.json and given.output is not None:
         raise UsageError("--json prints and --output writes a file, in the format of its suffix; give one of them")
     from aae_toolkit.data.paths import image_files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -38,19 +39,19 @@ class NotedImage:
 
 
 def read_image(
-    path: Path, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
+    path: Path | BinaryIO, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
 ) -> NDArray[np.uint8]:
     """The pixels that `read_noted` gives, uint8 [C, H, W], 0-255."""
     return read_noted(path, shape, invert=invert, border=border).pixels
 
 
 def read_noted(
-    path: Path, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
+    path: Path | BinaryIO, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
 ) -> NotedImage:
     """Read an image file: upright, grey or RGB, resized (aspect ratio not kept) to `shape`.
 
     Args:
-        path: a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM file, whatever its suffix.
+        path: a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM file, whatever its suffix; or its content.
         shape: (C, H, W) in pixels, C being 1 (grey) or 3 (RGB).
         invert: make dark light and light dark: `yes`, `no`, or `auto`, where the image's border is then more like
             `border`.
@@ -64,9 +65,7 @@ def read_noted(
     if channels not in _MODES:
         raise AaeError(f"image files give 1 or 3 channels; this model takes {channels}")
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device may never end
-            raise AaeError(f"{path}: a directory, pipe or device, not an image file")
-        with path.open("rb") as file, _open(file, path, (width, height)) as opened:
+        with _content(path) as file, _open(file, path, (width, height)) as opened:
             several = bool(getattr(opened, "is_animated", False))
             flat = _flatten(opened, path, _MODES[channels])
     except FileNotFoundError as error:
@@ -104,7 +103,15 @@ def _is_opposite(found: float, usual: float | None) -> bool:
     return abs(255 - found - usual) < abs(found - usual)
 
 
-def _open(file: BinaryIO, path: Path, size: tuple[int, int]) -> Image.Image:
+def _content(path: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    if not isinstance(path, Path):
+        return nullcontext(path)
+    if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device may never end
+        raise AaeError(f"{path}: a directory, pipe or device, not an image file")
+    return path.open("rb")
+
+
+def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image.Image:
     """An image whose pixels, which are not decoded yet, fit in memory; a larger JPEG is decoded at a fraction of it."""
     opened: Image.Image
     try:
@@ -127,7 +134,7 @@ def _open(file: BinaryIO, path: Path, size: tuple[int, int]) -> Image.Image:
     return opened
 
 
-def _flatten(opened: Image.Image, path: Path, mode: str) -> Image.Image:
+def _flatten(opened: Image.Image, path: Path | BinaryIO, mode: str) -> Image.Image:
     """Upright, opaque, 8 bits a channel, of `mode`."""
     upright = ImageOps.exif_transpose(opened)
     if upright.mode == "F":

@@ -1,0 +1,219 @@
+"""Folders of images, npz and Parquet files, cut into shards: the same ones each time, each read on its own.
+
+A shard is what one worker does at a time and what becomes one file of output. No torch and no Ray here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from itertools import groupby, repeat
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_toolkit.data.directory import map_images
+from aae_toolkit.data.images import SUFFIXES, read_noted
+from aae_toolkit.decoding import Decoded, Decoder
+from aae_toolkit.errors import AaeError
+
+Shape = tuple[int, int, int]  # C, H, W in pixels
+Source = Path | bytes | NDArray[np.uint8] | None  # a file, an encoded image, pixels, or nothing where a row is empty
+
+_TABLES: dict[str, Literal["npz", "parquet"]] = {".npz": "npz", ".parquet": "parquet"}
+INPUT_SUFFIXES = SUFFIXES | _TABLES.keys()
+_READ_ROWS = 256  # of a Parquet file at a time
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Images that are labelled together.
+
+    `names` are image files, or the one npz or Parquet file of which this shard is the rows (Parquet: the row groups)
+    `start` to `stop`. `n` is its number of images, and `sha256` changes where its files' names, sizes or times do.
+    """
+
+    kind: Literal["files", "npz", "parquet"]
+    names: tuple[str, ...]
+    start: int
+    stop: int
+    first_row: int
+    n: int
+    sha256: str
+
+    def to_json(self) -> str:
+        """Text that `from_json` takes back, in another process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Shard:
+        """The shard that `to_json` wrote."""
+        content = json.loads(text)
+        return cls(**content | {"names": tuple(content["names"])})
+
+
+def plan_shards(files: Iterable[Path], shape: Shape, *, shard_size: int, column: str) -> list[Shard]:
+    """Cut files into shards, in their order; the same files give the same shards.
+
+    Args:
+        files: npz files with uint8 `images` [N, C, H, W], Parquet files, and image files, which are all others.
+        shape: (C, H, W) that the model takes; npz files must hold just that.
+        shard_size: most images a shard, but for Parquet files, which are cut between row groups.
+        column: the column of Parquet files that holds the images.
+
+    Raises:
+        AaeError: there is nothing to label, or an npz or Parquet file is absent, damaged or holds something else.
+    """
+    shards: list[Shard] = []
+    for kind, group in groupby(files, lambda path: _TABLES.get(path.suffix.lower(), "files")):
+        if kind == "files":
+            shards += _cut_files(list(group), shard_size)
+            continue
+        for path in group:
+            shards += _cut_npz(path, shape, shard_size) if kind == "npz" else _cut_parquet(path, column, shard_size)
+    if not shards:
+        raise AaeError("there is nothing to label: no image is in what was named")
+    return shards
+
+
+def _cut_files(paths: list[Path], shard_size: int) -> list[Shard]:
+    shards = []
+    for start in range(0, len(paths), shard_size):
+        part = paths[start : start + shard_size]
+        shards.append(Shard("files", tuple(map(str, part)), 0, len(part), 0, len(part), _fingerprint(part)))
+    return shards
+
+
+def _cut_npz(path: Path, shape: Shape, shard_size: int) -> list[Shard]:
+    images = _npz_images(path)
+    if images.dtype != np.uint8 or images.shape[1:] != shape:
+        raise AaeError(f"{path} holds {images.dtype} images {images.shape[1:]}; the model takes uint8 {shape}")
+    n = len(images)
+    cuts = [(start, min(start + shard_size, n)) for start in range(0, n, shard_size)]
+    return [Shard("npz", (str(path),), a, b, a, b - a, _fingerprint([path], a, b)) for a, b in cuts]
+
+
+def _cut_parquet(path: Path, column: str, shard_size: int) -> list[Shard]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            names, rows = file.schema_arrow.names, [0]
+            rows += [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+            kind = file.schema_arrow.field(column).type if column in names else None
+    except (OSError, pyarrow.ArrowException) as error:
+        raise AaeError(f"{path} is no Parquet file that can be read") from error
+    if kind is None:
+        raise AaeError(f"{path} has no column {column!r} (--column names it); it has {', '.join(names)}")
+    if not _holds_images(kind):
+        raise AaeError(f"{path}: column {column!r} is {kind}; expected encoded images (binary) or their paths (string)")
+    begins = np.cumsum(rows).tolist()  # of each row group, and the end
+    shards, start = [], 0
+    for group in range(1, len(begins)):
+        n = begins[group] - begins[start]
+        full = group + 1 == len(begins) or begins[group + 1] - begins[start] > shard_size
+        if full and n:
+            sha256 = _fingerprint([path], start, group, column)
+            shards.append(Shard("parquet", (str(path),), start, group, begins[start], n, sha256))
+        if full:
+            start = group
+    return shards
+
+
+def _holds_images(kind: Any) -> bool:
+    """Whether an Arrow type is bytes, text, or the struct of `bytes` and `path` that Hugging Face's data sets have."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}
+    return any(
+        is_kind(kind) for is_kind in (types.is_binary, types.is_large_binary, types.is_string, types.is_large_string)
+    )
+
+
+def _fingerprint(paths: Iterable[Path], *rest: object) -> str:
+    digest = hashlib.sha256(repr(rest).encode())
+    for path in paths:
+        try:
+            status = path.stat()
+            state = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:  # a link to nothing; its row will say so
+            state = "absent"
+        digest.update(os.fsencode(path) + f"\0{state}\n".encode())
+    return digest.hexdigest()
+
+
+def read_sources(shard: Shard, root: Path, column: str) -> Iterator[tuple[str, Source]]:
+    """Each image of a shard: its name, and what `decode` takes.
+
+    An image of an npz or Parquet file is named by its row, `file.npz#17`. Relative paths begin at `root`, those inside
+    a Parquet file at the file's own folder.
+
+    Raises:
+        AaeError: an npz or Parquet file cannot be read.
+    """
+    if shard.kind == "files":
+        yield from ((name, root / name) for name in shard.names)
+        return
+    path = root / shard.names[0]
+    rows = _npz_images(path)[shard.start : shard.stop] if shard.kind == "npz" else _parquet_rows(path, shard, column)
+    for row, source in enumerate(rows, shard.first_row):
+        yield f"{shard.names[0]}#{row}", source
+
+
+def decode(item: tuple[str, Source], decoder: Decoder) -> Decoded:
+    """One image that `read_sources` gave, decoded, or why it cannot be. Pixels of an npz file stay as they are."""
+    name, source = item
+    if isinstance(source, Path):
+        return replace(decoder.decode([source])[0], path=Path(name))
+    if isinstance(source, np.ndarray):
+        return Decoded(Path(name), source)
+    if source is None:
+        return Decoded(Path(name), error="the row holds no image")
+    content = io.BytesIO(source)
+    try:
+        image = read_noted(content, decoder.shape, invert=decoder.invert, border=decoder.border)
+    except AaeError as error:
+        return Decoded(Path(name), error=str(error).removeprefix(f"{content}: "))
+    return Decoded(Path(name), image.pixels, image.notes)
+
+
+@lru_cache(maxsize=1)  # neighbouring shards are of one file
+def _npz_images(path: Path) -> NDArray[np.uint8]:
+    try:
+        return map_images(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # compressed, or no archive of images at all
+        pass
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return np.asarray(content["images"])
+    except Exception as error:  # zipfile's and numpy's header readers raise half a dozen kinds
+        raise AaeError(f"{path} is no npz file with images: {' '.join(str(error).split())}") from error
+
+
+def _parquet_rows(path: Path, shard: Shard, column: str) -> Iterator[Source]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            groups = list(range(shard.start, shard.stop))
+            for batch in file.iter_batches(_READ_ROWS, row_groups=groups, columns=[column]):
+                yield from map(_cell, batch.column(0).to_pylist(), repeat(path.parent))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise AaeError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _cell(value: Any, folder: Path) -> Source:
+    if isinstance(value, dict):
+        value = value["path"] if value["bytes"] is None else value["bytes"]
+    return folder / value if isinstance(value, str) else value

@@ -1,0 +1,256 @@
+"""An HTTP service around one `classifier.onnx`: requests that come together are labelled together. No torch."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.data.images import read_image
+from aae_toolkit.errors import AaeError
+
+Pixels = NDArray[np.uint8]  # [C, H, W]
+Label = tuple[int, list[float]]  # class index, probabilities by class
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")  # that strangers may send
+
+
+class Settings(BaseModel):
+    """Each is an environment variable too: AAE_MODEL, AAE_THREADS, ..."""
+
+    model: Path = Path("classifier.onnx")
+    threads: int = Field(os.cpu_count() or 1, gt=0)  # of inference, and as many of decoding
+    max_bytes: int = Field(10 * 2**20, gt=0)  # of a request
+    max_images: int = Field(64, gt=0)  # of a request
+    max_pixels: int = Field(2**24, gt=0)  # of an image, before it is resized
+    max_batch: int = Field(64, gt=0)  # images that run together
+    max_wait_ms: float = Field(2, ge=0)  # that the first of them waits for others
+    max_requests: int = Field(256, gt=0)  # at a time; clients beyond it, or beyond the queue, are told to come back
+    max_queue: int = Field(1024, gt=0)  # images that wait
+    timeout_s: float = Field(10, gt=0)  # for a request to arrive, and again to be answered
+
+
+class Batcher:
+    """Collects images of concurrent requests and runs them together."""
+
+    def __init__(self, backend: OnnxRuntimeBackend, settings: Settings) -> None:  # noqa: D107 - nothing to add
+        self._backend, self._settings = backend, settings
+        self._queue: asyncio.Queue[tuple[Pixels, asyncio.Future[Label]]] = asyncio.Queue()
+        self._runner = ThreadPoolExecutor(1)  # one batch at a time: its operators use all threads
+
+    async def label(self, images: list[Pixels]) -> list[Label]:
+        """The label of each image, when its batch has run."""
+        if self._queue.qsize() + len(images) > self._settings.max_queue:
+            raise HTTPException(503, "busy: try again later", {"Retry-After": "1"})
+        waiting = [asyncio.get_running_loop().create_future() for _ in images]
+        for entry in zip(images, waiting, strict=True):
+            self._queue.put_nowait(entry)
+        return list(await asyncio.gather(*waiting))
+
+    async def run(self) -> None:
+        """Run batches until cancelled."""
+        while True:
+            batch = [entry for entry in await self._collect() if not entry[1].done()]  # nobody waits for the others
+            if not batch:
+                continue
+            images, waiting = zip(*batch, strict=True)
+            feeds = {"images": np.stack(images)}
+            try:
+                out = await asyncio.get_running_loop().run_in_executor(self._runner, self._backend.run, feeds)
+            except Exception as error:
+                for future in waiting:
+                    future.cancelled() or future.set_exception(error)
+                continue
+            for future, *found in zip(waiting, out["label"].tolist(), out["probabilities"].tolist(), strict=True):
+                future.cancelled() or future.set_result(tuple(found))
+
+    async def _collect(self) -> list[tuple[Pixels, asyncio.Future[Label]]]:
+        batch = [await self._queue.get()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.max_wait_ms / 1000):
+                while len(batch) < self._settings.max_batch:
+                    batch.append(await self._queue.get())
+        return batch
+
+    def close(self) -> None:
+        """Free the session, when the batch that is running has run."""
+        self._runner.shutdown()
+        self._backend.close()
+
+
+async def receive(request: Request, settings: Settings) -> Request:
+    """The request with its body in memory: of bounded size, and come in bounded time."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(settings.timeout_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > settings.max_bytes:
+                    raise HTTPException(413, f"the request has more than {settings.max_bytes} bytes")
+    except TimeoutError:
+        raise HTTPException(408, f"the request did not arrive within {settings.timeout_s:g} s") from None
+
+    async def replay() -> dict[str, Any]:
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+    return Request(request.scope, replay)
+
+
+async def read_items(request: Request, settings: Settings) -> list[Any]:
+    """The images as they were sent: encoded files of a form, or what JSON's `images` lists."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    items: Any = None
+    if kind == "multipart/form-data":
+        try:
+            async with request.form(max_files=settings.max_images, max_fields=0) as form:
+                items = [await part.read() for _, part in form.multi_items() if not isinstance(part, str)]
+        except HTTPException as error:
+            status = 413 if error.detail.startswith("Too many files") else 400
+            raise HTTPException(status, f"not a form of image files: {error.detail}") from error
+    elif kind == "application/json":
+        body, loop = await request.body(), asyncio.get_running_loop()
+        try:  # long lists take a while, in which others must be heard
+            content = await loop.run_in_executor(request.app.state.decoders, json.loads, body)
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(400, "the body is not JSON") from error
+        items = content.get("images") if isinstance(content, dict) else None
+    else:
+        raise HTTPException(415, "send application/json or multipart/form-data")
+    if not isinstance(items, list) or not items:
+        raise HTTPException(422, 'no images: send {"images": [...]}, or a form with image files')
+    if len(items) > settings.max_images:
+        raise HTTPException(413, f"more than {settings.max_images} images")
+    return items
+
+
+def from_lists(lists: list[Any], shape: tuple[int, int, int]) -> Pixels:
+    """Pixels from nested lists; one channel need not be a list of its own."""
+    try:
+        pixels = np.array(lists)
+    except ValueError:  # lists of several lengths
+        pixels = np.empty(0)
+    shapes = (shape, shape[1:]) if shape[0] == 1 else (shape,)
+    if pixels.shape not in shapes or pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
+        raise HTTPException(422, f"expected lists of whole numbers from 0 to 255, of shape {list(shape)}")
+    return pixels.astype(np.uint8).reshape(shape)
+
+
+def from_file(content: bytes | str, shape: tuple[int, int, int], settings: Settings) -> Pixels:
+    """Pixels from an encoded image, or from one in base64; its size is known before it is unpacked."""
+    try:
+        file = io.BytesIO(base64.b64decode(content, validate=True) if isinstance(content, str) else content)
+        with Image.open(file, formats=FORMATS) as header:
+            fits = header.width * header.height <= settings.max_pixels
+        if fits:
+            file.seek(0)
+            return read_image(file, shape)
+    except (AaeError, OSError, ValueError, SyntaxError) as error:
+        raise HTTPException(422, f"not a whole image in one of {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError:
+        pass
+    raise HTTPException(413, f"more than {settings.max_pixels} pixels")
+
+
+def decode(items: list[Any], shape: tuple[int, int, int], settings: Settings) -> list[Pixels]:
+    """Pixels of each image; what is wrong with one is said with its index."""
+    images = []
+    for index, item in enumerate(items):
+        try:
+            if isinstance(item, bytes | str):
+                images.append(from_file(item, shape, settings))
+            else:
+                images.append(from_lists(item, shape))
+        except HTTPException as error:
+            raise HTTPException(error.status_code, f"images[{index}]: {error.detail}") from error
+    return images
+
+
+async def predict(request: Request) -> Response:
+    """POST /predict: a label an image, in their order; or an error, and no label."""
+    state, settings = request.app.state, request.app.state.settings
+    if state.slots.locked():
+        raise HTTPException(503, "busy: try again later", {"Retry-After": "1"})
+    async with state.slots:
+        items = await read_items(await receive(request, settings), settings)
+        try:
+            async with asyncio.timeout(settings.timeout_s):
+                loop = asyncio.get_running_loop()
+                images = await loop.run_in_executor(state.decoders, decode, items, state.shape, settings)
+                found = await state.batcher.label(images)
+        except TimeoutError:
+            raise HTTPException(504, f"not answered within {settings.timeout_s:g} s") from None
+    names = state.about["class_names"]
+    keys = "label", "class_name", "probability", "probabilities"
+    rows = [dict(zip(keys, (label, names[label], p[label], p), strict=True)) for label, p in found]
+    return JSONResponse({"predictions": rows})
+
+
+async def about(request: Request) -> Response:
+    """GET /: what the model is, and what may be sent."""
+    return JSONResponse(request.app.state.about)
+
+
+async def healthz(request: Request) -> Response:
+    """GET /healthz: 200 while images are labelled."""
+    stopped = request.app.state.running.done()
+    return JSONResponse({"status": "stopped" if stopped else "ok"}, 503 if stopped else 200)
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """Every error is JSON."""
+    known = error if isinstance(error, HTTPException) else HTTPException(500, "internal error")
+    return JSONResponse({"error": known.detail}, known.status_code, known.headers)
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """The service; settings come from the environment where none are given."""
+    if settings is None:
+        given = {name: os.environ.get(f"AAE_{name.upper()}") for name in Settings.model_fields}
+        settings = Settings.model_validate({name: value for name, value in given.items() if value})
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        backend = OnnxRuntimeBackend(settings.model, threads=settings.threads)
+        batcher = Batcher(backend, settings)
+        app.state.settings, app.state.batcher = settings, batcher
+        app.state.shape = tuple(backend.input_shapes["images"][1:])
+        app.state.about = {"model": backend.artifact, "class_names": backend.class_names}
+        app.state.about |= {"image_shape": app.state.shape, "settings": settings.model_dump(exclude={"model"})}
+        app.state.slots = asyncio.Semaphore(settings.max_requests)
+        app.state.decoders = ThreadPoolExecutor(settings.threads)
+        app.state.running = asyncio.create_task(batcher.run())
+        yield  # the server ends only when the requests that it took are answered
+        app.state.running.cancel()
+        app.state.decoders.shutdown()
+        batcher.close()
+
+    routes = [Route("/", about), Route("/healthz", healthz), Route("/predict", predict, methods=["POST"])]
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: refuse, Exception: refuse})
+
+
+if __name__ == "__main__":
+    import uvicorn
+
+    try:
+        app = create_app()
+    except ValidationError as error:
+        raise SystemExit(f"server.py: {error}") from None
+    host, port = os.environ.get("AAE_HOST", "127.0.0.1"), int(os.environ.get("AAE_PORT", "8000"))
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30)
