@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure  # noqa: TID253  (the rule keeps the package quick to import)
-from matplotlib.transforms import Bbox  # noqa: TID253
 
 from aae_toolkit import __version__
 from aae_toolkit.data.directory import Split
@@ -17,6 +15,9 @@ from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Decoder, Encoder, ModeDecoder
 from aae_toolkit.progress import Progress, Silent
 from aae_toolkit.visualization.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Told(Silent):
@@ -82,8 +83,7 @@ def shown_texts(drawn: Figure) -> dict[str, list[Any]]:
         found["panels"] += [axes.title, *axes.texts]
         for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
             found["panels"].append(axis.label)
-            ticks = zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
-            found["ticks"] += [label for at, label in ticks if min(limits) <= at <= max(limits)]
+            found["ticks"] += [t.label1 for t in axis.get_major_ticks() if min(limits) <= t.get_loc() <= max(limits)]
     return {
         where: [text for text in texts if text.get_visible() and text.get_text().strip()]
         for where, texts in found.items()
@@ -97,6 +97,8 @@ def words(drawn: Figure) -> str:
 
 def crowding(drawn: Figure) -> list[str]:
     """Texts that leave the figure, or lie on one another."""
+    from matplotlib.transforms import Bbox
+
     texts = [text for group in shown_texts(drawn).values() for text in group]
     boxes = [text.get_window_extent() for text in texts]
     canvas = drawn.bbox.padded(1)

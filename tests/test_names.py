@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aae_toolkit.visualization.names import class_labels, shorten
@@ -15,13 +15,14 @@ def test_long_names_keep_their_beginning_and_end() -> None:
 
 def test_names_that_shorten_to_the_same_are_numbered() -> None:
     names = ("mountain bicycle, left", "mountain motorbike, left", "cat")
-    assert class_labels(names).texts == ("0: mountai…eft", "1: mountai…eft", "cat")
+    assert class_labels(names).texts == ("0: mounta…eft", "1: mounta…eft", "cat")
 
 
 def test_line_breaks_and_empty_names_are_no_trouble() -> None:
     assert class_labels(("two\nlines", "  ", "tab\there")).texts == ("two lines", "#1", "tab here")
 
 
+@settings(deadline=None)  # the first name looks fonts up
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=12, unique=True))
 def test_any_names_have_short_labels_that_differ(names: list[str]) -> None:
     labels = class_labels(names)

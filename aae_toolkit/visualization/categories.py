@@ -39,7 +39,7 @@ def style_rows(view: View) -> Figure:
     steps = np.linspace(lowest, highest, _N_STYLES, dtype=np.float32)
     k, z_size = view.n_categories, view.model.architecture.z_size
     y = np.repeat(np.eye(k, dtype=np.float32), _N_STYLES, axis=0)  # [K * steps, K]
-    z = np.zeros((len(y), z_size), dtype=np.float32)
+    z = np.repeat(view.z.mean(axis=0, keepdims=True), len(y), axis=0)
     z[:, 0] = np.tile(steps, k)
     pictures = view.decode(y, z)
     kept = (view.read(pictures) == y.argmax(axis=1)).reshape(k, _N_STYLES)
@@ -49,7 +49,7 @@ def style_rows(view: View) -> Figure:
     ]
     drawn, axes = _rows(view, list(pictures.reshape(k, _N_STYLES, *view.image_shape)), _N_STYLES, labels)
     axes.set_xticks(tile_centres(_N_STYLES, view.image_shape[2]), [f"{step:.2g}" for step in steps], fontsize=8)
-    axes.set_xlabel("z0" + (", the other styles at 0" if z_size > 1 else ""), fontsize=9)
+    axes.set_xlabel("z0" + (", the other styles at their mean" if z_size > 1 else ""), fontsize=9)
     note(
         drawn,
         f"The encoder puts {percent(kept.mean())} of these {kept.size} pictures back in their row. z0 of the middle 95%"
@@ -119,7 +119,7 @@ def mode_decoder_modes(view: View) -> Figure:
     n_columns = min(10, k)
     n_rows = -(-k // n_columns)
     width, height = (1.5 * side for side in cell_size(view.image_shape, n_rows))
-    drawn = new_figure(max(5.0, n_columns * max(width, 0.9)), n_rows * (height + 0.25) + 1.1)
+    drawn = new_figure(max(5.0, n_columns * max(width, 0.9)), n_rows * (height + 0.45) + 1.1)
     grid = drawn.subplots(n_rows, n_columns, squeeze=False)
     kept = view.read(modes) == np.arange(k)
     for category, axes in enumerate(grid.flat):
@@ -128,7 +128,7 @@ def mode_decoder_modes(view: View) -> Figure:
             continue
         show_image(axes, modes[category])
         empty = f"\n{NEVER}" if view.category_sizes[category] == 0 else ""
-        axes.set_title(view.category_name(category) + empty, fontsize=8 if k <= 10 else 7)
+        axes.set_title(view.category_name(category, narrow=True) + empty, fontsize=7)
     note(drawn, f"The encoder reads {kept.sum()} of the {k} modes as their own category.")
     return drawn
 

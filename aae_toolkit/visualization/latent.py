@@ -89,21 +89,19 @@ def _tsne(view: View, chosen: Any) -> Floats:
 
 def certainty(view: View) -> Figure:
     """Histogram of the largest probability in y, between 1/K and 1."""
-    from matplotlib.ticker import ScalarFormatter
-
     largest, chance = view.y.max(axis=1), 1 / view.n_categories
     drawn = new_figure(7, 4.6)
     axes: Any = drawn.subplots()
     counts, _, _ = axes.hist(largest, bins=50, range=(0, 1), color=MAIN_COLOR)
     axes.set_yscale("log")
     axes.set_ylim(0.5, max(20.0, 2 * counts.max()))  # a single image is a bar of some height
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     axes.axvline(chance, color="0.3", linestyle=":", label=f"1/{view.n_categories}: all categories alike")
     axes.axvline(_SURE, color=CONTRAST_COLOR, linestyle="--", label=f"{_SURE}")
     axes.set_xlabel("largest probability in y")
     axes.set_ylabel("images (log scale)")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize=9)
     sure = percent((largest > _SURE).mean())
     note(drawn, f"{sure} of {len(largest)} images are above {_SURE}; the median is {np.median(largest):.3f}.")
     return drawn

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LIMIT = 14  # columns of text, of which a Chinese character takes two
+_REGULAR = (400, "normal", "regular")
 _LAST_RESORT = "Last Resort"  # matplotlib's font of placeholders has every character, and says none
 
 
@@ -63,14 +64,11 @@ def _families_for(text: str) -> tuple[tuple[str, ...], set[str]]:
     """Fonts that have what matplotlib's own lacks of `text`, and the characters that none has."""
     from matplotlib.font_manager import FontProperties, findfont, fontManager
 
-    missing = {c for c in text if ord(c) not in _characters(findfont(FontProperties()))}
-    families = []
-    for font in sorted(fontManager.ttflist, key=lambda font: (font.name, font.fname)) if missing else ():
-        if font.name == _LAST_RESORT or not missing:
-            continue
-        # The family's name finds one of its files, not always this one.
-        found = {c for c in missing if ord(c) in _characters(findfont(FontProperties(family=[font.name])))}
-        if found:
+    families, missing = [], {c for c in text if ord(c) not in _characters(findfont(FontProperties()))}
+    upright = [font for font in fontManager.ttflist if font.style == "normal" and font.weight in _REGULAR]
+    for font in sorted(upright, key=lambda font: (font.name, font.fname)):
+        found = {c for c in missing if ord(c) in _characters(font.fname)} if missing else set()
+        if found and not font.name.startswith(_LAST_RESORT):
             families.append(font.name)
             missing -= found
     return tuple(families), missing

@@ -42,7 +42,7 @@ def rebuilt(view: View) -> Figure:
         if view.known[index]:
             grid[0, column].set_title(view.names.texts[view.labels[index]], fontsize=8)
         color = CONTRAST_COLOR if view.wrong[index] else "black"
-        grid[1, column].set_xlabel(view.category_name(view.categories[index]), fontsize=8, color=color)
+        grid[1, column].set_xlabel(view.category_name(view.categories[index], narrow=True), fontsize=8, color=color)
     for row, text in enumerate(("input", "rebuilt")):
         grid[row, 0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9)
     measured = slice(0, _N_MEASURED)

@@ -97,10 +97,15 @@ class View:
         """Classes as pictures show them."""
         return class_labels(self.model.description.class_names)
 
-    def category_name(self, category: int) -> str:
-        """A category and the class it stands for; its number alone where all are classes of that name, or of none."""
+    def category_name(self, category: int, *, narrow: bool = False) -> str:
+        """A category and the class it stands for; its number alone where all are classes of that name, or of none.
+
+        `narrow` has them one below the other.
+        """
         name = self.names.texts[self.category_to_class[category]]
-        return str(category) if self._numbers_are_names else f"{category} ({name})"
+        if self._numbers_are_names:
+            return str(category)
+        return f"{category}:\n{name}" if narrow else f"{category} ({name})"
 
     @cached_property
     def _numbers_are_names(self) -> bool:
