@@ -400,13 +400,18 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
     ),
     (write("bench.json", "{"), "--bench {model}/bench.json", 1, "--bench {model}/bench.json is no JSON"),
     (lambda told: None, "--bench {model}/absent.json", 1, "absent.json cannot be read: No such file"),
-    (lambda told: None, "--bench {model}/bench.json --output {model}/bench.json", 2, "is the --bench file itself"),
+    (lambda told: None, "--output {model}/model.json", 2, "--output {model}/model.json is no name of a page; give one"),
     (lambda told: None, "--split test", 2, "--split test needs --dir-path"),
     (lambda told: None, "--split training", 2, "--split"),
     (lambda told: None, "--dir-path {model}", 1, "holds no dataset.json"),
     (lambda told: None, "--dir-path {other}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
     (lambda told: None, "--dir-path {renamed}", 1, "the data's are a, b, c"),
-    (lambda told: None, "--output {model}", 1, "--output {model} cannot be written: give a file"),
+    (
+        lambda told: (told / "page.html").mkdir(),
+        "--output {model}/page.html",
+        1,
+        "page.html cannot be written: give a file",
+    ),
     (lambda told: None, "--output /dev/null/report.html", 1, "--output /dev/null/report.html cannot be written"),
 ]
 

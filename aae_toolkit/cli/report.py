@@ -10,6 +10,8 @@ import typer
 from aae_toolkit.cli.options import ConsoleProgress, ModelDirOption, command_line, require_writable
 from aae_toolkit.errors import UsageError
 
+_SUFFIXES = (".html", ".htm")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -40,8 +42,8 @@ def report(
     from aae_toolkit.report.page import write_report
 
     progress = ConsoleProgress()
-    if bench is not None and output.resolve() == bench.resolve():
-        raise UsageError(f"--output {output} is the --bench file itself; give another")
+    if output.suffix.lower() not in _SUFFIXES:  # which keeps a slip from replacing a model's own files
+        raise UsageError(f"--output {output} is no name of a page; give one such as report.html")
     require_writable("--output", output)
     contents = gather(Sources(model_dir_path, export_dir_path, bench, dir_path, split), progress)
     progress.say(write_report(output, contents, command_line(context)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ class Contents:
     evaluations: list[Evaluation]
     export: Export | None
     benchmark: Benchmark | None
-    files: list[File] = field(default_factory=list)
+    files: list[File]
 
 
 def gather(sources: Sources, progress: Progress) -> Contents:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
@@ -130,10 +133,6 @@ def hang(directory: Path, captions: dict[str, Caption], pattern: str = "*.png", 
 
 
 def _picture(path: Path, caption: Caption) -> Picture:
-    import io
-
-    from PIL import Image
-
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
