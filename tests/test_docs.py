@@ -31,15 +31,18 @@ PAGES = sorted(DOCS.rglob("*.md"))
 DOCUMENTS = [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + PAGES
 GENERATED = ("configuration.md", "commands.md")
 
-WALKS = (
-    "getting-started.md",
-    "your-images.md",
-    "no-labels.md",
-    "choosing-k.md",
-)  # pages that a user follows line by line
+WALKS = ("getting-started.md", "your-images.md", "no-labels.md", "choosing-k.md")  # users follow them line by line
 PARSED_ONLY = {  # slow commands, where an earlier page has run them
     "your-images.md": {"visualize", "parity"},
     "no-labels.md": {"visualize", "export", "parity"},
+}
+NOT_RUN: dict[str, str] = {}  # the first line of a Python block -> why it cannot run here
+
+SEED_COMMANDS = {
+    "init_datasets": ["init-datasets"],
+    "train_semi_supervised": ["train", "semi-supervised"],
+    "train_unsupervised": ["train", "unsupervised"],
+    "generate_model_visualization": ["visualize"],
 }
 OTHER_PROGRAMS = {"export", "pip"}
 OTHER_FLAGS = {"--help", "--debug", "--version", "--max-restarts"}  # of every command; of torchrun
@@ -381,7 +384,9 @@ def test_formulas_become_mathml_and_a_broken_one_stops_the_build() -> None:
     def html(text: str) -> str:
         return markdown.markdown(text, extensions=extensions, extension_configs=arithmatex)
 
-    assert re.search(r'of <span class="arithmatex"><math [^>]*display="inline".*<mi>K</mi>.* units', html("of $K$ units"))
+    assert re.search(
+        r'of <span class="arithmatex"><math [^>]*display="inline".*<mi>K</mi>.* units', html("of $K$ units")
+    )
     assert re.search(
         r'<div class="arithmatex">\s*<math [^>]*display="block".*<mfrac>', html("$$\n\\frac{a}{b}\n$$"), re.S
     )
