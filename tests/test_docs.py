@@ -9,6 +9,7 @@ import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ SEED_COMMANDS = {
     "train_unsupervised": ["train", "unsupervised"],
     "generate_model_visualization": ["visualize"],
 }
-OTHER_PROGRAMS = {"export", "pip"}
+OTHER_PROGRAMS = {"curl", "docker", "echo", "export", "kill", "pip", "until"}
+SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "2>"}  # what a command ends at
 OTHER_FLAGS = {"--help", "--debug", "--version", "--max-restarts"}  # of every command; of torchrun
 
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -133,7 +135,8 @@ def check_script(script: str, arguments: list[str]) -> None:
 
 def check_command(words: list[str]) -> None:
     """Raise unless the command, its target or script, and all of its flags exist."""
-    program, arguments = words[0], words[1:]
+    alone = takewhile(lambda word: word not in SHELL, words)
+    program, *arguments = dropwhile(re.compile(r"\w+=").match, alone)  # less NAME=value before it
     if "aae_toolkit" in arguments and arguments[arguments.index("aae_toolkit") - 1] == "-m":  # python, torchrun
         check_arguments(arguments[arguments.index("aae_toolkit") + 1 :])
     elif program == "aae":
@@ -142,6 +145,8 @@ def check_command(words: list[str]) -> None:
         check_arguments([*SEED_COMMANDS[program], *arguments])
     elif program == "make":
         check_make(arguments)
+    elif program == "python" and arguments[0] == "-c":
+        compile(arguments[1], "<console>", "exec")
     elif program == "python":
         check_script(arguments[0], arguments[1:])
     else:
@@ -252,11 +257,12 @@ WITH_CODE = [
 
 @one_variant
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
-def test_python_blocks_run_beside_an_export(
+def test_python_blocks_run_beside_an_export_and_an_image(
     page: Path, export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = [block for block in blocks(page) if block.language == "python"]
     shutil.copytree(export_dir, tmp_path, dirs_exist_ok=True)
+    Image.new("L", (6, 6)).save(tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
     for block in code:
