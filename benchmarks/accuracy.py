@@ -179,7 +179,7 @@ Written by `make results` from [results.json](results.json); no number here is t
 
 - Accuracies are of the official test set (digits: of the 360 images split off), which is read once a run, at its end.
   Nothing was chosen on it: settings were chosen on validation images, a few trials a row.
-- Glyphs are ten letters in matplotlib's fonts (`benchmarks/glyphs.py`). No setting was chosen
+- Glyphs are ten letters in matplotlib's fonts ([benchmarks/glyphs.py](../benchmarks/glyphs.py)). No setting was chosen
   on them, and their rows have no target.
 - A seed draws the splits, hence the labelled images, and starts the training. Settings are the same for every seed, and
   no seed was left out.

@@ -1,0 +1,42 @@
+"""Markdown extension that leaves links to files outside docs/ as plain text: the site has no such files.
+
+Who reads the pages in the repository can follow them.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from markdown import Markdown
+from markdown.extensions import Extension
+from markdown.treeprocessors import Treeprocessor
+from zensical.extensions.context import ContextPreprocessor
+
+
+class Outside(Treeprocessor):
+    """Takes the target from links that leave the site."""
+
+    def run(self, root: Element) -> None:
+        """Go through the links of a page."""
+        context = ContextPreprocessor.from_markdown(self.md)
+        assert context is not None
+        folder = posixpath.dirname(context.page.path)
+        for link in root.iter("a"):
+            if posixpath.normpath(posixpath.join(folder, link.get("href", ""))).startswith("../"):
+                link.tag = "span"
+                del link.attrib["href"]
+
+
+class OutsideExtension(Extension):
+    """What `markdown_extensions` names."""
+
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  (the base class's name)
+        """Run after inline patterns, which make the links."""
+        md.treeprocessors.register(Outside(md), "outside", 5)
+
+
+def makeExtension(**options: Any) -> OutsideExtension:  # noqa: N802  (the name that Markdown looks for)
+    """Make the extension."""
+    return OutsideExtension(**options)
