@@ -4,7 +4,7 @@ import { Drawing } from "./drawing.js";
 import { startExplorer } from "./explorer.js";
 import { onImageFile, readImage } from "./files.js";
 import { Model, latestOnly } from "./model.js";
-import { env } from "./runtime/ort.js";
+import { Tensor, env } from "./runtime/ort.js";
 import { selftest } from "./selftest.js";
 import { Probabilities, percent, say, showPixels } from "./show.js";
 import { isMnistLike, rasterize } from "./strokes.js";
@@ -82,7 +82,7 @@ async function start() {
   });
   element("main").hidden = false;
   element("status").hidden = element("progress").hidden = true;
-  globalThis.aae = { model, selftest: () => selftest(model) }; // for consoles and tests
+  globalThis.aae = { model, Tensor, selftest: () => selftest(model) }; // for consoles and tests
   await verify(model);
   await navigator.serviceWorker?.register("offline.js"); // undefined but on https and localhost
 }
