@@ -8,9 +8,9 @@ SAVED := --benchmark-storage=file://benchmarks/results/saved
 
 # ONNX Runtime comes from one of two packages that exclude each other; the GPU one also runs without a GPU.
 ifeq ($(shell uname -s)-$(shell uname -m),Linux-x86_64)
-EXTRAS ?= train,gpu,dev
+EXTRAS ?= train,gpu,ray,dev
 else
-EXTRAS ?= train,cpu,dev
+EXTRAS ?= train,cpu,ray,dev
 endif
 
 .DEFAULT_GOAL := help

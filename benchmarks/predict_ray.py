@@ -3,7 +3,8 @@
     python benchmarks/predict_ray.py --model classifier.onnx --raw-dir data [--rounds 3] [--output F.json]
 
 One process, one Ray worker and one worker a core take turns, so that what else the machine does weighs on all. Ray is
-started once. Rates are those of parts after the first; what comes before, starting workers above all, stands by itself.
+started once. Rates are those of parts after each worker's first; what comes before, starting workers above all, stands by
+itself. CPU time is of all processes, Ray's own among them, and says more than rates where the cores have other work.
 """
 
 from __future__ import annotations
@@ -28,16 +29,35 @@ from aae_toolkit.predict_ray import Cluster, Options, predict_ray
 from aae_toolkit.progress import Silent
 
 
+def cpu_seconds() -> float:
+    """CPU time of this process and of all that descend from it and still run (Linux)."""
+    parents, spent = {}, {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        pid = int(process.name)
+        parents[pid], spent[pid] = int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    family = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(spent[pid] for pid in family)
+
+
+ALONE = "one process"
+
+
 class Times(Silent):
-    """When each part was finished, in seconds since this was made."""
+    """When each part was finished: seconds since this was made, and CPU seconds."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self.parts: list[float] = []
+        self.parts: list[tuple[float, float]] = []
 
     def track(self, items: Iterable[Any], description: str, total: int, done: int = 0) -> Iterator[Any]:
         for item in items:
-            self.parts.append(time.perf_counter() - self._began)
+            self.parts.append((time.perf_counter() - self._began, cpu_seconds()))
             yield item
 
 
@@ -51,8 +71,8 @@ def write_images(raw_dir: Path, n: int, folder: Path) -> list[Path]:
     return paths
 
 
-def ray_round(model: Path, paths: list[Path], workers: int, shard_size: int) -> tuple[float, float]:
-    """Images/s after the first part of each worker, and the seconds until then that labelling does not explain."""
+def ray_round(model: Path, paths: list[Path], workers: int, shard_size: int) -> tuple[float, float, float]:
+    """Images/s and CPU seconds an image after the first part of each worker; seconds that starting workers took."""
     times = Times()
     with tempfile.TemporaryDirectory() as output:
         outcome = predict_ray(
@@ -65,9 +85,10 @@ def ray_round(model: Path, paths: list[Path], workers: int, shard_size: int) -> 
             shard_size=shard_size,
         )
     assert (outcome.rows, outcome.errors) == (len(paths), 0)
-    first, last = times.parts[workers - 1], times.parts[-1]
-    rate = (len(times.parts) - workers) * shard_size / (last - first)
-    return rate, first - workers * shard_size / rate
+    (first, cpu_first), (last, cpu_last) = times.parts[workers - 1], times.parts[-1]
+    n = (len(times.parts) - workers) * shard_size
+    rate = n / (last - first)
+    return rate, (cpu_last - cpu_first) / n, first - workers * shard_size / rate
 
 
 def main() -> None:
@@ -75,7 +96,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--raw-dir", type=Path, required=True, help="holds MNIST/raw")
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--shard-size", type=int, default=500)
+    parser.add_argument("--shard-size", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -87,24 +108,28 @@ def main() -> None:
     ray_seconds = time.perf_counter() - began
     cores = int(ray.cluster_resources()["CPU"])
     rates: dict[str, list[float]] = defaultdict(list)
+    cpu: dict[str, list[float]] = defaultdict(list)
     starts: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(options.raw_dir, options.images, Path(folder))
         for _ in range(options.rounds):
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), cpu_seconds()
             assert sum(p.error is None for p in predict(options.model, paths, threads=1)) == len(paths)
-            rates["one process, one thread"].append(len(paths) / (time.perf_counter() - began))
+            rates[ALONE].append(len(paths) / (time.perf_counter() - began))
+            cpu[ALONE].append((cpu_seconds() - cpu_began) / len(paths))
             for workers in sorted({1, cores}):
-                rate, start = ray_round(options.model, paths, workers, options.shard_size)
+                rate, cpu_of_image, start = ray_round(options.model, paths, workers, options.shard_size)
                 rates[f"Ray, {workers} worker(s)"].append(rate)
+                cpu[f"Ray, {workers} worker(s)"].append(cpu_of_image)
                 starts.append(start)
     ray.shutdown()
-    base = rates["one process, one thread"]
     results = {}
     for name, found in rates.items():
-        ratios = [a / b for a, b in zip(found, base, strict=True)]
-        results[name] = {"images_per_second": found, "over_one_process": ratios}
-        print(f"{name:24} {statistics.median(found):8.0f} images/s  {statistics.median(ratios):.2f}x")
+        ratio = statistics.median(a / b for a, b in zip(found, rates[ALONE], strict=True))
+        cpu_ratio = statistics.median(a / b for a, b in zip(cpu[name], cpu[ALONE], strict=True))
+        results[name] = {"images_per_second": found, "cpu_seconds_an_image": cpu[name]}
+        print(f"{name:14} {statistics.median(found):7.0f} images/s, {ratio:.2f}x; ", end="")
+        print(f"{1e6 * statistics.median(cpu[name]):5.0f} CPU us an image, {cpu_ratio:.2f}x")
     print(f"Ray starts in {ray_seconds:.1f} s, workers in {statistics.median(starts):.1f} s ({len(starts)} times)")
     if options.output:
         content = {"environment": describe_environment(), "results": results}
