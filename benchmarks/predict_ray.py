@@ -3,7 +3,7 @@
     python benchmarks/predict_ray.py --model classifier.onnx --raw-dir data [--rounds 3] [--output F.json]
 
 One process, one Ray worker and one worker a core take turns, so that what else the machine does weighs on all. Ray is
-started once. Rates are those of parts after each worker's first; what comes before, starting workers above all, stands by
+started once. Rates are of the parts after each worker's first; what comes before, starting workers above all, stands by
 itself. CPU time is of all processes, Ray's own among them, and says more than rates where the cores have other work.
 """
 
