@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
-from aae_toolkit.data.images import Invert
-from aae_toolkit.decoding import Decoder, decode_ahead
 from aae_toolkit.environment import usable_cores
 from aae_toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from aae_toolkit.data.images import Invert
+    from aae_toolkit.decoding import Decoded
 
 BATCH_SIZE = 64
 UNSURE = "unsure"
@@ -105,7 +108,10 @@ def predict(
         AaeError: the model is absent, damaged, or no classifier of this tool.
         UsageError: `invert` is `auto`, and the model does not tell dark from light.
     """
-    backend = OnnxRuntimeBackend(model, threads=threads)
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(OnnxRuntimeBackend, model, threads=threads)
+        from aae_toolkit.decoding import Decoder, decode_ahead  # pillow takes as long to import as the model to open
+    backend = opening.result()
     names = backend.class_names
     if invert == "auto" and backend.border_brightness is None:
         raise UsageError(
@@ -114,7 +120,14 @@ def predict(
         )
     _, *shape = backend.input_shapes["images"]
     decoder = Decoder(tuple(shape), invert, backend.border_brightness)
-    for batch in decode_ahead(paths, decoder, batch_size, threads or usable_cores(), processes=processes):
+    batches = decode_ahead(paths, decoder, batch_size, threads or usable_cores(), processes=processes)
+    return _label(backend, batches, names, top_k, threshold)
+
+
+def _label(
+    backend: OnnxRuntimeBackend, batches: Iterator[list[Decoded]], names: list[str], top_k: int, threshold: float
+) -> Iterator[Prediction]:
+    for batch in batches:
         readable = [file.pixels for file in batch if file.pixels is not None]
         found = iter(_classes(backend.run({"images": np.stack(readable)}), names, top_k) if readable else ())
         for file in batch:
