@@ -7,8 +7,6 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from aae_toolkit.data.images import SUFFIXES
-
 STANDARD_INPUT = "-"
 _AT_ONCE = 2**16  # bytes of standard input
 
@@ -48,6 +46,8 @@ def _below(path: Path, suffixes: Container[str]) -> Iterator[Path]:
     """The image files of a folder; else, or where it has none, the path itself."""
     empty = True
     if path.is_dir():
+        from aae_toolkit.data.images import SUFFIXES  # with pillow, while the model is opened
+
         for folder, folders, files in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for file in (Path(folder, name) for name in sorted(files)):

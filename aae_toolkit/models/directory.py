@@ -46,7 +46,7 @@ def weights_path(directory: Path, network: str, variant: str) -> Path:
     return directory / f"{network}_{variant}.safetensors"
 
 
-def save_model(directory: Path, networks: Networks, description: ModelDescription) -> None:
+def save_model(directory: Path, networks: Networks | TrainedModel, description: ModelDescription) -> None:
     """Write the trained networks, then `model.json`, which is what makes the directory a model directory."""
     for name in ("encoder", "decoder", "mode_decoder"):
         path = weights_path(directory, name, description.variant)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from aae_toolkit.config import dump_config
+from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path
 from aae_toolkit.training.setup import CHECKPOINT_FILE, Run, TrainingState
@@ -83,4 +84,5 @@ def resume_from(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> N
 
 def _fingerprint(run: Run) -> dict[str, str]:
     """Checksums of what training reads; a resumed run must read the same."""
+    assert isinstance(run.data, DataDirectory)  # what is trained from memory has no checkpoints
     return {name: split.sha256 for name, split in run.data.index.splits.items() if name != "test"}
