@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxru
 
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that matter to results, of those installed."""
-    from importlib.metadata import PackageNotFoundError, version  # slow to import, and `aae predict` needs none
+    from importlib.metadata import PackageNotFoundError, version  # slow to import; `aae predict` does without
 
     found = {}
     for package in PACKAGES:
@@ -43,6 +42,8 @@ def usable_cores() -> int:
 
 def can_compile() -> bool:
     """Whether torch.compile finds the C++ compiler that it needs."""
+    import shutil  # brings compression, which `aae predict` can do without
+
     return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None
 
 

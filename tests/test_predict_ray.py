@@ -39,9 +39,12 @@ pytestmark = one_variant
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of a Ray with room for two workers, which this process is in."""
-    context = ray.init(
-        "local", num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20, log_to_driver=False
-    )
+    options = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20, "log_to_driver": False}
+    try:
+        context = ray.init("local", **options)
+    except Exception:  # on a busy machine it may not be up within the 30 s that it gives itself
+        ray.shutdown()
+        context = ray.init("local", **options)
     yield context.address_info["address"]
     ray.shutdown()
 
@@ -211,6 +214,19 @@ def test_a_worker_that_fails_is_one_line_and_what_it_finished_stays(
 def test_no_room_for_a_worker_is_refused(address: str, export_dir: Path, folder: Path, tmp_path: Path) -> None:
     with refused("no room for a worker of 3 CPUs and 0 GPUs: Ray has 2 CPUs and 0 GPUs", kind=UsageError):
         label(export_dir, [folder], tmp_path / "output", cluster=Cluster(num_cpus=3))
+
+
+def test_an_address_where_no_ray_answers_is_refused_with_status_5(
+    export_dir: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("Could not find any\nrunning Ray instance.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    command = ["predict", str(folder), "--model", str(export_dir / "classifier.onnx"), "--engine", "ray"]
+    assert run([*command, "--output", str(tmp_path / "x"), "--address", "nowhere:1"]) == 5
+    assert capsys.readouterr().err == "aae: no Ray at nowhere:1: Could not find any running Ray instance.\n"
 
 
 def test_what_cannot_be_done_is_refused_before_ray_is_started(

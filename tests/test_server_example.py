@@ -317,10 +317,15 @@ def test_a_request_that_does_not_arrive_is_given_up(export_dir: Path, port: int)
         process.wait()
 
 
-def test_settings_that_are_none_are_refused_by_name(export_dir: Path, port: int) -> None:
-    process = start(export_dir / "classifier.onnx", port, AAE_MAX_BATCH="many")
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"AAE_MAX_BATCH": "many"}, "max_batch"), ({"AAE_MODEL": "absent.onnx"}, "absent.onnx does")]
+)
+def test_settings_and_models_that_are_none_are_refused_by_name(
+    export_dir: Path, port: int, settings: dict[str, str], said: str
+) -> None:
+    process = start(export_dir / "classifier.onnx", port, **settings)
     error = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 1
     assert error.startswith("server.py: ")
-    assert "max_batch" in error
+    assert said in error
     assert "Traceback" not in error

@@ -9,7 +9,7 @@ import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,9 @@ _ZIP_NAME_LENGTH_AT = 26  # in a member's local header, which the name and the e
 
 @dataclass(frozen=True)
 class Split:
-    """`images` uint8 [N, C, H, W], 0-255; `labels` int64 [N], -1 where unknown."""
+    """`images` uint8 [N, C, H, W], 0-255, or in memory float32 in [0, 1]; `labels` int64 [N], -1 where unknown."""
 
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -175,6 +175,10 @@ class DataDirectory:
     def class_names(self) -> tuple[str, ...]:
         """Names by class index; empty where no image has a label."""
         return self.index.class_names
+
+    def size(self, name: SplitName) -> int:
+        """How many images a split has."""
+        return self.index.splits[name].n
 
     def load(self, name: SplitName, *, mapped: bool = False) -> Split:
         """Read one split; `mapped` leaves its images in the file until they are looked at.

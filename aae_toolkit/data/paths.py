@@ -7,13 +7,13 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from aae_toolkit.data.images import SUFFIXES
-
 STANDARD_INPUT = "-"
 _AT_ONCE = 2**16  # bytes of standard input
 
 
-def image_files(named: Iterable[str], standard_input: BinaryIO, suffixes: Container[str] = SUFFIXES) -> Iterator[Path]:
+def image_files(
+    named: Iterable[str], standard_input: BinaryIO, suffixes: Container[str] | None = None
+) -> Iterator[Path]:
     """The image files that `named` means, one by one, so that millions need no memory.
 
     A folder stands for the files below it that have one of `suffixes`, sorted folder by folder; hidden ones are left
@@ -23,7 +23,7 @@ def image_files(named: Iterable[str], standard_input: BinaryIO, suffixes: Contai
     Args:
         named: files, folders, patterns or `-`.
         standard_input: paths, one a line, or with a NUL byte behind each, as `find -print0` writes them.
-        suffixes: of the files that folders are searched for, in lower case.
+        suffixes: of the files that folders are searched for, in lower case; None is those of images.
     """
     for name in named:
         if name == STANDARD_INPUT:
@@ -33,7 +33,7 @@ def image_files(named: Iterable[str], standard_input: BinaryIO, suffixes: Contai
             yield from _meant(name, suffixes)
 
 
-def _meant(name: str, suffixes: Container[str]) -> Iterator[Path]:
+def _meant(name: str, suffixes: Container[str] | None) -> Iterator[Path]:
     import glob
 
     if glob.has_magic(name) and not os.path.lexists(name):
@@ -44,14 +44,16 @@ def _meant(name: str, suffixes: Container[str]) -> Iterator[Path]:
         yield from _below(Path(name), suffixes)
 
 
-def _below(path: Path, suffixes: Container[str]) -> Iterator[Path]:
+def _below(path: Path, suffixes: Container[str] | None) -> Iterator[Path]:
     """The image files of a folder; else, or where it has none, the path itself."""
     empty = True
     if path.is_dir():
+        from aae_toolkit.data.images import SUFFIXES  # with pillow, while the model is opened
+
         for folder, folders, files in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for file in (Path(folder, name) for name in sorted(files)):
-                if not file.name.startswith(".") and file.suffix.lower() in suffixes:
+                if not file.name.startswith(".") and file.suffix.lower() in (suffixes or SUFFIXES):
                     empty = False
                     yield file
     if empty:

@@ -178,6 +178,7 @@ def metadata_of(
         "aae.contract": contract.model_dump_json(),
         "aae.validation_accuracy": json.dumps(description.validation_accuracy),
         "aae.border_brightness": json.dumps(description.border_brightness),
+        "aae.arrays": "null" if description.arrays is None else description.arrays.model_dump_json(),
         "aae.weights_sha256": weights_sha256,
         "aae.toolkit_version": __version__,
     }

@@ -32,6 +32,27 @@ class Architecture(BaseModel):
     z_size: int = Field(ge=1, le=2**16)  # Z
 
 
+class FeatureScaling(BaseModel):
+    """What a row of numbers, or a number of an image, is as pixels: (x - `offset`) / `span`, cut off to [0, 1].
+
+    There is one offset and one span for all, or one of each for every feature.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    offset: tuple[float, ...]
+    span: tuple[float, ...]
+
+
+class ArrayFacts(BaseModel):
+    """What a model that was trained from arrays knows of them; `classes` are the labels as they were there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scaling: FeatureScaling
+    classes: tuple[int | float | str, ...]
+
+
 class ModelDescription(BaseModel):
     """The content of `model.json`.
 
@@ -51,6 +72,7 @@ class ModelDescription(BaseModel):
     validation_accuracy: float | None = None  # of the label, a fraction; None where no validation image has one
     border_brightness: float | None = None  # mean of the validation images' outermost pixels, 0-255
     sha256: dict[str, str] = {}  # of the weights' files, by name; empty where an earlier version wrote them
+    arrays: ArrayFacts | None = None  # of a model that was trained through the Python API
 
     @model_validator(mode="after")
     def _map_is_total(self) -> ModelDescription:

@@ -45,7 +45,7 @@ def weights_path(directory: Path, network: str, variant: str) -> Path:
     return directory / f"{network}_{variant}.safetensors"
 
 
-def save_model(directory: Path, networks: Networks, description: ModelDescription) -> None:
+def save_model(directory: Path, networks: Networks | TrainedModel, description: ModelDescription) -> None:
     """Write the trained networks, then `model.json` with their checksums, which makes it a model directory."""
     (directory / FILE_NAME).unlink(missing_ok=True)  # of an earlier training: half of each is neither
     checksums = {}

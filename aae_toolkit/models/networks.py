@@ -176,8 +176,8 @@ def decode_modes(decoder: Decoder, architecture: Architecture) -> Tensor:
 
 
 def scale(images: Tensor) -> Tensor:
-    """uint8 [..., H, W], 0-255 -> float32 in [0, 1]."""
-    return images.to(torch.float32) / 255
+    """uint8 [..., H, W], 0-255 -> float32 in [0, 1], where floating-point images are already."""
+    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
 
 
 def class_map(category_to_class: tuple[int, ...], n_classes: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 
 from aae_toolkit.archives import check_archive
 from aae_toolkit.config import dump_config
+from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path, native_sink, require_own
 from aae_toolkit.training.setup import CHECKPOINT_FILE, Run, TrainingState
@@ -94,4 +95,5 @@ def _restore(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> None
 
 def _fingerprint(run: Run) -> dict[str, str]:
     """Checksums of what training reads; a resumed run must read the same."""
+    assert isinstance(run.data, DataDirectory)  # what is trained from memory has no checkpoints
     return {name: split.sha256 for name, split in run.data.index.splits.items() if name != "test"}

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
-from aae_toolkit.data.directory import DataDirectory, Split
+from aae_toolkit.data.arrays import TrainingData
+from aae_toolkit.data.directory import Split
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
@@ -42,7 +43,7 @@ class Run:
     """What stays as it is while training."""
 
     config: VariantConfig
-    data: DataDirectory
+    data: TrainingData
     runtime: Runtime
     output_dir: Path
     progress: Progress
@@ -67,11 +68,11 @@ class TrainingState:
     history: list[dict[str, Any]] = field(default_factory=list)  # a line of metrics.jsonl each
 
 
-def fit_config_to_data(config: VariantConfig, data: DataDirectory) -> VariantConfig:
+def fit_config_to_data(config: VariantConfig, data: TrainingData) -> VariantConfig:
     """Resolve `n_classes`; raise `UsageError` for what the data cannot serve."""
     n_classes = len(data.class_names)
     semi_supervised = isinstance(config, SemiSupervisedConfig)
-    if semi_supervised and data.index.splits["train_labeled"].n == 0:
+    if semi_supervised and data.size("train_labeled") == 0:
         raise UsageError(f"{data.path} has no labelled training images; train unsupervised, or label some")
     k = config.model.n_classes or n_classes
     if k < 2:
@@ -81,7 +82,7 @@ def fit_config_to_data(config: VariantConfig, data: DataDirectory) -> VariantCon
             f"--n-classes {k} is below the {n_classes} labelled classes of {data.path}; ask for at least {n_classes}"
         )
     map_is_fitted = not semi_supervised or k > n_classes
-    if n_classes and map_is_fitted and data.index.splits["validation"].n == 0:
+    if n_classes and map_is_fitted and data.size("validation") == 0:
         raise UsageError(
             f"{data.path} has no validation images to name the categories by; write it with --validation above 0"
         )
@@ -117,8 +118,7 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
             raise UsageError(
                 f"{name} {size} is of all {world.size} processes together; give a multiple of {world.size}"
             )
-    entries = run.data.index.splits
-    n_images = entries["train_labeled"].n + entries["train_unlabeled"].n
+    n_images = run.data.size("train_labeled") + run.data.size("train_unlabeled")
     streams = n_images * math.prod(run.data.image_shape) > training.resident_mib * 2**20
     labeled, unlabeled = (run.data.load(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
     passed = unlabeled

@@ -150,7 +150,7 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
     """Train the epochs that are left, with a line of metrics and a checkpoint for each."""
     n_epochs = run.config.training.n_epochs
     while state.epoch < n_epochs:
-        means = _train_epoch(state, batches, run, stop)
+        means = train_epoch(state, batches, run, stop)
         codes = encode_validation(state.average.encoder, validation, run)
         metrics: dict[str, Any] = {
             "epoch": state.epoch + 1,
@@ -180,7 +180,7 @@ def _write_metrics(state: TrainingState, run: Run) -> None:
     write_text(run.output_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in state.history))
 
 
-def _train_epoch(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> dict[str, float]:
+def train_epoch(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> dict[str, float]:
     """Run every phase on every batch that is left of the epoch; return the epoch's mean of each loss term.
 
     The terms add up on the device, which is waited for at the end, and before a checkpoint within the epoch.

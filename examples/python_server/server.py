@@ -224,15 +224,15 @@ def create_app(settings: Settings | None = None) -> Starlette:
     if settings is None:
         given = {name: os.environ.get(f"AAE_{name.upper()}") for name in Settings.model_fields}
         settings = Settings.model_validate({name: value for name, value in given.items() if value})
+    backend = OnnxRuntimeBackend(settings.model, threads=settings.threads)
+    about_model = {"model": backend.artifact, "class_names": backend.class_names}
+    about_model["image_shape"] = shape = tuple(backend.input_shapes["images"][1:])
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        backend = OnnxRuntimeBackend(settings.model, threads=settings.threads)
-        batcher = Batcher(backend, settings)
-        app.state.settings, app.state.batcher = settings, batcher
-        app.state.shape = tuple(backend.input_shapes["images"][1:])
-        app.state.about = {"model": backend.artifact, "class_names": backend.class_names}
-        app.state.about |= {"image_shape": app.state.shape, "settings": settings.model_dump(exclude={"model"})}
+        app.state.settings, app.state.shape = settings, shape
+        app.state.about = about_model | {"settings": settings.model_dump(exclude={"model"})}
+        app.state.batcher = batcher = Batcher(backend, settings)
         app.state.slots = asyncio.Semaphore(settings.max_requests)
         app.state.decoders = ThreadPoolExecutor(settings.threads)
         app.state.running = asyncio.create_task(batcher.run())
@@ -250,7 +250,8 @@ if __name__ == "__main__":
 
     try:
         app = create_app()
-    except ValidationError as error:
+    except (AaeError, ValidationError) as error:
         raise SystemExit(f"server.py: {error}") from None
     host, port = os.environ.get("AAE_HOST", "127.0.0.1"), int(os.environ.get("AAE_PORT", "8000"))
+    print(f"labelling at http://{host}:{port}/predict")
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30)

@@ -1,0 +1,1 @@
+"""The toolkit in scikit-learn's form."""

@@ -1,0 +1,308 @@
+"""What the classifier and the clusterer share: parameters, arrays in and out, saving and exporting."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import (  # noqa: TID253  (the classes derive from it; the package imports this module when asked)
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state  # noqa: TID253  (as above)
+from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: TID253  (as above)
+from torch.nn import functional as F
+
+from aae_toolkit import scaling
+from aae_toolkit.config import Variant
+from aae_toolkit.data.arrays import ArrayData
+from aae_toolkit.data.directory import Split, SplitName
+from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.estimators.configuration import resolve_config
+from aae_toolkit.evaluation import Integers, encode
+from aae_toolkit.files import write_json
+from aae_toolkit.models.description import ArrayFacts, FeatureScaling
+from aae_toolkit.models.directory import TrainedModel, load_model, save_model
+from aae_toolkit.progress import Silent
+from aae_toolkit.training.in_memory import train_in_memory
+
+_FILE_NAME = "estimator.json"
+DTYPES = (np.float64, np.float32, np.uint8)  # of X; others become the first
+
+
+class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
+    """An adversarial autoencoder over arrays.
+
+    X is rows of features [n, F], or images [n, H, W] or [n, C, H, W]. uint8 stands for 0-255. Other numbers are scaled
+    to [0, 1] by the range that they have in `fit`, of each feature, or of all pixels of images; beyond it they are cut
+    off. They are not rounded.
+    """
+
+    _variant: ClassVar[Variant]
+
+    def __init__(
+        self,
+        *,
+        n_epochs: int | None = None,
+        z_size: int | None = None,
+        hidden_size: int | None = None,
+        encoder: str | None = None,
+        batch_size: int | None = None,
+        config: str | Path | Mapping[str, Any] | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "auto",
+        precision: str | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Keep the parameters; None takes the configuration's value.
+
+        Args:
+            n_epochs: passes over the samples.
+            z_size: Z, size of the style.
+            hidden_size: width of the networks.
+            encoder: `mlp`, or `conv` for images.
+            batch_size: samples a step.
+            config: a YAML file, the name of a shipped configuration, or a mapping such as
+                `{"training": {"input_noise": 0.1}}` over the default one: `features` for rows, `seed` for images.
+            image_shape: (C, H, W) of the pictures that rows are, where they are.
+            random_state: an int gives the same model each time.
+            device: `auto`, `cpu`, `cuda` or `cuda:i`.
+            precision: `auto`, `fp32`, `bf16` or `fp16`.
+            verbose: print a line an epoch.
+        """
+        self.n_epochs = n_epochs
+        self.z_size = z_size
+        self.hidden_size = hidden_size
+        self.encoder = encoder
+        self.batch_size = batch_size
+        self.config = config
+        self.image_shape = image_shape
+        self.random_state = random_state
+        self.device = device
+        self.precision = precision
+        self.verbose = verbose
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803  (scikit-learn's name)
+        """Probability of each class or cluster, [n, their number]: of its categories together."""
+        y, _ = self._encode(X)
+        description = self.model_.description
+        by_class = np.eye(len(description.class_names), dtype=y.dtype)[list(description.category_to_class)]
+        probabilities: NDArray[Any] = y @ by_class
+        return probabilities
+
+    def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+        """The style z of samples, [n, Z]."""
+        return self._encode(X)[1]
+
+    def save(self, path: str | Path) -> None:
+        """Write a model directory, which `aae export` and `load` read; no part of it is pickled.
+
+        Parameters are kept as JSON: of a `random_state` that is no int, and of a configuration that is an object of
+        another kind than a name or a mapping, nothing is kept.
+
+        Raises:
+            AaeError: it cannot be written.
+        """
+        check_is_fitted(self)
+        directory = Path(path)
+        params = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
+        facts = {
+            "estimator": type(self).__name__,
+            "params": params,
+            "sample_shape": self.sample_shape_,
+            "feature_names": getattr(self, "feature_names_in_", np.array([])).tolist(),
+            "history": self.history_,
+        }
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            save_model(directory, self.model_, self.model_.description)
+            write_json(directory / _FILE_NAME, facts)
+        except OSError as error:
+            raise AaeError(f"model directory {directory} cannot be written: {error.strerror or error}") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            AaeError: a file is absent, damaged, or of another estimator.
+        """
+        file = Path(path) / _FILE_NAME
+        try:
+            facts = json.loads(file.read_text(encoding="utf-8"))
+            if facts["estimator"] != cls.__name__:
+                raise AaeError(f"{path} holds a {facts['estimator']}; load it with that class")
+            estimator = cls(**facts["params"])
+            estimator.sample_shape_ = tuple(facts["sample_shape"])
+            estimator.history_ = facts["history"]
+            if facts["feature_names"]:
+                estimator.feature_names_in_ = np.array(facts["feature_names"], dtype=object)
+        except OSError as error:
+            raise AaeError(f"{file} cannot be read: {error.strerror or error}; write it with save") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise AaeError(f"{file} is damaged; save the estimator again") from error
+        estimator._take(load_model(Path(path)))
+        return estimator
+
+    def export(self, path: str | Path, formats: Sequence[str] = ("onnx",)) -> None:
+        """Write an export directory, as `aae export` does; `load_classifier` reads its `classifier.onnx`.
+
+        What is exported takes uint8, as every exported classifier: where X is not uint8, it is rounded to the nearest
+        of 256 steps over the range that it has in `fit`.
+
+        Args:
+            path: the directory; an earlier export there is replaced.
+            formats: `onnx`, `torchscript`, `torch-export`.
+
+        Raises:
+            AaeError: it cannot be written.
+            ValueError: a format that there is not.
+        """
+        from aae_toolkit.export.contract import Format
+        from aae_toolkit.export.writer import export_model
+
+        with tempfile.TemporaryDirectory() as directory:
+            self.save(directory)
+            export_model(Path(directory), Path(path), tuple(Format(name) for name in formats), Silent())
+
+    def sample(self, category: ArrayLike, z: ArrayLike | None = None) -> NDArray[Any]:
+        """Decode samples of categories, on X's scale and in its shape: [n, F], [n, H, W] or [n, C, H, W].
+
+        Args:
+            category: one, or n of them; of a classifier labels, of a clusterer numbers.
+            z: styles [Z] or [n, Z]; None: 0, at which a category shows its mode.
+
+        Raises:
+            ValueError: a category or a size of z that the model does not have.
+        """
+        check_is_fitted(self)
+        a = self.model_.architecture
+        categories = np.array([self._category(one) for one in np.atleast_1d(np.asarray(category)).tolist()])
+        styles = np.atleast_2d(np.zeros(a.z_size) if z is None else np.asarray(z, dtype=np.float64))
+        if styles.ndim != 2 or styles.shape[1] != a.z_size:
+            raise ValueError(f"z has shape {np.asarray(z).shape}; this model takes [{a.z_size}] or [n, {a.z_size}]")
+        n = max(len(categories), len(styles))
+        with torch.inference_mode():
+            y = F.one_hot(torch.from_numpy(np.broadcast_to(categories, n).copy()), a.n_classes).float()  # [n, K]
+            styles = np.broadcast_to(styles, (n, a.z_size)).astype(np.float32)  # [n, Z]
+            pictures = self.model_.decoder(y, torch.from_numpy(styles)).sigmoid().numpy()
+        return scaling.from_images(pictures, self._scaling).reshape(n, *self.sample_shape_)
+
+    @property
+    def _scaling(self) -> FeatureScaling:
+        assert self.model_.description.arrays is not None
+        return self.model_.description.arrays.scaling
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.model_.architecture.z_size
+
+    def _category(self, wanted: Any) -> int:
+        """The number of a category that a user names; ValueError where there is none."""
+        raise NotImplementedError
+
+    def _take(self, model: TrainedModel) -> None:
+        """Become the estimator that has fitted this model."""
+        self.model_ = model
+        self.n_features_in_ = math.prod(model.architecture.image_shape)
+
+    def _labels(self, X: ArrayLike) -> Integers:  # noqa: N803
+        """The class or cluster of each sample, int64 [n]: of the likeliest category."""
+        y, _ = self._encode(X)
+        labels: Integers = np.array(self.model_.description.category_to_class)[y.argmax(axis=1)]
+        return labels
+
+    def _encode(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:  # noqa: N803
+        """Category probabilities [n, K] and styles [n, Z], float64 where X is, else float32."""
+        check_is_fitted(self)
+        rows = validate_data(self, flat(X)[0], reset=False, dtype=DTYPES)
+        images = scaling.to_images(rows, self._scaling, self.model_.architecture.image_shape)
+        y, z = encode(self.model_.encoder, images)
+        dtype = np.result_type(rows.dtype, np.float32)
+        return y.astype(dtype), z.astype(dtype)
+
+    def _fit(
+        self,
+        rows: NDArray[Any],
+        sample_shape: tuple[int, ...],
+        labels: Integers,
+        classes: Sequence[Any],
+        n_categories: int | None = None,
+    ) -> Self:
+        """Train.
+
+        Args:
+            rows: X, validated, [n, F].
+            sample_shape: of one of X, before images were made rows.
+            labels: class indices int64 [n], -1 where unknown.
+            classes: labels by class index.
+            n_categories: K; None: the configuration's, or as many as classes.
+        """
+        self.sample_shape_ = sample_shape
+        are_rows = self.image_shape is None and len(sample_shape) == 1
+        shape = scaling.image_shape_of(sample_shape if self.image_shape is None else tuple(self.image_shape))
+        if math.prod(shape) != rows.shape[1]:
+            raise ValueError(f"image_shape {shape} holds {math.prod(shape)} pixels; X has {rows.shape[1]} features")
+        if are_rows and self.encoder == "conv":
+            raise ValueError("encoder='conv' is for images; give image_shape, or X as [n, H, W] or [n, C, H, W]")
+        config = resolve_config(
+            self.config,
+            self._variant,
+            rows=are_rows,
+            n_samples=len(rows),
+            n_epochs=self.n_epochs,
+            z_size=self.z_size,
+            hidden_size=self.hidden_size,
+            encoder=self.encoder,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            n_classes=n_categories,
+            seed=int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)),
+        )
+        scale = scaling.fit_scaling(rows, images=not are_rows)
+        images, known = scaling.to_images(rows, scale, shape), labels != UNLABELED
+        labeled, rest = (Split(images[which], labels[which]) for which in (known, ~known))
+        splits: dict[SplitName, Split] = {"train_labeled": labeled, "train_unlabeled": rest, "validation": labeled}
+        data = ArrayData(splits, shape, tuple(map(str, classes)))
+        try:
+            with torch.random.fork_rng():  # the caller's random streams go on as if nothing had been
+                progress = _Printing() if self.verbose else Silent()
+                model, self.history_ = train_in_memory(config, data, device=self.device, progress=progress)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        arrays = ArrayFacts(scaling=scale, classes=tuple(classes))
+        description = model.description.model_copy(update={"arrays": arrays})
+        self._take(dataclasses.replace(model, description=description))
+        return self
+
+
+class _Printing(Silent):
+    """A listener that prints lines."""
+
+    def say(self, line: str) -> None:
+        print(line)
+
+
+def flat(X: Any) -> tuple[Any, tuple[int, ...]]:  # noqa: N803
+    """X with images as rows [n, F], and the shape of one sample; what scikit-learn is to refuse stays as it is."""
+    array = X if hasattr(X, "ndim") else np.asarray(X)
+    shape = tuple(array.shape[1:])
+    return (X if len(shape) <= 1 else np.asarray(array).reshape(len(array), -1)), shape
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON has it; None where it cannot."""
+    if isinstance(value, Mapping):
+        return {key: dict(section) for key, section in value.items()}
+    return value if isinstance(value, bool | int | float | str | tuple | list | None) else None

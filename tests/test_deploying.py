@@ -1,0 +1,143 @@
+"""The boxes of docs/deploying.md, run as they stand there; what differs in a test is in `SUBSTITUTIONS` alone."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exports import one_variant
+from PIL import Image
+
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.predict import predict
+
+REPOSITORY = Path(__file__).parent.parent
+PAGE = (REPOSITORY / "docs" / "deploying.md").read_text(encoding="utf-8")
+MOST_LINES = 15
+SUBSTITUTIONS = {
+    r"^pip install .*": "true",  # the tests' environment has it
+    r"\bpython\b": sys.executable,
+    r"\baae predict\b": f"{sys.executable} -m aae_toolkit predict",
+    r"\bexamples/": f"{REPOSITORY}/examples/",
+}
+
+
+def sections() -> dict[str, list[tuple[str, str]]]:
+    """By heading: the language and the text of each box."""
+    parts = re.split(r"^## (.+)$", PAGE, flags=re.MULTILINE)[1:]
+    return {
+        heading: re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+        for heading, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def box(heading: str) -> str:
+    [(_, text)] = sections()[heading]
+    return text
+
+
+def commands(heading: str) -> str:
+    """A console box as a script: its `$ ` taken off, and what differs here put in."""
+    text = "\n".join(line.removeprefix("$ ") for line in box(heading).splitlines())
+    for pattern, here in SUBSTITUTIONS.items():
+        text = re.sub(pattern, here, text, flags=re.MULTILINE)
+    return text
+
+
+@pytest.fixture
+def place(export_dir: Path, data_dir: Path, tmp_path: Path) -> Path:
+    """A directory with what the page starts from: the model, an image, and more images of each kind."""
+    shutil.copy(export_dir / "classifier.onnx", tmp_path)
+    images = DataDirectory(data_dir).load("test").images
+    Image.fromarray(images[0, 0]).save(tmp_path / "image.png")
+    (tmp_path / "photos").mkdir()
+    for index in range(10):
+        Image.fromarray(images[index, 0]).save(tmp_path / "photos" / f"{index}.png")
+    np.savez(tmp_path / "more.npz", images=images)
+    return tmp_path
+
+
+def run(place: Path, *command: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_box_can_be_pasted_whole() -> None:
+    boxes = [text for found in sections().values() for _, text in found]
+    assert len(boxes) >= 3
+    assert all(len(text.splitlines()) <= MOST_LINES for text in boxes)
+
+
+@one_variant
+def test_the_table_is_the_contract_that_the_file_carries(export_dir: Path) -> None:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(export_dir / "classifier.onnx"), providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    contract = json.loads(metadata["aae.contract"])
+    rows = re.findall(r"^\| (input|output) \| `(\w+)` \| (\w+) \| ", PAGE, flags=re.MULTILINE)
+    assert rows == [
+        (kind, spec["name"], spec["dtype"]) for kind in ("input", "output") for spec in contract[f"{kind}s"]
+    ]
+    named = re.findall(r"`(aae\.\w+)`", PAGE)
+    assert named
+    assert set(named) <= metadata.keys()
+
+
+@one_variant
+def test_python_alone_gives_the_label_and_its_probability(place: Path) -> None:
+    [expected] = predict(place / "classifier.onnx", [place / "image.png"])
+    name, probability = run(place, sys.executable, "-c", box("Python, with ONNX Runtime alone")).split()
+    assert name == expected.class_name
+    assert float(probability) == pytest.approx(expected.probability, abs=1e-5)
+
+
+@one_variant
+def test_the_http_service_answers_uploads_and_json(place: Path) -> None:
+    for module in ("starlette", "uvicorn", "python_multipart"):
+        pytest.importorskip(module, reason="the dev extra, which brings the example's own packages, is not installed")
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = commands("An HTTP service").replace("localhost:8000", f"localhost:{port}")
+    printed = run(place, "bash", "-mc", f"export AAE_PORT={port}\n{script}")
+    decoder, answers = json.JSONDecoder(), []
+    while printed := printed.strip():
+        answer, end = decoder.raw_decode(printed)
+        answers.append(answer)
+        printed = printed[end:]
+    health, uploaded, as_json = answers
+    [expected] = predict(place / "classifier.onnx", [place / "image.png"])
+    assert health == {"status": "ok"}
+    assert [p["class_name"] for p in uploaded["predictions"]] == [expected.class_name] * 2
+    assert as_json["predictions"] == uploaded["predictions"][:1]
+
+
+@one_variant
+def test_a_ray_cluster_writes_a_row_for_every_image(place: Path) -> None:
+    pytest.importorskip("ray", reason="the ray extra is not installed")
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (place / "shards").mkdir()
+    for index in range(2):
+        content = pa.table({"image": [(place / "image.png").read_bytes()] * 3})
+        parquet.write_table(content, place / "shards" / f"{index}.parquet")
+    printed = run(place, "bash", "-ec", f"export RAY_USAGE_STATS_ENABLED=0\n{commands('On a Ray cluster')}")
+    assert "76 images, 0 unreadable, in 4 parts: labels" in printed
+    assert "[76 rows x 7 columns]" in printed
+    found = parquet.read_table(place / "labels").to_pylist()
+    expected = list(predict(place / "classifier.onnx", [place / "photos" / f"{index}.png" for index in range(10)]))
+    assert [(row["path"], row["label"]) for row in found[:10]] == [
+        (f"photos/{index}.png", p.label) for index, p in enumerate(expected)
+    ]
