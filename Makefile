@@ -17,7 +17,7 @@ endif
 .DEFAULT_GOAL := help
 UPGRADE ?=
 
-.PHONY: help setup lock demo test test-all lint format typecheck docs bench bench-compare results parity build clean
+.PHONY: help setup lock demo test test-all test-mutants lint format typecheck docs bench bench-compare results parity build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -31,10 +31,12 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-lock: setup ## pinned and hashed requirements.lock anew, after pyproject.toml changed; UPGRADE=--upgrade for newer versions
+lock: setup ## versions, checksums and licences of what pyproject.toml asks for; UPGRADE=--upgrade for newer versions
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra gpu --extra ray --extra dev --extra docs --generate-hashes --quiet $(UPGRADE) \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" \
 	  --output-file requirements.lock
+	$(MAKE) setup
+	$(BIN)/python docs/licences.py
 
 demo: setup ## train both variants on digits, export, prove parity, measure speed
 	$(BIN)/aae demo --output-dir-path $(DEMO_DIR)
@@ -44,6 +46,9 @@ test: setup ## the test suite
 
 test-all: setup ## the test suite with the slow tests
 	$(BIN)/pytest
+
+test-mutants: setup ## 300 damaged files of each format, and as many odd configurations and command lines as that
+	AAE_MUTANTS=3 AAE_MUTANTS_REPORT=mutants.json $(BIN)/pytest tests/test_mutants.py tests/test_fuzz.py
 
 lint: setup ## format and style
 	$(BIN)/ruff format --check .
@@ -83,5 +88,5 @@ build: setup ## wheel and source distribution, into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) $(DEMO_DIR) dist build site .cache benchmarks/results .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_DIR) dist build site .cache benchmarks/results mutants.json .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,8 @@
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from refusals import refused, value_unless_refused
 
-from aae_toolkit.data.images import read_image
+from aae_toolkit.data.images import border_brightness, read_image, read_noted
 
 GRADIENT = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # H 3, W 4
 COLOURS = np.stack([GRADIENT, 255 - GRADIENT, GRADIENT // 2], axis=-1)
@@ -170,20 +174,113 @@ def test_whatever_the_damage_the_outcome_is_an_image_or_one_line(tmp_path_factor
     assert image is None or image.shape == (1, 2, 2)
 
 
-def test_an_image_too_large_to_be_honest_is_refused(tmp_path, monkeypatch):
-    Image.fromarray(GRADIENT).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # 12 pixels are more than twice that
-    with refused(tmp_path / "a.png", "damaged"):
-        read_image(tmp_path / "a.png", (1, 4, 4))
-
-
-def test_a_directory_is_refused(tmp_path):
-    with refused(tmp_path):
-        read_image(tmp_path, (1, 4, 4))
-
-
 @pytest.mark.parametrize("channels", [0, 2, 4])
 def test_other_channels_than_1_and_3_are_refused(tmp_path, channels):
     Image.fromarray(GRADIENT).save(tmp_path / "a.png")
     with refused("1 or 3 channels", f"takes {channels}"):
         read_image(tmp_path / "a.png", (channels, 3, 4))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tif"])
+def test_of_several_pictures_in_a_file_the_first_is_read_and_said(tmp_path, suffix):
+    frames = [Image.new("L", (4, 3), value) for value in (10, 200)]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], lossless=True)
+    read = read_noted(tmp_path / f"a.{suffix}", (1, 3, 4))
+    assert (abs(read.pixels.astype(int) - 10) <= 2).all()
+    assert read.notes == ("first picture of several",)
+
+
+def test_a_picture_of_one_pixel_is_read(tmp_path):
+    Image.new("L", (1, 1), 77).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png", (3, 5, 6)) == 77).all()
+    assert read_image(tmp_path / "a.png", (1, 1, 1)).tolist() == [[[77]]]
+
+
+DARK_DIGIT = np.full((8, 8), 240, np.uint8)
+DARK_DIGIT[2:6, 3:5] = 20
+
+
+@pytest.mark.parametrize(
+    ("invert", "border", "inverted"),
+    [
+        ("no", 0.0, False),
+        ("yes", 240.0, True),
+        ("yes", None, True),
+        ("auto", 0.0, True),  # trained on light digits on black
+        ("auto", 63.0, True),
+        ("auto", 240.0, False),  # trained on images like this one
+        ("auto", 130.0, False),  # trained on photographs, whose borders say nothing
+        ("auto", None, False),
+    ],
+)
+def test_an_image_is_inverted_where_its_border_is_not_like_the_training_images(tmp_path, invert, border, inverted):
+    Image.fromarray(DARK_DIGIT).save(tmp_path / "a.png")
+    read = read_noted(tmp_path / "a.png", (1, 8, 8), invert=invert, border=border)
+    np.testing.assert_array_equal(read.pixels[0], 255 - DARK_DIGIT if inverted else DARK_DIGIT)
+    assert read.notes == (("inverted",) if inverted else ())
+
+
+def test_a_light_digit_is_inverted_for_a_model_of_dark_ones(tmp_path):
+    Image.fromarray(255 - DARK_DIGIT).save(tmp_path / "a.png")
+    assert read_noted(tmp_path / "a.png", (1, 8, 8), invert="auto", border=250.0).notes == ("inverted",)
+
+
+def test_a_border_is_the_outermost_pixels_of_all_images():
+    images = np.zeros((2, 1, 4, 4), np.uint8)
+    images[..., 1:3, 1:3] = 255
+    assert border_brightness(images) == 0
+    images[0] = 255 - images[0]
+    assert border_brightness(images) == 127.5
+    assert border_brightness(np.full((1, 1), 9, np.uint8)) == 9
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero"), tmp_path):
+        with refused(path, "a directory, pipe or device"):
+            read_image(path, (1, 4, 4))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_file_that_may_not_be_read_is_refused(tmp_path):
+    Image.fromarray(GRADIENT).save(tmp_path / "a.png")
+    (tmp_path / "a.png").chmod(0)
+    with refused("a.png: may not be read (Permission denied)"):
+        read_image(tmp_path / "a.png", (1, 4, 4))
+
+
+def test_a_refusal_to_open_is_one_line(tmp_path, monkeypatch):
+    Image.fromarray(GRADIENT).save(tmp_path / "a.png")
+    monkeypatch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with refused("a.png: may not be read (Permission denied)"):
+        read_image(tmp_path / "a.png", (1, 4, 4))
+
+
+def test_a_huge_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch):
+    Image.new("RGB", (1600, 1600), (90, 90, 90)).save(tmp_path / "a.jpg")
+    Image.new("RGB", (1600, 1600), (90, 90, 90)).save(tmp_path / "progressive.jpg", progressive=True)
+    Image.new("RGB", (1600, 1600), (90, 90, 90)).save(tmp_path / "a.png")
+    monkeypatch.setattr("aae_toolkit.data.images.MAX_PIXELS", 200 * 200)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200 * 200)  # pillow's own would refuse all three
+    assert (read_image(tmp_path / "a.jpg", (1, 8, 8)) == 90).all()
+    for name in ("progressive.jpg", "a.png"):
+        with refused(name, "scale it down"):
+            read_image(tmp_path / name, (1, 8, 8))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux tells a process's peak so")
+def test_a_jpeg_of_20000_x_20000_pixels_takes_little_memory(tmp_path):
+    content = io.BytesIO()
+    Image.new("L", (20000, 20000)).save(content, "JPEG", quality=10)
+    (tmp_path / "a.jpg").write_bytes(content.getvalue())
+    code = """
+import sys
+from pathlib import Path
+from aae_toolkit.data.images import border_brightness, read_image, read_noted
+assert read_image(Path(sys.argv[1]), (1, 8, 8)).shape == (1, 8, 8)
+[peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+print(int(peak.split()[1]) // 1024)
+"""
+    del content
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.jpg"], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 400  # MiB; the pixels alone are 381

@@ -45,6 +45,7 @@ class OnnxRuntimeBackend:
             raise DeviceError(f"ONNX Runtime has no device {device!r} here; choose cpu or cuda")
         if not path.is_file():
             raise AaeError(f"{path} does not exist; write it with aae export")
+        ort.disable_telemetry_events()  # of its builds for Windows; the others have none
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions, which become one line
         ort.set_default_logger_severity(4)  # providers that do not load log there

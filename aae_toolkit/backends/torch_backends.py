@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from aae_toolkit.archives import check_archive
 from aae_toolkit.backends.base import Bound, Runnable, Tensors
+from aae_toolkit.backends.programs import check_torch_export, check_torchscript
 from aae_toolkit.device import resolve_device
 from aae_toolkit.errors import AaeError, DeviceError
 from aae_toolkit.export.contract import contract_of
 from aae_toolkit.export.formats import compiled_for
 from aae_toolkit.export.writer import load_exported
 from aae_toolkit.models.description import read_description
+from aae_toolkit.text import one_line
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-_MOST_CODE = 2**26  # bytes: of a TorchScript archive its code is compressed, the weights are not
 
 
 class TorchBackend:
@@ -102,23 +102,29 @@ def _load_torchscript(path: Path, device: str) -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.*")  # deprecated upstream, still asked for
         try:
-            check_archive(path, inflated=_MOST_CODE)
+            check_torchscript(path)
             return torch.jit.load(str(path), map_location=device)  # type: ignore[no-any-return, no-untyped-call]
         except Exception as error:  # damage surfaces anywhere in its deserializer
-            raise AaeError(f"{path} is damaged or not TorchScript; run aae export again") from error
+            raise _refusal(path, "TorchScript", error) from error
 
 
 def _load_torch_export(path: Path, device: torch.device) -> Callable[..., Any]:
     logging.getLogger("torch.export").setLevel(logging.ERROR)  # it logs a traceback, then raises another error
     try:
-        check_archive(path, inflated=_MOST_CODE)
+        check_torch_export(path)
         with _only_weights():
             program = torch.export.load(path)
     except Exception as error:  # damage surfaces anywhere in its deserializer
-        raise AaeError(f"{path} is damaged or not a torch.export archive; run aae export again") from error
+        raise _refusal(path, "a torch.export archive", error) from error
     if device.type != "cpu":  # the graph names its device too, which Module.to() would leave as it is
         program = move_to_device_pass(program, device)
     return program.module()
+
+
+def _refusal(path: Path, kind: str, error: Exception) -> AaeError:
+    """One line; torch's own reasons are pages long, and name no cause that a user could mend."""
+    reason = f" ({one_line(str(error), 200)})" if type(error) is ValueError else ""
+    return AaeError(f"{path} is damaged or not {kind}{reason}; run aae export again")
 
 
 @contextmanager
@@ -127,7 +133,9 @@ def _only_weights() -> Iterator[None]:
     before = os.environ.get(_FORCE)
     os.environ[_FORCE] = "1"
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it refuses, and then says
+            yield
     finally:
         if before is None:
             del os.environ[_FORCE]

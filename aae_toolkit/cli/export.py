@@ -88,8 +88,11 @@ def export(
     from aae_toolkit.device import resolve_device
     from aae_toolkit.export.formats import DEFAULT_FORMATS, OPSET
     from aae_toolkit.export.writer import export_model
+    from aae_toolkit.files import require_own
 
     output_dir = output_dir_path or model_dir_path / "export"
+    if output_dir_path is None:
+        require_own(output_dir)
     formats = tuple(name for name in Format if name in (format or DEFAULT_FORMATS))
     # what cannot be done is said before an earlier export is replaced
     require_device_name(device)

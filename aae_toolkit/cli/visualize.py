@@ -32,10 +32,12 @@ def visualize(
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.data.sources import UNLABELED
     from aae_toolkit.evaluation import evaluate as evaluate_model
+    from aae_toolkit.files import require_own
     from aae_toolkit.models.directory import load_model
     from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
 
     progress = ConsoleProgress()
+    require_own(model_dir_path / "visualization")  # pictures are not drawn elsewhere for a link in what others made
     model = load_model(model_dir_path)
     for flag, given, actual in (
         ("--mode", mode, model.description.variant),

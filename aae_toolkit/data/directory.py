@@ -23,6 +23,7 @@ from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path, require_own, sha256, verify_sha256, why_absent, write_text
 from aae_toolkit.lock import lock_directory
 from aae_toolkit.progress import Progress
+from aae_toolkit.text import one_line
 
 SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train_labeled", "train_unlabeled", "validation", "test")
@@ -193,8 +194,8 @@ class DataDirectory:
         try:
             content = read_npz(path, ("labels",) if mapped else ("images", "labels"), inflated=_most_bytes(shape))
             split = Split(map_images(path) if mapped else content["images"], content["labels"])
-        except (OSError, ValueError) as error:
-            raise AaeError(f"{path} is not a split of a data directory: {error}") from error
+        except Exception as error:  # numpy's header reader raises half a dozen kinds
+            raise AaeError(f"{path} is not a split of a data directory: {one_line(str(error))}") from error
         if split.images.shape != shape or split.images.dtype != np.uint8 or split.labels.shape != shape[:1]:
             raise AaeError(f"{path} holds {split.images.dtype} {split.images.shape}; {INDEX} says uint8 {shape}")
         known = range(UNLABELED, len(self.class_names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -50,7 +51,9 @@ def load_checkpoint(directory: Path) -> dict[str, Any] | None:
     require_own(path)
     try:
         check_archive(path)  # torch compares no checksums
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it refuses, and then says
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damage surfaces anywhere in its unpickler
         raise AaeError(f"{path} is damaged or not a checkpoint; delete it and train again") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
