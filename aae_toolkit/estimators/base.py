@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import (  # noqa: TID253  (the classes derive from it; the package imports this module when asked)
+from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_random_state  # noqa: TID253  (as above)
-from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: TID253  (as above)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional as F
 
 from aae_toolkit import scaling
@@ -93,7 +93,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.precision = precision
         self.verbose = verbose
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803  (scikit-learn's name)
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Probability of each class or cluster, [n, their number]: of its categories together."""
         y, _ = self._encode(X)
         description = self.model_.description
@@ -101,7 +101,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         probabilities: NDArray[Any] = y @ by_class
         return probabilities
 
-    def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
         """The style z of samples, [n, Z]."""
         return self._encode(X)[1]
 
@@ -217,13 +217,13 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.model_ = model
         self.n_features_in_ = math.prod(model.architecture.image_shape)
 
-    def _labels(self, X: ArrayLike) -> Integers:  # noqa: N803
+    def _labels(self, X: ArrayLike) -> Integers:
         """The class or cluster of each sample, int64 [n]: of the likeliest category."""
         y, _ = self._encode(X)
         labels: Integers = np.array(self.model_.description.category_to_class)[y.argmax(axis=1)]
         return labels
 
-    def _encode(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:  # noqa: N803
+    def _encode(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Category probabilities [n, K] and styles [n, Z], float64 where X is, else float32."""
         check_is_fitted(self)
         rows = validate_data(self, flat(X)[0], reset=False, dtype=DTYPES)
@@ -294,7 +294,7 @@ class _Printing(Silent):
         print(line)
 
 
-def flat(X: Any) -> tuple[Any, tuple[int, ...]]:  # noqa: N803
+def flat(X: Any) -> tuple[Any, tuple[int, ...]]:
     """X with images as rows [n, F], and the shape of one sample; what scikit-learn is to refuse stays as it is."""
     array = X if hasattr(X, "ndim") else np.asarray(X)
     shape = tuple(array.shape[1:])
