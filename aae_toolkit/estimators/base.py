@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,16 +26,15 @@ from aae_toolkit.config import Variant
 from aae_toolkit.data.arrays import ArrayData
 from aae_toolkit.data.directory import Split, SplitName
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.errors import UsageError
 from aae_toolkit.estimators.configuration import resolve_config
+from aae_toolkit.estimators.saving import reading_estimator, write_estimator
 from aae_toolkit.evaluation import Integers, encode
-from aae_toolkit.files import write_json
 from aae_toolkit.models.description import ArrayFacts, FeatureScaling
-from aae_toolkit.models.directory import TrainedModel, load_model, save_model
+from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.in_memory import train_in_memory
 
-_FILE_NAME = "estimator.json"
 DTYPES = (np.float64, np.float32, np.uint8)  # of X; others become the first
 
 
@@ -108,28 +106,20 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def save(self, path: str | Path) -> None:
         """Write a model directory, which `aae export` and `load` read; no part of it is pickled.
 
-        Parameters are kept as JSON: of a `random_state` that is no int, and of a configuration that is an object of
-        another kind than a name or a mapping, nothing is kept.
+        Parameters are kept as JSON: of a `random_state` that is no int nothing is kept.
 
         Raises:
             AaeError: it cannot be written.
         """
         check_is_fitted(self)
-        directory = Path(path)
-        params = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
         facts = {
             "estimator": type(self).__name__,
-            "params": params,
+            "params": self.get_params(deep=False),
             "sample_shape": self.sample_shape_,
             "feature_names": getattr(self, "feature_names_in_", np.array([])).tolist(),
             "history": self.history_,
         }
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            save_model(directory, self.model_, self.model_.description)
-            write_json(directory / _FILE_NAME, facts)
-        except OSError as error:
-            raise AaeError(f"model directory {directory} cannot be written: {error.strerror or error}") from error
+        write_estimator(Path(path), self.model_, facts)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -138,21 +128,13 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Raises:
             AaeError: a file is absent, damaged, or of another estimator.
         """
-        file = Path(path) / _FILE_NAME
-        try:
-            facts = json.loads(file.read_text(encoding="utf-8"))
-            if facts["estimator"] != cls.__name__:
-                raise AaeError(f"{path} holds a {facts['estimator']}; load it with that class")
+        with reading_estimator(Path(path), cls.__name__) as (model, facts):
             estimator = cls(**facts["params"])
             estimator.sample_shape_ = tuple(facts["sample_shape"])
             estimator.history_ = facts["history"]
             if facts["feature_names"]:
                 estimator.feature_names_in_ = np.array(facts["feature_names"], dtype=object)
-        except OSError as error:
-            raise AaeError(f"{file} cannot be read: {error.strerror or error}; write it with save") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise AaeError(f"{file} is damaged; save the estimator again") from error
-        estimator._take(load_model(Path(path)))
+            estimator._take(model)
         return estimator
 
     def export(self, path: str | Path, formats: Sequence[str] = ("onnx",)) -> None:
@@ -299,10 +281,3 @@ def flat(X: Any) -> tuple[Any, tuple[int, ...]]:
     array = X if hasattr(X, "ndim") else np.asarray(X)
     shape = tuple(array.shape[1:])
     return (X if len(shape) <= 1 else np.asarray(array).reshape(len(array), -1)), shape
-
-
-def _plain(value: Any) -> Any:
-    """A parameter as JSON has it; None where it cannot."""
-    if isinstance(value, Mapping):
-        return {key: dict(section) for key, section in value.items()}
-    return value if isinstance(value, bool | int | float | str | tuple | list | None) else None
