@@ -26,7 +26,7 @@ from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.models.networks import Encoder
 from aae_toolkit.progress import Silent
-from aae_toolkit.training import trainer
+from aae_toolkit.training import trainer, validation
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.consistency import ConsistencyPhase
 from aae_toolkit.training.device import Runtime
@@ -204,7 +204,7 @@ def test_the_average_is_what_is_evaluated_and_saved(
         evaluated.append(encoder.y_head.weight.clone())
         return encode(encoder, images)
 
-    monkeypatch.setattr(trainer, "encode", record)
+    monkeypatch.setattr(validation, "encode", record)
     train(tiny_config(variant, n_epochs=3, ema_decay=0.9), DataDirectory(data_dir), tmp_path, device="cpu")
     assert same(weights(tmp_path), saved_networks(tmp_path, "average"))
     assert not same(weights(tmp_path), saved_networks(tmp_path, "networks"))
