@@ -14,7 +14,7 @@ EXTRAS ?= train,cpu,dev
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format typecheck bench bench-compare results parity build clean
+.PHONY: help setup demo test test-all test-faults lint format typecheck bench bench-compare results parity build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -34,6 +34,12 @@ test: setup ## the test suite
 
 test-all: setup ## the test suite with the slow tests
 	$(BIN)/pytest
+
+# On a disk in memory each takes a few seconds: --basetemp=/dev/shm/faults.
+KILLS ?= 40
+test-faults: setup ## kill each command many times at random moments; half an hour on one core
+	KILLS=$(KILLS) KILL_REPORT=kills.txt $(BIN)/pytest tests/faults
+	sort kills.txt | uniq -c
 
 lint: setup ## format and style
 	$(BIN)/ruff format --check .

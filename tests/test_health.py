@@ -23,7 +23,8 @@ HEALTHY: dict[str, Any] = {
     "z_divergence": 0.3,
 }
 
-# Epochs 3, 10 and 60 of `aae demo` (scikit-learn's digits), without labels z is narrow at first: largest_category_share, z_divergence, discriminator_categorical, discriminator_gaussian.
+# Epochs 3, 10 and 60 of `aae demo` (scikit-learn's digits); without labels z is narrow at first.
+# largest_category_share, z_divergence, discriminator_categorical, discriminator_gaussian
 DEMO = {
     "semi_supervised": [(0.11, 0.59, 1.376, 1.246), (0.103, 0.07, 1.378, 1.386), (0.107, 0.327, 1.384, 1.383)],
     "unsupervised": [(0.343, 2.881, 1.317, 1.266), (0.23, 1.772, 1.129, 0.944), (0.117, 1.356, 1.383, 0.283)],

@@ -63,6 +63,7 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Run `aae` with `arguments` (default: the process's), and exit with the status that the contract gives."""
     given = sys.argv[1:] if arguments is None else arguments
+    _Terminated.came = False
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(run([a for a in given if a != "--debug"], debug="--debug" in given))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.data.images import SUFFIXES, read_image
 from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.lock import lock_directory
 
 SourceName = Literal["mnist", "fashion-mnist", "kmnist", "digits", "folder"]
 UNLABELED = -1
+_DOWNLOADING = ".aae-download-"
 UNLABELED_FOLDER = "_unlabeled"
 
 
@@ -67,7 +71,9 @@ def _mnist_family(name: SourceName, raw_dir: Path | None, download_dir: Path) ->
     kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[name]
     root = raw_dir or download_dir
     try:
-        parts = [kind(root=str(root), train=train, download=raw_dir is None) for train in (True, False)]
+        if raw_dir is None:
+            _download(kind, download_dir)
+        parts = [kind(root=str(root), train=train) for train in (True, False)]
     except Exception as error:  # torchvision raises whatever its readers and urllib do
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if raw_dir is not None:
@@ -87,6 +93,18 @@ def _mnist_family(name: SourceName, raw_dir: Path | None, download_dir: Path) ->
         default_validation=10000,
         default_test=0,
     )
+
+
+def _download(kind: Any, directory: Path) -> None:
+    """Download a data set, which appears in `directory` whole or not at all: torchvision takes half a file for one."""
+    if (directory / kind.__name__).is_dir():
+        return
+    with lock_directory(directory):
+        for left in directory.glob(f"{_DOWNLOADING}*"):  # by a run that was killed
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=_DOWNLOADING, dir=directory) as partial:
+            kind(root=partial, download=True)
+            (Path(partial) / kind.__name__).replace(directory / kind.__name__)
 
 
 def _digits() -> Source:

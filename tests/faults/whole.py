@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 import yaml
 from PIL import Image
@@ -33,6 +32,12 @@ def _npz(path: Path) -> None:
         assert all(content[name].size for name in content)
 
 
+def _onnx(path: Path) -> None:
+    import onnx
+
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+
+
 LOADERS: dict[str, Callable[[Path], object]] = {
     ".npz": _npz,
     ".json": lambda path: json.loads(path.read_text()),
@@ -40,7 +45,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     ".yml": lambda path: yaml.safe_load(path.read_text()),
     ".safetensors": load_file,
     ".png": _png,
-    ".onnx": lambda path: onnx.checker.check_model(onnx.load(path), full_check=True),
+    ".onnx": _onnx,
     ".torchscript.pt": torch.jit.load,
     ".pt2": torch.export.load,
     ".pt": lambda path: torch.load(path, weights_only=True),
