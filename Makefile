@@ -17,7 +17,7 @@ endif
 .DEFAULT_GOAL := help
 UPGRADE ?=
 
-.PHONY: help setup lock demo test test-all test-mutants lint format typecheck docs bench bench-compare results parity build clean
+.PHONY: help setup lock demo test test-all test-faults test-mutants lint format typecheck docs bench bench-compare results parity build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -49,6 +49,12 @@ test-all: setup ## the test suite with the slow tests
 
 test-mutants: setup ## 300 damaged files of each format, and as many odd configurations and command lines as that
 	AAE_MUTANTS=3 AAE_MUTANTS_REPORT=mutants.json $(BIN)/pytest tests/test_mutants.py tests/test_fuzz.py
+
+# On a disk in memory each takes a few seconds: --basetemp=/dev/shm/faults.
+KILLS ?= 40
+test-faults: setup ## kill each command many times at random moments; half an hour on one core
+	KILLS=$(KILLS) KILL_REPORT=kills.txt $(BIN)/pytest tests/faults
+	sort kills.txt | uniq -c
 
 lint: setup ## format and style
 	$(BIN)/ruff format --check .

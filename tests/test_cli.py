@@ -1,6 +1,7 @@
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,7 +116,16 @@ ERRORS = [
     ("init-datasets --dir-path {tmp}/new --source digits --labeled 99999", 2, "the source has 1797 with a label"),
     ("init-datasets --dir-path {tmp}/new --channels 2", 2, "choose 1 (grey) or 3 (RGB)"),
     ("init-datasets --dir-path {foreign}/dataset.json --source digits", 1, "cannot be written"),
+    ("init-datasets --dir-path {data} --source digits", 2, "already holds other splits"),
+    (f"{TRAIN} --dir-path {{foreign}}/dataset.json", 1, "is a file, not a directory"),
+    (
+        f"{TRAIN} --dir-path {{data}} --output-dir-path {{config}}",
+        1,
+        "cannot be written: it is a file, not a directory",
+    ),
     # model and export directories, model files
+    ("evaluate --model-dir-path {config} --dir-path {data}", 1, "is a file, not a directory"),
+    ("bench --export-dir-path {config}", 1, "is a file, not a directory"),
     ("evaluate --model-dir-path {tmp}/absent --dir-path {data}", 1, "does not exist; train one with: aae train"),
     ("visualize --model-dir-path {data} --dir-path {data}", 1, "holds no model.json"),
     ("export --model-dir-path {tmp}/absent", 1, "does not exist; train one with: aae train"),
@@ -140,6 +150,7 @@ ERRORS = [
     (f"bench {ON_EXPORT} --device banana", 2, "--device banana is no device"),
     # trainings that are there, or not
     ("train {variant} --dir-path {data} --output-dir-path {model}", 2, "already holds a training"),
+    ("train {variant} --dir-path {data} --output-dir-path {model} --resume --overwrite", 2, "give one of them"),
     (f"{TRAIN} --dir-path {{data}} --checkpoint-every 0", 2, "greater than or equal to 1"),
     (
         "train {variant} --dir-path {data} --output-dir-path {model} --resume --z-size 3",
@@ -258,6 +269,44 @@ def test_interrupting_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr("aae_toolkit.doctor.diagnose", interrupted)
     assert run(["doctor"]) == 130
     assert capsys.readouterr().err == "aae: interrupted\n"
+
+
+def test_interrupting_an_exporter_that_wraps_it_is_no_internal_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrapped() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise SystemError("returned a result with an exception set") from error
+
+    monkeypatch.setattr("aae_toolkit.doctor.diagnose", wrapped)
+    assert run(["doctor"]) == 130
+    assert capsys.readouterr().err == "aae: interrupted\n"
+
+
+def test_termination_ends_a_command_as_an_interrupt_does_and_the_handler_goes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("aae_toolkit.doctor.diagnose", lambda: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    assert status_of(lambda: main(["doctor"])) == 143
+    assert capsys.readouterr().err == "aae: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setattr("aae_toolkit.doctor.diagnose", lambda: signal.raise_signal(signal.SIGINT))
+    assert status_of(lambda: main(["doctor"])) == 130
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "a.png"), PermissionError(13, "no", "a.png")])
+def test_what_the_machine_refuses_is_no_internal_error(
+    error: OSError, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr("aae_toolkit.doctor.diagnose", refuse)
+    assert run(["doctor"]) == 1
+    assert capsys.readouterr().err == f"aae: a.png cannot be read or written: {error.strerror}\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -306,8 +307,8 @@ def test_sizes_that_cannot_be_filled_leave_an_existing_directory_as_it_was(copy)
 
 @pytest.mark.parametrize("n_written", range(4))
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_an_interrupted_rewriting_leaves_no_index_and_can_be_done_again(copy, monkeypatch, error, n_written):
-    savez, written = np.savez, []
+def test_an_interrupted_rewriting_leaves_the_old_splits_and_can_be_done_again(copy, monkeypatch, error, n_written):
+    savez, written, before = np.savez, [], {path.name: path.read_bytes() for path in copy.iterdir()}
 
     def interrupted(path, **arrays):
         if len(written) == n_written:
@@ -319,17 +320,50 @@ def test_an_interrupted_rewriting_leaves_no_index_and_can_be_done_again(copy, mo
     with monkeypatch.context() as patched:
         patched.setattr(np, "savez", interrupted)
         with pytest.raises(AaeError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
-            write_data_directory(copy, tiny_source(), None, None, None, seed=1)
+            write_data_directory(copy, tiny_source(), None, None, None, seed=1, overwrite=True)
     assert len(str(caught.value).splitlines()) <= 1
-    assert names(copy) == [name for name in FILES if name != INDEX]
-    with refused("holds no dataset.json"):
-        DataDirectory(copy)
-    write_data_directory(copy, tiny_source(), None, None, None, seed=1)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+    write_data_directory(copy, tiny_source(), None, None, None, seed=1, overwrite=True)
+    assert DataDirectory(copy).index.seed == 1
     assert [len(DataDirectory(copy).load(name)) for name in SPLITS] == list(N.values())
 
 
+@pytest.mark.parametrize("n_placed", range(5))
+def test_a_rewriting_killed_between_two_files_leaves_no_index(copy, monkeypatch, n_placed):
+    replace, placed = Path.replace, []
+
+    def killed(self, target):
+        if len(placed) == n_placed:
+            raise KeyboardInterrupt  # the nearest thing to a kill that a test survives
+        placed.append(target)
+        return replace(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_data_directory(copy, tiny_source(), None, None, None, seed=1, overwrite=True)
+    with refused("holds no dataset.json"):
+        DataDirectory(copy)
+
+
+def test_other_splits_are_not_replaced_unless_asked_and_the_same_are_written_again(copy):
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    with refused("already holds other splits", "--overwrite", kind=UsageError):
+        write_data_directory(copy, tiny_source(), None, None, None, seed=1)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+    (copy / "test.npz").write_bytes(b"damaged")
+    write_data_directory(copy, tiny_source(), None, None, None, seed=0)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_a_file_in_the_place_of_a_data_directory_is_called_one(tmp_path):
+    (tmp_path / "file").touch()
+    with refused("is a file, not a directory", "aae init-datasets"):
+        DataDirectory(tmp_path / "file")
+
+
 def test_rewriting_replaces_the_old_content(copy):
-    write_data_directory(copy, tiny_source(60, channels=3, size=4, n_classes=2), 10, 20, 20, seed=5)
+    write_data_directory(copy, tiny_source(60, channels=3, size=4, n_classes=2), 10, 20, 20, seed=5, overwrite=True)
     data = DataDirectory(copy)
     assert (data.image_shape, data.class_names, data.index.seed) == ((3, 4, 4), ("row_0", "row_1"), 5)
     assert [len(data.load(name)) for name in SPLITS] == [10, 10, 20, 20]

@@ -1,12 +1,23 @@
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 
-from aae_toolkit.files import atomic_path, sha256, verify_sha256, write_bytes, write_json, write_text
+from aae_toolkit.files import (
+    atomic_path,
+    native_sink,
+    remove_leftovers,
+    sha256,
+    verify_sha256,
+    why_absent,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def names(directory):
@@ -118,3 +129,43 @@ def test_a_missing_file_or_a_directory_in_its_place_is_refused(tmp_path):
     for path in (tmp_path / "absent", tmp_path / "directory"):
         with refused(path, "missing"):
             verify_sha256(path, "0" * 64)
+
+
+def test_leftovers_of_killed_writers_go_and_nothing_else_does(tmp_path):
+    kept = ["a.txt", ".aae-lock", ".0123abcd.a.txt", ".aae-notes.txt", ".aae-0123abcd", ".aae-0123ABCD.a.txt"]
+    for name in [*kept, ".aae-0123abcd.a.txt", ".aae-ffffffff.b.torchscript.pt"]:
+        (tmp_path / name).touch()
+    (tmp_path / ".aae-0123abcd.directory").mkdir()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted([*kept, ".aae-0123abcd.directory"])
+
+
+def test_a_temporary_file_is_one_that_is_removed_as_a_leftover(tmp_path):
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.touch()
+        remove_leftovers(tmp_path)
+        assert not temporary.exists()
+        temporary.write_text("again")
+
+
+def test_a_native_writer_hears_of_no_error_and_the_caller_of_the_first(tmp_path):
+    said = []
+
+    def write_a_lot():
+        with native_sink(Path("/dev/full")) as sink:
+            said.extend([sink.write(bytes(10**6)), sink.write(b"ab")])
+            sink.flush()
+
+    with pytest.raises(OSError, match="No space left"):
+        write_a_lot()
+    assert said == [10**6, 2]
+    with native_sink(tmp_path / "a") as sink:
+        assert sink.write(b"abc") == 3
+    assert (tmp_path / "a").read_bytes() == b"abc"
+
+
+def test_why_a_file_is_absent(tmp_path):
+    (tmp_path / "file").touch()
+    assert why_absent(tmp_path / "a.json") == "holds no a.json"
+    assert why_absent(tmp_path / "file" / "a.json") == "is a file, not a directory"
+    assert why_absent(tmp_path / "absent" / "a.json") == "does not exist"

@@ -2,10 +2,12 @@ import gzip
 import math
 import shutil
 import struct
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
 import pytest
+import torch
 from conftest import MNIST_RAW_DIR, needs_mnist
 from PIL import Image
 from refusals import refused, value_unless_refused
@@ -286,8 +288,8 @@ def test_an_idx_file_that_is_not_what_its_header_says_is_refused(tmp_path, compr
     ],
 )
 def test_a_download_that_fails_is_one_line_with_what_to_do_instead(tmp_path, monkeypatch, error, reason):
-    def fail(root, train, download):
-        assert (root, download) == (str(tmp_path / "raw"), True)
+    def fail(root, download):
+        assert (Path(root).parent, download) == (tmp_path / "raw", True)
         raise error
 
     monkeypatch.setattr("torchvision.datasets.MNIST", fail)
@@ -331,3 +333,29 @@ def test_a_folder_without_any_label_still_has_validation_and_test_images(tmp_pat
         "validation": 4,
         "test": 4,
     }
+
+
+def test_a_download_that_is_killed_is_not_taken_for_a_whole_one(tmp_path, monkeypatch):
+    class Downloaded:
+        def __init__(self, root, train=True, download=False):
+            self.classes, self.data, self.targets = [], torch.zeros(2, 28, 28, dtype=torch.uint8), torch.zeros(2)
+            raw = Path(root) / "Downloaded" / "raw"
+            if download:
+                raw.mkdir(parents=True)
+                (raw / "images").write_bytes(b"half")
+                if interrupted:
+                    raise KeyboardInterrupt
+                (raw / "labels").touch()
+            assert {path.name for path in raw.iterdir()} == {"images", "labels"}
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", Downloaded)
+    left = tmp_path / "raw" / ".aae-download-of-a-killed-run"
+    left.mkdir(parents=True)
+    interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        load_source("mnist", None, tmp_path / "raw", SHAPE)
+    assert list((tmp_path / "raw").iterdir()) == []
+    interrupted = False
+    for _ in range(2):
+        assert len(load_source("mnist", None, tmp_path / "raw", SHAPE).images) == 2
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["Downloaded"]

@@ -1,9 +1,12 @@
+import os
+
 import pytest
 import torch
+from refusals import refused
 
 from aae_toolkit.config import ScheduleConfig, TrainingConfig
 from aae_toolkit.errors import DeviceError, UsageError
-from aae_toolkit.training.device import resolve_device, resolve_runtime
+from aae_toolkit.training.device import Runtime, resolve_device, resolve_runtime
 from aae_toolkit.training.step import rate_factor
 
 
@@ -44,3 +47,28 @@ def test_auto_precision_is_bf16_only_where_the_processor_multiplies_in_it(monkey
 def test_compilation_is_off_on_cpu_unless_asked_for() -> None:
     assert not resolve_runtime("cpu", TrainingConfig()).compile
     assert resolve_runtime("cpu", TrainingConfig(compile=True)).compile
+
+
+def test_a_total_is_not_finite_where_an_element_is_not() -> None:
+    runtime = Runtime(torch.device("cpu"), "fp32", compile=False)
+    tensors = [torch.ones(3, 2), torch.tensor([1.0, float("nan")]), torch.tensor([float("inf"), -float("inf"), 1.0])]
+    assert runtime.totals(tensors).isfinite().tolist() == [True, False, False]
+
+
+def test_deterministic_algorithms_are_asked_for_while_training_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    for deterministic in (False, True):
+        runtime = resolve_runtime("cpu", TrainingConfig(deterministic=deterministic))
+        with runtime.at_full_speed():
+            assert torch.are_deterministic_algorithms_enabled() == deterministic
+            assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic
+        assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_what_cannot_be_done_deterministically_is_one_line() -> None:
+    runtime = Runtime(torch.device("cpu"), "fp32", compile=False, deterministic=True)
+    with refused("--deterministic: max_pool_backward", "leave --deterministic out"), runtime.at_full_speed():
+        raise RuntimeError("max_pool_backward does not have a deterministic implementation, but you set\n'torch.use'")
+    with pytest.raises(RuntimeError, match="another"), runtime.at_full_speed():
+        raise RuntimeError("another")

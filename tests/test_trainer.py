@@ -26,7 +26,7 @@ from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.models.networks import Encoder
 from aae_toolkit.progress import Silent
-from aae_toolkit.training import trainer
+from aae_toolkit.training import trainer, validation
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.consistency import ConsistencyPhase
 from aae_toolkit.training.device import Runtime
@@ -204,7 +204,7 @@ def test_the_average_is_what_is_evaluated_and_saved(
         evaluated.append(encoder.y_head.weight.clone())
         return encode(encoder, images)
 
-    monkeypatch.setattr(trainer, "encode", record)
+    monkeypatch.setattr(validation, "encode", record)
     train(tiny_config(variant, n_epochs=3, ema_decay=0.9), DataDirectory(data_dir), tmp_path, device="cpu")
     assert same(weights(tmp_path), saved_networks(tmp_path, "average"))
     assert not same(weights(tmp_path), saved_networks(tmp_path, "networks"))
@@ -448,6 +448,88 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_and_the_last_checkpoint_stands
             train(config, data, tmp_path / "cut", device="cpu", resume=True)
     train(config, data, tmp_path / "cut", device="cpu", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def gradient_that_is_not_finite(term: Tensor) -> Tensor:
+    """A loss term as it is, whose gradient is not a number."""
+    return term + (0 * term).sqrt()  # the root's is infinite, and times 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ("z_l2", "in phase reconstruction the gradient of z_l2 became not finite (of encoder."),
+        ("mode_separation", "in phase mode_separation the gradient of mode_separation became not finite (of decoder."),
+    ],
+)
+def test_a_gradient_that_is_not_finite_takes_no_step_and_names_phase_and_term(
+    loss: str, said: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, config = DataDirectory(data_dir), tiny_config("unsupervised", n_epochs=3)
+    train(config, data, tmp_path / "whole", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, tmp_path / "cut", device="cpu", progress=StopAfter(1))
+    checkpoint = (tmp_path / "cut" / "checkpoint.pt").read_bytes()
+    right = getattr(losses, loss)
+    with monkeypatch.context() as patch:
+        patch.setattr(losses, loss, lambda *tensors: gradient_that_is_not_finite(right(*tensors)))
+        with refused("training stopped in epoch 2", said, "no such step was taken, and the last checkpoint stands"):
+            train(config, data, tmp_path / "cut", device="cpu", resume=True)
+    assert (tmp_path / "cut" / "checkpoint.pt").read_bytes() == checkpoint
+    train(config, data, tmp_path / "cut", device="cpu", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_resuming_and_replacing_at_once_is_refused(model_dir: Path, data_dir: Path, variant: Variant) -> None:
+    before = weights(model_dir)
+    with refused("--resume continues", "--overwrite replaces", "one of them", kind=UsageError):
+        train(tiny_config(variant), DataDirectory(data_dir), model_dir, device="cpu", resume=True, overwrite=True)
+    assert same(weights(model_dir), before)
+
+
+def test_what_was_made_from_a_model_goes_when_its_replacement_begins(data_dir: Path, tmp_path: Path) -> None:
+    data, manifest = DataDirectory(data_dir), tmp_path / "export" / "manifest.json"
+    config = tiny_config("semi_supervised", n_epochs=1)
+    train(config, data, tmp_path, device="cpu", derived=[manifest])
+    manifest.parent.mkdir()
+    manifest.touch()
+    train(config, data, tmp_path, device="cpu", derived=[manifest], resume=True)
+    assert manifest.exists()
+    with pytest.raises(Stopped):
+        train(
+            config,
+            data,
+            tmp_path,
+            device="cpu",
+            derived=[manifest],
+            overwrite=True,
+            progress=SignalAt(signal.SIGTERM, 1),
+        )
+    assert not manifest.exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "said"),
+    [
+        ("build_batches", MemoryError("Unable to allocate 9 GiB"), "lower resident_mib (now 4096)"),
+        (
+            "initial_state",
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            "lower --batch-size",
+        ),
+        ("_fit", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "lower --batch-size (now 16)"),
+        ("_fit", OSError(12, "Cannot allocate memory"), "lower --batch-size (now 16)"),
+    ],
+)
+def test_running_out_of_memory_is_one_line_with_the_setting_to_lower(
+    function: str, error: Exception, said: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trainer, function, exhausted)
+    with refused("out of memory; ", said):
+        train(tiny_config("semi_supervised"), DataDirectory(data_dir), tmp_path / "model", device="cpu")
 
 
 def test_weights_that_are_not_finite_are_never_kept(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
+import signal
 import sys
+from types import FrameType
 
 from aae_toolkit.errors import AaeError
+from aae_toolkit.memory import is_out_of_memory
 from aae_toolkit.text import one_line
 
 # What brings a package that only some commands need.
@@ -17,17 +21,37 @@ _EXTRAS = dict.fromkeys(
 
 _LONGEST_LINE = 2000  # characters; what is longer quotes something absurd
 
+# What the machine refuses, whatever the command: no fault of the program.
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+
 # What shells give a program that ended by a signal:
 INTERRUPTED = 130  # Ctrl-C
+_TERMINATED = 128 + signal.SIGTERM
 _PIPE_CLOSED = 141  # the reader of its output is gone, as in `aae ... | head`
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what is half written goes."""
+
+    came = False
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `aae` with `arguments` (default: the process's), and exit with the status that the contract gives."""
     given = sys.argv[1:] if arguments is None else arguments
-    status = run([a for a in given if a != "--debug"], debug="--debug" in given)
+    _Terminated.came = False
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = run([a for a in given if a != "--debug"], debug="--debug" in given)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     gc.freeze()  # the system frees what is left: Python's last collection takes a third as long as importing it all
     sys.exit(status)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    _Terminated.came = True
+    raise _Terminated
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:
@@ -42,9 +66,13 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return _PIPE_CLOSED
     except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+        return _interrupted()
     except Exception as error:
-        return _explain(error, debug=debug)
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        return _explain(error, debug)
     return status
 
 
@@ -60,21 +88,33 @@ def _command(arguments: list[str]) -> int:
     return run_command(arguments)
 
 
-def _explain(error: Exception, *, debug: bool) -> int:
-    """Print one line on standard error, after the traceback where it is asked for; return the exit status."""
-    if debug:
-        import traceback
+def _interrupted() -> int:
+    return _fail("terminated", _TERMINATED) if _Terminated.came else _fail("interrupted", INTERRUPTED)
 
-        traceback.print_exc()
+
+def _explain(error: Exception, debug: bool) -> int:
+    """Print one line for an exception; return its exit status."""
     if isinstance(error, AaeError):
         return _fail(str(error), error.exit_status)
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         return _fail(
-            f'{error.name} is not installed; this command needs: pip install "aae-toolkit[{_EXTRAS[error.name]}]"',
-            1,
+            f'{error.name} is not installed; this command needs: pip install "aae-toolkit[{_EXTRAS[error.name]}]"', 1
         )
+    if _was_interrupted(error):
+        return _interrupted()
+    if is_out_of_memory(error):
+        return _fail("out of memory; this command needs more than is free", 1)
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return _fail(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}", 1)
     hint = "" if debug else "; --debug shows the traceback"
     return _fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}{hint}", 1)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether an interrupt is behind an exception: exporters and C++ raise one of their own where Ctrl-C meets them."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _fail(message: str, status: int) -> int:

@@ -12,6 +12,7 @@ from aae_toolkit.cli.options import ConsoleProgress, TrustOption
 from aae_toolkit.environment import can_compile
 from aae_toolkit.errors import AaeError, DeviceError, GateError, UsageError
 from aae_toolkit.export.contract import REDUCED, Format, Precision
+from aae_toolkit.lock import lock_directory
 
 if TYPE_CHECKING:
     from aae_toolkit.data.directory import DataDirectory
@@ -108,7 +109,8 @@ def export(
     progress.say(f"{len(manifest.artifacts)} artifacts written to {output_dir}")
     _write_page(output_dir, web, runtime, progress)
     if data is not None:
-        _reduce(output_dir, reduced, data, device, force, opset or OPSET, progress)
+        with lock_directory(output_dir, progress):
+            _reduce(output_dir, reduced, data, device, force, opset or OPSET, progress)
 
 
 def _require_one_task(

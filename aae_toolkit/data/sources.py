@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,12 @@ from aae_toolkit.data.idx import read_idx
 from aae_toolkit.data.images import SUFFIXES, Invert, read_noted
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import require_own
+from aae_toolkit.lock import lock_directory
 from aae_toolkit.progress import Progress, Silent
 
 SourceName = Literal["mnist", "fashion-mnist", "kmnist", "digits", "folder"]
 UNLABELED = -1
+_DOWNLOADING = ".aae-download-"
 UNLABELED_FOLDERS = ("_unlabeled", "_unlabelled")
 _SAID = 20  # files that cannot be read; the others are counted
 
@@ -122,13 +126,22 @@ def _mnist_family(name: SourceName, raw_dir: Path | None, download_dir: Path) ->
 
 
 def _download(name: SourceName, folder: str, download_dir: Path) -> None:
-    """Have torchvision fetch what is not there yet, and compare it with the checksums that it knows."""
+    """Download a data set, which appears in `download_dir` whole or not at all: torchvision takes half a file for one.
+
+    It compares what it fetches with the checksums that it knows.
+    """
+    if (download_dir / folder).is_dir():
+        return
     from torchvision import datasets
 
     kind = getattr(datasets, folder)
     try:
-        for train in (True, False):
-            kind(root=str(download_dir), train=train, download=True)
+        with lock_directory(download_dir):
+            for left in download_dir.glob(f"{_DOWNLOADING}*"):  # by a run that was killed
+                shutil.rmtree(left)
+            with tempfile.TemporaryDirectory(prefix=_DOWNLOADING, dir=download_dir) as partial:
+                kind(root=partial, download=True)
+                (Path(partial) / folder).replace(download_dir / folder)
     except Exception as error:  # torchvision raises whatever its readers and urllib do
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         mend = "give --raw-dir with its files, or --source digits"

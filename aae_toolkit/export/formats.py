@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import logging
 import warnings
@@ -43,6 +44,9 @@ def write_artifact(
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Write `module` to `path` atomically; return what was read back of the file.
+
+    Archives are made in memory: written to a path they carry its name, which is a temporary one, and where the disk is
+    full PyTorch's writer ends the process.
 
     That is opset and IR version of ONNX, and of AOTInductor what it was compiled for; `device` is only for the latter.
     """
@@ -121,7 +125,9 @@ def _write_torchscript(module: nn.Module, contract: Contract, path: Path, metada
         )  # deprecated upstream, still asked for
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*torch.jit.*")
         frozen = torch.jit.freeze(torch.jit.trace(module, _sample(contract)))  # type: ignore[no-untyped-call]
-        torch.jit.save(frozen, str(path), _extra_files=metadata)
+        with io.BytesIO() as archive:
+            torch.jit.save(frozen, archive, _extra_files=metadata)
+            path.write_bytes(archive.getbuffer())
     return {}
 
 
@@ -130,7 +136,9 @@ def _write_torch_export(module: nn.Module, contract: Contract, path: Path, metad
     with warnings.catch_warnings():
         # weights that are slices of a larger tensor are saved whole, which parity sees
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
-        torch.export.save(program, path, extra_files=metadata)
+        with io.BytesIO() as archive:
+            torch.export.save(program, archive, extra_files=metadata)
+            path.write_bytes(archive.getbuffer())
     return {}
 
 

@@ -18,6 +18,7 @@ from aae_toolkit.export.formats import OPSET, SUFFIXES, metadata_of, write_artif
 from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
 from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry, Manifest, golden_file, reduced_file
 from aae_toolkit.files import atomic_path, sha256, write_bytes, write_text
+from aae_toolkit.lock import lock_directory
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import TrainedModel, load_model, load_weights, require_weights
@@ -49,53 +50,59 @@ def export_model(
         device: that AOTInductor compiles for.
 
     Raises:
-        AaeError: an unreadable model, or a directory that cannot be written.
+        AaeError: an unreadable model, or a directory that cannot be written or that another process writes to.
     """
     model = load_model(model_dir)
-    description = model.description
-    modules = model.deployed()
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        artifacts = [f"{artifact}{suffix}" for artifact in ARTIFACTS for suffix in SUFFIXES.values()]
-        reduced = [name(p) for p in REDUCED for name in (reduced_file, golden_file)]
-        for stale in (MANIFEST_FILE, CARD_FILE, *artifacts, *reduced):
-            (output_dir / stale).unlink(missing_ok=True)
-        weights = {"encoder": model.encoder.state_dict(), "decoder": model.decoder.state_dict()}
-        flat = {f"{network}.{k}": v.contiguous() for network, tensors in weights.items() for k, v in tensors.items()}
-        write_bytes(output_dir / WEIGHTS_FILE, save(flat))
-        weights_sha256 = sha256(output_dir / WEIGHTS_FILE)
-        write_text(output_dir / DESCRIPTION_FILE, description.model_dump_json(indent=2) + "\n")
-        with atomic_path(output_dir / golden_file()) as temporary:
-            np.savez(temporary, **golden(model))  # type: ignore[arg-type]  # numpy's stub takes kwargs for a flag
-        wanted = [(format_, artifact) for format_ in formats for artifact in ARTIFACTS]
-        entries = []
-        for format_, artifact in progress.track(wanted, "export", len(wanted)):
-            contract = contract_of(artifact, description)
-            metadata = metadata_of(artifact, contract, description, weights_sha256)
-            path = output_dir / f"{artifact}{SUFFIXES[format_]}"
-            facts = write_artifact(format_, modules[artifact], contract, path, metadata, opset=opset, device=device)
-            entries.append(
-                ArtifactEntry(
-                    file=path.name,
-                    artifact=artifact,
-                    format=format_,
-                    contract=contract,
-                    size_bytes=path.stat().st_size,
-                    **facts,
-                )
-            )
-        names = [WEIGHTS_FILE, DESCRIPTION_FILE, golden_file(), *(entry.file for entry in entries)]
-        manifest = Manifest(
-            toolkit_version=__version__,
-            variant=description.variant,
-            versions={package: version(package) for package in ("torch", "onnx", "onnxscript", "numpy")},
-            artifacts=tuple(entries),
-            sha256={name: sha256(output_dir / name) for name in names},
-        )
-        manifest.save(output_dir)
-        write_text(output_dir / CARD_FILE, model_card(description, manifest))
+        with lock_directory(output_dir, progress):
+            return _write(model, output_dir, formats, progress, opset, device)
     except OSError as error:
         raise AaeError(f"export directory {output_dir} cannot be written: {error.strerror or error}") from error
+
+
+def _write(
+    model: TrainedModel, output_dir: Path, formats: tuple[Format, ...], progress: Progress, opset: int, device: str
+) -> Manifest:
+    """Remove an earlier export, its manifest first, and write this one, its manifest after all that it names."""
+    description, modules = model.description, model.deployed()
+    artifacts = [f"{artifact}{suffix}" for artifact in ARTIFACTS for suffix in SUFFIXES.values()]
+    reduced = [name(p) for p in REDUCED for name in (reduced_file, golden_file)]
+    for stale in (MANIFEST_FILE, CARD_FILE, *artifacts, *reduced):
+        (output_dir / stale).unlink(missing_ok=True)
+    weights = {"encoder": model.encoder.state_dict(), "decoder": model.decoder.state_dict()}
+    flat = {f"{network}.{k}": v.contiguous() for network, tensors in weights.items() for k, v in tensors.items()}
+    write_bytes(output_dir / WEIGHTS_FILE, save(flat))
+    weights_sha256 = sha256(output_dir / WEIGHTS_FILE)
+    write_text(output_dir / DESCRIPTION_FILE, description.model_dump_json(indent=2) + "\n")
+    with atomic_path(output_dir / golden_file()) as temporary:
+        np.savez(temporary, **golden(model))  # type: ignore[arg-type]  # numpy's stub takes kwargs for a flag
+    wanted = [(format_, artifact) for format_ in formats for artifact in ARTIFACTS]
+    entries = []
+    for format_, artifact in progress.track(wanted, "export", len(wanted)):
+        contract = contract_of(artifact, description)
+        metadata = metadata_of(artifact, contract, description, weights_sha256)
+        path = output_dir / f"{artifact}{SUFFIXES[format_]}"
+        facts = write_artifact(format_, modules[artifact], contract, path, metadata, opset=opset, device=device)
+        entries.append(
+            ArtifactEntry(
+                file=path.name,
+                artifact=artifact,
+                format=format_,
+                contract=contract,
+                size_bytes=path.stat().st_size,
+                **facts,
+            )
+        )
+    names = [WEIGHTS_FILE, DESCRIPTION_FILE, golden_file(), *(entry.file for entry in entries)]
+    manifest = Manifest(
+        toolkit_version=__version__,
+        variant=description.variant,
+        versions={package: version(package) for package in ("torch", "onnx", "onnxscript", "numpy")},
+        artifacts=tuple(entries),
+        sha256={name: sha256(output_dir / name) for name in names},
+    )
+    manifest.save(output_dir)
+    write_text(output_dir / CARD_FILE, model_card(description, manifest))
     return manifest
 
 
