@@ -36,7 +36,7 @@ lock: setup ## versions, checksums and licences of what pyproject.toml asks for;
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 	$(MAKE) setup
-	$(BIN)/python docs/licences.py
+	$(BIN)/python tools/licences.py
 
 demo: setup ## train both variants on digits, export, prove parity, measure speed
 	$(BIN)/aae demo --output-dir-path $(DEMO_DIR)

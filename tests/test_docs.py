@@ -24,7 +24,9 @@ from exports import one_variant
 from PIL import Image
 from pydantic import BaseModel
 
-from aae_toolkit.cli.app import app, run
+from aae_toolkit.cli.app import run
+from aae_toolkit.cli.commands import application
+from aae_toolkit.cli.predict import parser as predict_parser
 from aae_toolkit.config import VARIANTS, SemiSupervisedConfig, UnsupervisedConfig, load_config, shipped_configs
 
 DOCS = REPOSITORY / "docs"
@@ -98,7 +100,7 @@ def the_module(name: str) -> Any:
 
 
 def all_commands(command: Any = None, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    command = command or typer.main.get_command(app)
+    command = command or typer.main.get_command(application())
     if not hasattr(command, "commands"):
         return {words: command}
     return {k: v for name, inner in command.commands.items() for k, v in all_commands(inner, (*words, name)).items()}
@@ -115,13 +117,18 @@ def command_of(arguments: list[str]) -> tuple[tuple[str, ...], Any]:
 
 
 def flags_of(command: Any) -> set[str]:
+    if command.name == "predict":
+        return {flag for action in predict_parser()._actions for flag in action.option_strings}
     return {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def check_arguments(arguments: list[str]) -> None:
     """Raise unless `aae` would take them."""
     words, command = command_of([a for a in arguments if a != "--debug"])
-    command.make_context(" ".join(words), arguments[len(words) :])
+    if words == ("predict",):
+        predict_parser().parse_args(arguments[1:])
+    else:
+        command.make_context(" ".join(words), arguments[len(words) :])
 
 
 def check_make(arguments: list[str]) -> None:

@@ -13,7 +13,7 @@ from exports import one_variant
 
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 
-sys.path.insert(0, str(REPOSITORY / "docs"))
+sys.path.insert(0, str(REPOSITORY / "tools"))
 from licences import PAGE, locked, page
 
 LOCK = (REPOSITORY / "requirements.lock").read_text()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import typing
+from argparse import Action, ArgumentParser
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -19,7 +20,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from aae_toolkit.cli.app import app
+from aae_toolkit.cli.commands import application
+from aae_toolkit.cli.predict import parser
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, shipped_configs
 from aae_toolkit.files import write_text
 
@@ -177,16 +179,33 @@ def _shipped() -> str:
 def commands_page() -> str:
     """A section a command: what it does, and its flags."""
     parts = [COMMANDS]
-    for words, command in _commands(typer.main.get_command(app), ("aae",)):
-        context = command.make_context(" ".join(words), [], resilient_parsing=True)
-        lines = [f"## `{' '.join(words)}`", "", _escape(" ".join(command.help.split())), "", *_table("flag", "meaning")]
-        for parameter in command.params:
-            record = parameter.get_help_record(context)
-            if record is not None:  # hidden
-                flag, meaning = record
-                lines.append(_row(f"<code>{_escape(flag)}</code>", _escape(meaning)))
+    for words, command in _commands(typer.main.get_command(application()), ("aae",)):
+        meaning, flags = _of_argparse(parser()) if words[-1] == "predict" else _of_typer(command, words)
+        lines = [f"## `{' '.join(words)}`", "", _escape(" ".join(meaning.split())), "", *_table("flag", "meaning")]
+        lines += [_row(f"<code>{_escape(flag)}</code>", _escape(text)) for flag, text in flags]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def _of_typer(command: Any, words: tuple[str, ...]) -> tuple[str, list[tuple[str, str]]]:
+    """What a command does, and its flags with their meaning."""
+    context = command.make_context(" ".join(words), [], resilient_parsing=True)
+    records = (parameter.get_help_record(context) for parameter in command.params)
+    return command.help, [record for record in records if record is not None]  # None: hidden
+
+
+def _of_argparse(command: ArgumentParser) -> tuple[str, list[tuple[str, str]]]:
+    """Likewise of `aae predict`."""
+    flags = []
+    for action in command._actions:  # argparse has no other list of them
+        name = ", ".join(action.option_strings) or str(action.metavar)
+        value = "" if action.nargs == 0 or not action.option_strings else f" {_value(action)}"
+        flags.append((name + value, action.help or ""))
+    return command.description or "", flags
+
+
+def _value(action: Action) -> str:
+    return "[" + "|".join(action.choices) + "]" if action.choices else action.dest.upper()
 
 
 def _commands(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

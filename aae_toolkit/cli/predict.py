@@ -33,15 +33,16 @@ class _Parser(ArgumentParser):
         raise UsageError(message)
 
 
-def _parser() -> ArgumentParser:
-    parser = _Parser(
+def parser() -> ArgumentParser:
+    """What the command line may say."""
+    command = _Parser(
         "aae predict",
         usage="aae predict --model classifier.onnx [OPTIONS] IMAGE...",
         description="Label image files. Needs no torch: an exported classifier runs on ONNX Runtime. Exit 1 where a"
         " file could not be read.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = command.add_argument
     add(
         "images",
         nargs="+",
@@ -63,8 +64,8 @@ def _parser() -> ArgumentParser:
     )
     add("--batch-size", type=_at_least(1), default=64, help="Images that the model labels at once; default: 64.")
     add("--threads", type=_at_least(1), help="Cores that decode and label; default: all.")
-    on_ray.add_options(parser, _at_least)
-    return parser
+    on_ray.add_options(command, _at_least)
+    return command
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -93,7 +94,7 @@ def predict(arguments: list[str]) -> None:
         AaeError: the model cannot be run, a file cannot be written, or an image could not be read.
         UsageError: impossible arguments.
     """
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     if on_ray.is_asked_for(given):
         on_ray.predict(given)
         return

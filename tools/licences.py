@@ -6,7 +6,7 @@ import re
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
-PAGE = Path(__file__).parent / "licences.md"
+PAGE = Path(__file__).parent.parent / "docs" / "licences.md"
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 
 _HEAD = """# Licences of what is installed
