@@ -33,7 +33,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 
 lock: setup ## versions, checksums and licences of what pyproject.toml asks for; UPGRADE=--upgrade for newer versions
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra gpu --extra ray --extra dev --extra docs --generate-hashes --quiet $(UPGRADE) \
-	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" \
+	  --python-version 3.11.5 --python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 	$(MAKE) setup
 	$(BIN)/python tools/licences.py
