@@ -20,8 +20,9 @@ from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel, load_model, weights_path
 from aae_toolkit.progress import Progress
 from aae_toolkit.report.evidence import Benchmark, Export, read_benchmark, read_export
-from aae_toolkit.report.gallery import PICTURES_DIR, Gallery, curve_captions, hang, picture_captions
+from aae_toolkit.report.gallery import Gallery, curve_captions, hang, picture_captions
 from aae_toolkit.report.training import CONFIG_FILE, Training, read_training
+from aae_toolkit.visualization.pictures import DIRECTORY
 
 _N_MIX_UPS = 10
 
@@ -135,7 +136,7 @@ def _find_export(sources: Sources, model: TrainedModel) -> Export | None:
 
 
 def _pictures(model_dir: Path, model: TrainedModel, data: DataDirectory | None, progress: Progress) -> Gallery:
-    directory = model_dir / PICTURES_DIR
+    directory = model_dir / DIRECTORY
     if data is not None and not any(directory.glob("*.png")):
         from aae_toolkit.visualization.pictures import draw_all
 

@@ -12,8 +12,7 @@ from PIL import Image
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
 from aae_toolkit.page import data_address, size
-
-PICTURES_DIR = "visualization"
+from aae_toolkit.visualization.pictures import PICTURES
 
 _LARGEST = 8_000_000  # bytes of a picture that a page takes
 _ROOM = 30_000_000  # bytes of all its pictures
@@ -54,42 +53,11 @@ class Gallery:
 
 def picture_captions(*, mode_decoder: bool) -> dict[str, Caption]:
     """By file name, in order, the pictures of a model that `aae visualize` draws."""
-    captions = {
-        "latent_features_tnse.png": Caption(
-            "The latent space, by t-SNE",
-            "Codes of validation images, near ones near each other. Islands of one colour are classes held apart.",
-        ),
-        "learned_latent_features.png": Caption(
-            "Categories and style",
-            "A row is a category, and the style changes along it: the class must stay while the style moves.",
-        ),
-        "modes_and_samples_from_each_label.png": Caption(
-            "Modes beside real images",
-            "The decoder's picture of each category at z = 0, and images that the model puts there.",
-        ),
-        "predicted_label_distribution.png": Caption(
-            "How many images each category takes", "A bar of one colour is a pure category."
-        ),
-        "reconstruction_example.png": Caption(
-            "Reconstructions", "Images, and what the decoder makes of their codes: the same class and style."
-        ),
-        "y_distribution.png": Caption(
-            "How sure the model is", "The largest probability in y of each image. Near 1, y is near one-hot."
-        ),
-        "z_distribution.png": Caption(
-            "Style against its prior", "z of each image, with N(0, 1) over it: the two should agree."
-        ),
-        "learned_modes.png": Caption(
-            "Modes of the mode decoder", "What the mode decoder draws of each category, from y alone."
-        ),
-        "confusion_matrix.png": Caption(
-            "Confusion", "True class by row, the label given by column. Mistakes lie off the diagonal."
-        ),
-        "most_uncertain.png": Caption("Least certain images", "Where the model hesitates between classes."),
+    return {
+        name: Caption(picture.title, picture.caption)
+        for name, picture in PICTURES.items()
+        if mode_decoder or name != "learned_modes.png"
     }
-    if not mode_decoder:
-        del captions["learned_modes.png"]
-    return captions
 
 
 def curve_captions(variant: Variant) -> dict[str, Caption]:
