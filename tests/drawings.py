@@ -75,7 +75,7 @@ def view_of(model: TrainedModel, n: int = 40, labelled: bool = True, progress: P
 
 def shown_texts(drawn: Figure) -> dict[str, list[Any]]:
     """Every text that can be read in a figure, by where it stands."""
-    drawn.canvas.draw()
+    drawn.draw_without_rendering()
     found: dict[str, list[Any]] = {"figure": list(drawn.texts), "panels": [], "ticks": [], "legend": []}
     for legend in [*drawn.legends, *(axes.get_legend() for axes in drawn.axes if axes.get_legend())]:
         found["legend"] += legend.get_texts()
