@@ -211,11 +211,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+FEW = ["--validation", "60", "--test", "60"]
+
+
 def smaller(words: list[str], tiny: Path) -> list[str]:
     """Arguments of `aae` with the last word on data, size and length: small ones."""
     more: list[str] = []
     if words[0] == "init-datasets":
-        more = ["--image-size", "8"] if "--source" in words else ["--source", "digits"]
+        more = ["--image-size", "8"] if "--source" in words else ["--source", "digits", *FEW]
     if words[0] == "train":
         own = [word for word in words if word.endswith(".yaml")]  # a file that the page shows
         more = ["--n-epochs", "1", "--config-path", own[0] if own else str(tiny)]
