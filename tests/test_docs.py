@@ -48,7 +48,7 @@ SEED_COMMANDS = {
     "train_unsupervised": ["train", "unsupervised"],
     "generate_model_visualization": ["visualize"],
 }
-OTHER_PROGRAMS = {"curl", "docker", "echo", "export", "find", "kill", "pip", "tensorboard", "until"}
+OTHER_PROGRAMS = {"cd", "curl", "docker", "echo", "export", "find", "kill", "pip", "tensorboard", "until"}
 SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "2>"}  # what a command ends at
 OTHER_FLAGS = {"--help", "--debug", "--version", "--max-restarts"}  # of every command; of torchrun
 
