@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import shlex
 import shutil
@@ -49,7 +50,7 @@ SEED_COMMANDS = {
     "train_unsupervised": ["train", "unsupervised"],
     "generate_model_visualization": ["visualize"],
 }
-OTHER_PROGRAMS = {"curl", "docker", "echo", "export", "kill", "pip", "until"}
+OTHER_PROGRAMS = {"cd", "curl", "docker", "echo", "export", "find", "kill", "pip", "tensorboard", "until"}
 SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "2>"}  # what a command ends at
 OTHER_FLAGS = {"--help", "--debug", "--version", "--max-restarts"}  # of every command; of torchrun
 
@@ -154,6 +155,8 @@ def check_command(words: list[str]) -> None:
         check_arguments([*SEED_COMMANDS[program], *arguments])
     elif program == "make":
         check_make(arguments)
+    elif program == "python" and arguments[0] == "-m":
+        assert importlib.util.find_spec(arguments[1]), f"there is no module {arguments[1]}"
     elif program == "python" and arguments[0] == "-c":
         compile(arguments[1], "<console>", "exec")
     elif program == "python":
@@ -191,7 +194,7 @@ def test_every_command_and_flag_in_the_text_exists(page: Path) -> None:
     for code in INLINE.findall(prose(page)):
         words = code.split()
         flags = {word for word in words if re.fullmatch(r"--[a-z][a-z0-9-]*", word)}
-        if words[0] == "aae" and len(words) > 1 and not words[1].startswith("-") and words[1] != "train":
+        if words[0] == "aae" and len(words) > 1 and words[1][0] not in "-." and words[1] != "train":
             assert flags <= flags_of(command_of(words[1:])[1]) | OTHER_FLAGS, code
         elif words[0] in ("aae", "pip") or words[0].startswith("--"):
             assert all(f in known or f"{f[2:].removeprefix('no-').replace('-', '_')}:" in scripts for f in flags), code
@@ -218,11 +221,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+FEW = ["--validation", "60", "--test", "60"]
+
+
 def smaller(words: list[str], tiny: Path) -> list[str]:
     """Arguments of `aae` with the last word on data, size and length: small ones."""
     more: list[str] = []
     if words[0] == "init-datasets":
-        more = ["--image-size", "8"] if "--source" in words else ["--source", "digits"]
+        more = ["--image-size", "8"] if "--source" in words else ["--source", "digits", *FEW]
     if words[0] == "train":
         own = [word for word in words if word.endswith(".yaml")]  # a file that the page shows
         more = ["--n-epochs", "1", "--config-path", own[0] if own else str(tiny)]
