@@ -290,6 +290,15 @@ def test_what_npm_cannot_get_is_one_line_and_nothing_is_kept(
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_cache_that_cannot_be_written_is_one_line(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_npm(tmp_path / "bin", monkeypatch, f'cp {cache} "$5"')
+    (tmp_path / "cache").write_text("a file where the directory would be")
+    with refused(f"cache {tmp_path / 'cache' / 'aae_toolkit'} cannot be written: ", "--web-runtime takes the package"):
+        runtime_files()
+
+
 def test_a_packed_or_an_installed_package_may_be_brought(cache: Path, tmp_path: Path) -> None:
     assert runtime_files(cache) == EXPECTED
     with tarfile.open(cache) as archive:

@@ -232,6 +232,22 @@ def test_everything_is_done_by_keyboard_alone(page_dir: Path) -> None:
         assert (shown(visit, "#decoded") != before).any()
 
 
+@one_variant
+def test_clearing_in_the_middle_of_a_stroke_ends_it(page_dir: Path) -> None:
+    with opened(page_dir) as visit:
+        box = visit.page.locator("#canvas").bounding_box()
+        assert box is not None
+        visit.page.mouse.move(box["x"] + 50, box["y"] + 50)
+        visit.page.mouse.down()
+        visit.page.mouse.move(box["x"] + 90, box["y"] + 50, steps=3)
+        label(visit)
+        visit.page.keyboard.press("Delete")
+        visit.page.mouse.move(box["x"] + 90, box["y"] + 90, steps=3)
+        visit.page.mouse.up()
+        visit.page.locator("#label", has_text="Draw something").wait_for()
+        assert not shown(visit, "#seen").any()
+
+
 def test_sliders_change_the_picture_to_what_the_decoder_gives(page_dir: Path, export_dir: Path) -> None:
     decoder = OnnxRuntimeBackend(export_dir / "decoder.onnx")
     with opened(page_dir) as visit:

@@ -95,7 +95,11 @@ def _cached() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aae_toolkit"
     archive = cache / f"{PACKAGE}-{VERSION}.tgz"
     if not archive.is_file() or _integrity(archive.read_bytes()) != INTEGRITY:
-        write_bytes(archive, _download())
+        content = _download()
+        try:
+            write_bytes(archive, content)
+        except OSError as error:
+            raise AaeError(f"cache {cache} cannot be written: {error.strerror or error}; {_BRING_ONE}") from error
     return archive
 
 

@@ -19,7 +19,7 @@ export class Drawing {
     this.down = false;
     canvas.addEventListener("pointerdown", (event) => this.#pointerDown(event));
     canvas.addEventListener("pointermove", (event) => this.#pointerMove(event));
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.#pointerUp());
+    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (this.pointer = undefined));
     canvas.addEventListener("keydown", (event) => this.#key(event));
     for (const change of ["focus", "blur"]) canvas.addEventListener(change, () => this.#draw());
     this.#draw();
@@ -27,14 +27,20 @@ export class Drawing {
 
   clear() {
     this.strokes = [];
-    this.down = false;
+    this.#lift();
     this.#changed();
   }
 
   undo() {
     this.strokes.pop();
-    this.down = false;
+    this.#lift();
     this.#changed();
+  }
+
+  /** End the stroke that is being drawn, by a pointer or by keys. */
+  #lift() {
+    this.pointer = undefined;
+    this.down = false;
   }
 
   #point(event) {
@@ -50,6 +56,7 @@ export class Drawing {
   #pointerDown(event) {
     if (!event.isPrimary || event.button !== 0) return;
     this.canvas.setPointerCapture(event.pointerId);
+    this.#lift();
     this.pointer = event.pointerId;
     this.strokes.push([this.#point(event)]);
     this.#changed();
@@ -60,10 +67,6 @@ export class Drawing {
     const moves = event.getCoalescedEvents?.() ?? [];
     this.strokes.at(-1).push(...(moves.length ? moves : [event]).map((move) => this.#point(move)));
     this.#changed();
-  }
-
-  #pointerUp() {
-    this.pointer = undefined;
   }
 
   #key(event) {

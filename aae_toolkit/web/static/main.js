@@ -84,7 +84,8 @@ async function start() {
   element("status").hidden = element("progress").hidden = true;
   globalThis.aae = { model, Tensor, selftest: () => selftest(model) }; // for consoles and tests
   await verify(model);
-  await navigator.serviceWorker?.register("offline.js"); // undefined but on https and localhost
+  // there on https and localhost alone, and not in every private window; the page is whole without it
+  await navigator.serviceWorker?.register("offline.js").catch(() => {});
 }
 
 start().catch((error) => {
