@@ -28,7 +28,7 @@ def check_archive(path: Path, *, whole: bool = True, inflated: int = 0) -> list[
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            if len(members) > _MAX_MEMBERS or len({m.filename for m in members}) < len(members):
+            if len(members) > _MAX_MEMBERS or len({m.filename.lower() for m in members}) < len(members):
                 raise ValueError("its members are too many, or have the same name")
             for member in members:
                 _check_member(member)
@@ -37,9 +37,7 @@ def check_archive(path: Path, *, whole: bool = True, inflated: int = 0) -> list[
             if whole and (damaged := archive.testzip()) is not None:
                 raise ValueError(f"member {damaged!r} does not have its checksum")
             return [member.filename for member in members]
-    except ValueError:
-        raise
-    except OSError:
+    except (ValueError, OSError):
         raise
     except Exception as error:  # zipfile's own, struct's, NotImplementedError: none of them is documented
         raise ValueError("it is no zip archive, or a damaged one") from error

@@ -39,7 +39,7 @@ from aae_toolkit.errors import AaeError, ParityError
 from aae_toolkit.export.card import model_card
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
 from aae_toolkit.export.formats import SUFFIXES
-from aae_toolkit.export.manifest import WEIGHTS_FILE, Manifest, read_manifest
+from aae_toolkit.export.manifest import WEIGHTS_FILE, Manifest, read_verified
 from aae_toolkit.export.writer import CARD_FILE, load_exported
 from aae_toolkit.files import write_text
 from aae_toolkit.golden import golden_case, reduced_golden_case
@@ -115,7 +115,7 @@ def check_parity(
         AaeError: a missing, damaged or unloadable file, images of another shape, or other classes.
         ParityError: nothing to compare.
     """
-    manifest, description = _read(export_dir, trust)
+    manifest, description = read_verified(export_dir, trust=trust), read_description(export_dir)
     description.require_image_shape(split.images.shape[1:])
     description.require_class_names(class_names)
     if len(split) == 0 or not manifest.artifacts:
@@ -146,14 +146,14 @@ def replay_golden(export_dir: Path, *, device: str = "cpu", trust: bool = False,
     Args:
         export_dir: written by `aae export`, anywhere; its checksums are verified first.
         device: where artifacts run.
-        trust: load artifacts of which the manifest has no checksum too.
+        trust: as above.
         progress: told of each comparison.
 
     Raises:
         AaeError: a missing, damaged or unloadable file.
         ParityError: nothing to compare.
     """
-    manifest, description = _read(export_dir, trust)
+    manifest, description = read_verified(export_dir, trust=trust), read_description(export_dir)
     if not manifest.artifacts:
         raise ParityError("nothing compared: 0 artifacts; the export is not verified")
     case = golden_case(export_dir, description)
@@ -166,12 +166,6 @@ def replay_golden(export_dir: Path, *, device: str = "cpu", trust: bool = False,
             reduced = reduced_golden_case(export_dir, description, precision, case)
             results += _compare_all(export_dir, pairs, description, [reduced], device, progress, REDUCED_GOLDEN_GATE)
     return ParityReport(len(case), "golden", case.batch_sizes, TOLERANCE, None, results)
-
-
-def _read(export_dir: Path, trust: bool) -> tuple[Manifest, ModelDescription]:
-    manifest = read_manifest(export_dir, trust=trust)
-    manifest.verify(export_dir)
-    return manifest, read_description(export_dir)
 
 
 def _to_compare(manifest: Manifest, device: str, progress: Progress) -> list[Runnable]:

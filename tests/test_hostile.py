@@ -188,6 +188,14 @@ def test_code_in_a_torch_export_archive_is_not_run(export: Path, canary: Path, p
 
 
 @one_variant
+def test_machine_code_in_a_torch_export_archive_is_not_loaded(export: Path) -> None:
+    name = "classifier/data/aotinductor/model/model.wrapper.so"
+    rewritten(export / "classifier.pt2", **{name: b"\x7fELF"})
+    with refused("it holds machine code, which torch would load"):
+        opened(export, "torch-export", "classifier.pt2")
+
+
+@one_variant
 def test_torchscript_that_would_write_a_file_is_not_loaded(export: Path, canary: Path) -> None:
     class Writes(torch.nn.Module):
         def __init__(self, path: str) -> None:

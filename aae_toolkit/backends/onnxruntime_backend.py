@@ -119,10 +119,9 @@ class OnnxRuntimeBackend:
         if self.metadata.get("aae.artifact") != "classifier":
             raise AaeError(f"{self.artifact} is not a classifier written by aae export: its metadata does not say so")
         try:
-            names = [str(name) for name in json.loads(self.metadata["aae.class_names"])]
+            return [str(name) for name in json.loads(self.metadata["aae.class_names"])]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise AaeError(f"{self.artifact} is damaged: it names no classes; run aae export again") from error
-        return names
 
     def classify(self, images: NDArray[np.uint8]) -> Tensors:
         """Run images [N, C, H, W] of a file that anybody may have written: its outputs must be a classifier's.
@@ -163,13 +162,7 @@ class OnnxRuntimeBackend:
         """How bright the borders of the training images are, 0-255; None where the file does not say."""
         try:
             return float(json.loads(self.metadata["aae.border_brightness"]))
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            OverflowError,
-            RecursionError,
-        ):  # written by an earlier version, or for data without images
+        except Exception:  # written by an earlier version, for data without images, or damaged
             return None
 
 

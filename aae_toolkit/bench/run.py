@@ -18,7 +18,7 @@ from aae_toolkit.bench.session import Effort, Io, Job, Opened, Session
 from aae_toolkit.bench.worker import Worker
 from aae_toolkit.environment import describe_environment, usable_cores
 from aae_toolkit.errors import UsageError
-from aae_toolkit.export.manifest import WEIGHTS_FILE, Manifest, read_manifest
+from aae_toolkit.export.manifest import WEIGHTS_FILE, Manifest, read_verified
 from aae_toolkit.progress import Progress
 
 P99_MS = 10.0
@@ -63,8 +63,7 @@ def bench(
         UsageError: none of the backends can be run on this export.
     """
     require_device_name(device)
-    manifest = read_manifest(export_dir, trust=trust)
-    manifest.verify(export_dir)
+    manifest = read_verified(export_dir, trust=trust)
     wanted = [r for r in runnables(manifest, "classifier", device) if r.backend in backends]
     if not wanted:
         raise UsageError(f"{export_dir} has no file for {', '.join(backends)}; export those formats, or ask for others")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aae_toolkit.errors import AaeError
 
 _UNSIGNED_BYTE = 0x08
-_MAX_BYTES = 2**31  # forty times MNIST
+_MAX_BYTES = 3 * 2**28  # the largest set of the family, EMNIST by class, has 547 MB
 
 
 def read_idx(path: Path, n_axes: int) -> NDArray[np.uint8]:

@@ -126,3 +126,10 @@ def read_manifest(directory: Path, *, trust: bool = False) -> Manifest:
             " .pt2 can run what is in it; if you know who wrote it, give --trust"
         )
     return manifest
+
+
+def read_verified(directory: Path, *, trust: bool = False) -> Manifest:
+    """As `read_manifest`; and raise `AaeError` unless every file beside it has its checksum."""
+    manifest = read_manifest(directory, trust=trust)
+    manifest.verify(directory)
+    return manifest
