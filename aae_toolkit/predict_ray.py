@@ -175,7 +175,7 @@ def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        size = cluster.concurrency or _room(cluster, ray.cluster_resources())
+        size = _n_workers(cluster, ray.cluster_resources())
         rows = [{"file": file, "shard": shard} for file, shard in todo.items()]
         finished = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
@@ -192,17 +192,18 @@ def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:
             yield row["errors"]
 
 
-def _room(cluster: Cluster, resources: dict[str, float]) -> int:
-    """How many workers the cluster's nodes hold together now."""
+def _n_workers(cluster: Cluster, resources: dict[str, float]) -> int:
+    """How many are asked for, or else there is room for now; a cluster that grows is trusted to make room."""
     room = int(resources.get("CPU", 0) // cluster.num_cpus)
     if cluster.num_gpus:
         room = min(room, int(resources.get("GPU", 0) // cluster.num_gpus))
-    if not room:
+    grows = cluster.address is not None and cluster.concurrency is not None
+    if not room and not grows:
         found = f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
         raise UsageError(
             f"no room for a worker of {cluster.num_cpus} CPUs and {cluster.num_gpus:g} GPUs: Ray has {found}"
         )
-    return room
+    return cluster.concurrency or room
 
 
 @contextmanager
