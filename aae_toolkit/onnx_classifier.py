@@ -44,15 +44,16 @@ class OnnxClassifier:
         self.image_shape: tuple[int, int, int] = (c, h, w)
         self.n_features_in_ = math.prod(self.image_shape)
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803  (scikit-learn's name)
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The label of each sample, [n].
 
         Raises:
             ValueError: X is not what the classifier takes.
         """
-        return self.classes_[self._run(X, "label")]
+        labels: NDArray[Any] = self.classes_[self._run(X, "label")]
+        return labels
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Probability of each of `classes_`, float32 [n, number of classes].
 
         Raises:
@@ -60,7 +61,7 @@ class OnnxClassifier:
         """
         return self._run(X, "probabilities")
 
-    def _run(self, X: ArrayLike, output: str) -> NDArray[Any]:  # noqa: N803
+    def _run(self, X: ArrayLike, output: str) -> NDArray[Any]:
         images = self._images(np.asarray(X))
         batches = [images[first : first + _BATCH_SIZE] for first in range(0, len(images), _BATCH_SIZE)]
         return np.concatenate([self._backend.run({"images": batch})[output] for batch in batches])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import (  # noqa: TID253  (the classes derive from it; the package imports this module when asked)
+from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_random_state  # noqa: TID253  (as above)
-from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: TID253  (as above)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional as F
 
 from aae_toolkit import scaling
@@ -27,16 +26,15 @@ from aae_toolkit.config import Variant
 from aae_toolkit.data.arrays import ArrayData
 from aae_toolkit.data.directory import Split, SplitName
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.errors import UsageError
 from aae_toolkit.estimators.configuration import resolve_config
+from aae_toolkit.estimators.saving import reading_estimator, write_estimator
 from aae_toolkit.evaluation import Integers, encode
-from aae_toolkit.files import write_json
 from aae_toolkit.models.description import ArrayFacts, FeatureScaling
-from aae_toolkit.models.directory import TrainedModel, load_model, save_model
+from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.in_memory import train_in_memory
 
-_FILE_NAME = "estimator.json"
 DTYPES = (np.float64, np.float32, np.uint8)  # of X; others become the first
 
 
@@ -93,7 +91,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.precision = precision
         self.verbose = verbose
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803  (scikit-learn's name)
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Probability of each class or cluster, [n, their number]: of its categories together."""
         y, _ = self._encode(X)
         description = self.model_.description
@@ -101,35 +99,27 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         probabilities: NDArray[Any] = y @ by_class
         return probabilities
 
-    def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
         """The style z of samples, [n, Z]."""
         return self._encode(X)[1]
 
     def save(self, path: str | Path) -> None:
         """Write a model directory, which `aae export` and `load` read; no part of it is pickled.
 
-        Parameters are kept as JSON: of a `random_state` that is no int, and of a configuration that is an object of
-        another kind than a name or a mapping, nothing is kept.
+        Parameters are kept as JSON: of a `random_state` that is no int nothing is kept.
 
         Raises:
             AaeError: it cannot be written.
         """
         check_is_fitted(self)
-        directory = Path(path)
-        params = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
         facts = {
             "estimator": type(self).__name__,
-            "params": params,
+            "params": self.get_params(deep=False),
             "sample_shape": self.sample_shape_,
             "feature_names": getattr(self, "feature_names_in_", np.array([])).tolist(),
             "history": self.history_,
         }
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            save_model(directory, self.model_, self.model_.description)
-            write_json(directory / _FILE_NAME, facts)
-        except OSError as error:
-            raise AaeError(f"model directory {directory} cannot be written: {error.strerror or error}") from error
+        write_estimator(Path(path), self.model_, facts)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -138,21 +128,13 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Raises:
             AaeError: a file is absent, damaged, or of another estimator.
         """
-        file = Path(path) / _FILE_NAME
-        try:
-            facts = json.loads(file.read_text(encoding="utf-8"))
-            if facts["estimator"] != cls.__name__:
-                raise AaeError(f"{path} holds a {facts['estimator']}; load it with that class")
+        with reading_estimator(Path(path), cls.__name__) as (model, facts):
             estimator = cls(**facts["params"])
             estimator.sample_shape_ = tuple(facts["sample_shape"])
             estimator.history_ = facts["history"]
             if facts["feature_names"]:
                 estimator.feature_names_in_ = np.array(facts["feature_names"], dtype=object)
-        except OSError as error:
-            raise AaeError(f"{file} cannot be read: {error.strerror or error}; write it with save") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise AaeError(f"{file} is damaged; save the estimator again") from error
-        estimator._take(load_model(Path(path)))
+            estimator._take(model)
         return estimator
 
     def export(self, path: str | Path, formats: Sequence[str] = ("onnx",)) -> None:
@@ -217,13 +199,13 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.model_ = model
         self.n_features_in_ = math.prod(model.architecture.image_shape)
 
-    def _labels(self, X: ArrayLike) -> Integers:  # noqa: N803
+    def _labels(self, X: ArrayLike) -> Integers:
         """The class or cluster of each sample, int64 [n]: of the likeliest category."""
         y, _ = self._encode(X)
         labels: Integers = np.array(self.model_.description.category_to_class)[y.argmax(axis=1)]
         return labels
 
-    def _encode(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:  # noqa: N803
+    def _encode(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Category probabilities [n, K] and styles [n, Z], float64 where X is, else float32."""
         check_is_fitted(self)
         rows = validate_data(self, flat(X)[0], reset=False, dtype=DTYPES)
@@ -294,15 +276,8 @@ class _Printing(Silent):
         print(line)
 
 
-def flat(X: Any) -> tuple[Any, tuple[int, ...]]:  # noqa: N803
+def flat(X: Any) -> tuple[Any, tuple[int, ...]]:
     """X with images as rows [n, F], and the shape of one sample; what scikit-learn is to refuse stays as it is."""
     array = X if hasattr(X, "ndim") else np.asarray(X)
     shape = tuple(array.shape[1:])
     return (X if len(shape) <= 1 else np.asarray(array).reshape(len(array), -1)), shape
-
-
-def _plain(value: Any) -> Any:
-    """A parameter as JSON has it; None where it cannot."""
-    if isinstance(value, Mapping):
-        return {key: dict(section) for key, section in value.items()}
-    return value if isinstance(value, bool | int | float | str | tuple | list | None) else None

@@ -6,9 +6,9 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin  # noqa: TID253  (see base)
-from sklearn.utils.multiclass import check_classification_targets  # noqa: TID253  (see base)
-from sklearn.utils.validation import validate_data  # noqa: TID253  (see base)
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
 
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.estimators.base import DTYPES, AAEEstimator, flat
@@ -27,7 +27,7 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
 
     _variant = "semi_supervised"
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:  # noqa: N803
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train on samples X and labels y [n] of any kind, -1 where a sample has none.
 
         Raises:
@@ -45,12 +45,12 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
         labels[known] = codes
         return self._fit(rows, sample_shape, labels, self.classes_.tolist())
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The label of each sample, [n]: of the likeliest category."""
         labels: NDArray[Any] = self.classes_[self._labels(X)]
         return labels
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:  # noqa: N803
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy on the samples that have a label; 0 where none has."""
         truth = np.asarray(y)
         known = _is_labeled(truth)

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClusterMixin  # noqa: TID253  (see base)
-from sklearn.utils.validation import validate_data  # noqa: TID253  (see base)
+from sklearn.base import ClusterMixin
+from sklearn.utils.validation import validate_data
 
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.estimators.base import DTYPES, AAEEstimator, flat
@@ -76,7 +76,7 @@ class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-
         )
         self.n_clusters = n_clusters
 
-    def fit(self, X: ArrayLike, y: object = None) -> Self:  # noqa: N803
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Find categories in X; y is not looked at.
 
         Raises:
@@ -95,7 +95,7 @@ class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-
         self.labels_ = self.predict(X)
         return self
 
-    def predict(self, X: ArrayLike) -> Integers:  # noqa: N803
+    def predict(self, X: ArrayLike) -> Integers:
         """The cluster of each sample, int64 [n]."""
         return self._labels(X)
 
