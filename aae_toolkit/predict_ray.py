@@ -132,14 +132,10 @@ class _Worker:
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
         """Label one shard (`batch` is one row) into its part; what went wrong is an answer too."""
         try:
-            errors, failure, on_device = (
-                self._make(str(batch["file"][0]), Shard.from_json(batch["shard"][0])),
-                "",
-                False,
-            )
+            errors = self._make(str(batch["file"][0]), Shard.from_json(batch["shard"][0]))
         except (AaeError, OSError) as error:
-            errors, failure, on_device = 0, str(error), isinstance(error, DeviceError)
-        return {"errors": [errors], "failure": [failure], "on_device": [on_device]}
+            return {"errors": [0], "failure": [str(error)], "on_device": [isinstance(error, DeviceError)]}
+        return {"errors": [errors], "failure": [""], "on_device": [False]}
 
     def _make(self, file: str, shard: Shard) -> int:
         path = self._job.output / file
@@ -185,11 +181,14 @@ def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:
             num_cpus=cluster.num_cpus,
             num_gpus=cluster.num_gpus,
         )
-        for row in finished.iter_rows():
-            if row["failure"]:
-                kind = DeviceError if row["on_device"] else AaeError
-                raise kind(f"a worker failed: {row['failure']}; what is finished stays, and the same command goes on")
-            yield row["errors"]
+        mend = "what is finished stays, and the same command goes on"
+        try:
+            for row in finished.iter_rows():
+                if row["failure"]:
+                    raise (DeviceError if row["on_device"] else AaeError)(f"a worker failed: {row['failure']}; {mend}")
+                yield row["errors"]
+        except ray.exceptions.RayError as error:
+            raise AaeError(f"Ray failed: {' '.join(str(error).split())[:200]}; {mend}") from error
 
 
 def _n_workers(cluster: Cluster, resources: dict[str, float]) -> int:
