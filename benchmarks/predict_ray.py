@@ -99,10 +99,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(options.raw_dir, options.images, Path(folder))
         for _ in range(options.rounds):
-            began, cpu_began = time.perf_counter(), cpu_seconds(os.getpid())
+            began, cpu_began = time.perf_counter(), time.process_time()
             assert sum(p.error is None for p in predict(options.model, paths, threads=1)) == len(paths)
             rates[ALONE].append(len(paths) / (time.perf_counter() - began))
-            cpu[ALONE].append((cpu_seconds(os.getpid()) - cpu_began) / len(paths))
+            cpu[ALONE].append((time.process_time() - cpu_began) / len(paths))
             for workers in sorted({1, cores}):
                 rate, cpu_of_image, start = ray_round(options.model, paths, workers, options.shard_size)
                 rates[f"Ray, {workers} worker(s)"].append(rate)
