@@ -59,7 +59,7 @@ class PartsManifest(BaseModel):
 def manifest_of(shards: Sequence[Shard], model_sha256: str, options: dict[str, Any]) -> PartsManifest:
     """What a run over these shards is to write."""
     parts = (
-        PartEntry(file=f"part-{index:05}.parquet", first=shard.names[0], rows=shard.n, shard_sha256=shard.sha256)
+        PartEntry(file=f"part-{index:05}.parquet", first=_text(shard.names[0]), rows=shard.n, shard_sha256=shard.sha256)
         for index, shard in enumerate(shards)
     )
     return PartsManifest(model_sha256=model_sha256, options=options, parts=tuple(parts))
@@ -132,10 +132,15 @@ def write_part(path: Path, shard_sha256: str, predictions: Sequence[Prediction])
     columns = {"path": pa.string(), "label": pa.int64(), "class_name": pa.string(), "probability": pa.float32()}
     columns |= {"top": pa.list_(candidate), "notes": pa.list_(pa.string()), "error": pa.string()}
     schema = pa.schema(columns, metadata={_SHARD_KEY: shard_sha256, _ERRORS_KEY: str(errors)})
-    rows = [p.to_json() | {"path": os.fsencode(p.path).decode(errors="backslashreplace")} for p in predictions]
+    rows = [p.to_json() | {"path": _text(p.path)} for p in predictions]
     with atomic_path(path) as temporary:
         parquet.write_table(pa.Table.from_pylist(rows, schema), temporary)
     return errors
+
+
+def _text(path: str) -> str:
+    """A path as UTF-8 can hold it."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def finish(directory: Path, manifest: PartsManifest, errors: int) -> None:

@@ -132,14 +132,10 @@ class _Worker:
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
         """Label one shard (`batch` is one row) into its part; what went wrong is an answer too."""
         try:
-            errors, failure, on_device = (
-                self._make(str(batch["file"][0]), Shard.from_json(batch["shard"][0])),
-                "",
-                False,
-            )
+            errors = self._make(str(batch["file"][0]), Shard.from_json(batch["shard"][0]))
         except (AaeError, OSError) as error:
-            errors, failure, on_device = 0, str(error), isinstance(error, DeviceError)
-        return {"errors": [errors], "failure": [failure], "on_device": [on_device]}
+            return {"errors": [0], "failure": [str(error)], "on_device": [isinstance(error, DeviceError)]}
+        return {"errors": [errors], "failure": [""], "on_device": [False]}
 
     def _make(self, file: str, shard: Shard) -> int:
         path = self._job.output / file
@@ -175,7 +171,7 @@ def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        size = cluster.concurrency or _room(cluster, ray.cluster_resources())
+        size = _n_workers(cluster, ray.cluster_resources())
         rows = [{"file": file, "shard": shard} for file, shard in todo.items()]
         finished = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
@@ -185,24 +181,28 @@ def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:
             num_cpus=cluster.num_cpus,
             num_gpus=cluster.num_gpus,
         )
-        for row in finished.iter_rows():
-            if row["failure"]:
-                kind = DeviceError if row["on_device"] else AaeError
-                raise kind(f"a worker failed: {row['failure']}; what is finished stays, and the same command goes on")
-            yield row["errors"]
+        mend = "what is finished stays, and the same command goes on"
+        try:
+            for row in finished.iter_rows():
+                if row["failure"]:
+                    raise (DeviceError if row["on_device"] else AaeError)(f"a worker failed: {row['failure']}; {mend}")
+                yield row["errors"]
+        except ray.exceptions.RayError as error:
+            raise AaeError(f"Ray failed: {' '.join(str(error).split())[:200]}; {mend}") from error
 
 
-def _room(cluster: Cluster, resources: dict[str, float]) -> int:
-    """How many workers the cluster's nodes hold together now."""
+def _n_workers(cluster: Cluster, resources: dict[str, float]) -> int:
+    """How many are asked for, or else there is room for now; a cluster that grows is trusted to make room."""
     room = int(resources.get("CPU", 0) // cluster.num_cpus)
     if cluster.num_gpus:
         room = min(room, int(resources.get("GPU", 0) // cluster.num_gpus))
-    if not room:
+    grows = cluster.address is not None and cluster.concurrency is not None
+    if not room and not grows:
         found = f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
         raise UsageError(
             f"no room for a worker of {cluster.num_cpus} CPUs and {cluster.num_gpus:g} GPUs: Ray has {found}"
         )
-    return room
+    return cluster.concurrency or room
 
 
 @contextmanager

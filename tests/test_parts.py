@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,8 @@ def test_a_part_holds_what_was_predicted_and_says_of_which_shard(output: Path) -
 
 
 def test_a_path_that_is_no_utf8_is_escaped(output: Path) -> None:
+    shard = replace(SHARDS[0], names=(os.fsdecode(b"\xff.png"),))
+    assert manifest_of([shard], "model", OPTIONS).parts[0].first == "\\xff.png"
     write_part(output / "part-00000.parquet", "a", [Prediction(os.fsdecode(b"\xff.png"), error="no such file")])
     assert parquet.read_table(output / "part-00000.parquet")["path"].to_pylist() == ["\\xff.png"]
 

@@ -212,8 +212,11 @@ def test_a_worker_that_fails_is_one_line_and_what_it_finished_stays(
 
 
 def test_no_room_for_a_worker_is_refused(address: str, export_dir: Path, folder: Path, tmp_path: Path) -> None:
-    with refused("no room for a worker of 3 CPUs and 0 GPUs: Ray has 2 CPUs and 0 GPUs", kind=UsageError):
-        label(export_dir, [folder], tmp_path / "output", cluster=Cluster(num_cpus=3))
+    for cluster in (Cluster(num_cpus=3), Cluster(num_cpus=3, concurrency=1)):
+        with refused("no room for a worker of 3 CPUs and 0 GPUs: Ray has 2 CPUs and 0 GPUs", kind=UsageError):
+            label(export_dir, [folder], tmp_path / "output", cluster=cluster)
+    with refused("no room for a worker of 1 CPUs and 0.5 GPUs", kind=UsageError):
+        label(export_dir, [folder], tmp_path / "output", cluster=Cluster(num_gpus=0.5))
 
 
 def test_an_address_where_no_ray_answers_is_refused_with_status_5(
