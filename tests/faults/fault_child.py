@@ -49,7 +49,7 @@ class Child:
             target=_run, args=([str(argument) for argument in arguments], log, limits)
         )
         self._process.start()
-        while not log.exists():  # the child has begun
+        while not log.exists() and self._process.is_alive():  # until it begins
             time.sleep(0.001)
 
     def send(self, signum: int) -> None:
@@ -81,11 +81,16 @@ class Child:
         assert (self.wait(), self.errors()) == (0, [])
         return most
 
-    def kill_after(self, cpu_seconds: float) -> bool:
-        """Kill it by SIGKILL once it has computed so long; whether it was still running."""
+    def send_after(self, signum: int, cpu_seconds: float) -> None:
+        """Send a signal once it has computed so long, unless it ends before."""
         while self._process.is_alive() and self.cpu_seconds() < cpu_seconds:
             time.sleep(0.001)
-        self._process.kill()
+        if self._process.is_alive():
+            self.send(signum)
+
+    def kill_after(self, cpu_seconds: float) -> bool:
+        """Kill it by SIGKILL once it has computed so long; whether it was still running."""
+        self.send_after(signal.SIGKILL, cpu_seconds)
         return self.wait() == -signal.SIGKILL
 
     def wait_for(self, text: str, timeout: float = 120) -> None:
