@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import resource
@@ -20,7 +21,8 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["fault_preload"])
 
 
-def start_server() -> None:
+@functools.cache
+def _start_server() -> None:
     """Start the server, and wait until it has imported, which it finds by PYTHONPATH; it ends with this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
@@ -43,6 +45,7 @@ class Child:
     """`aae` with some arguments, in a process of its own; what it prints goes to a file."""
 
     def __init__(self, arguments: list[str | Path], log: Path, limits: Limits = Limits()) -> None:
+        _start_server()
         self.log = log
         log.unlink(missing_ok=True)
         self._process: ForkServerProcess = _CONTEXT.Process(

@@ -32,11 +32,6 @@ DIGITS = ["--source", "digits"]
 MANY = int(os.environ.get("KILLS", "0")) > 10
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> None:
-    fault_child.start_server()
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of half a megabyte."""

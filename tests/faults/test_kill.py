@@ -69,11 +69,6 @@ def kill_again_and_again(command: Command, start: Callable[[], None], scratch: P
                 report.write(f"{command.name}: {stage}\n")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> None:
-    fault_child.start_server()
-
-
 def empty(directory: Path) -> Callable[[], None]:
     return lambda: shutil.rmtree(directory, ignore_errors=True)
 
