@@ -54,6 +54,8 @@ class Child:
         self._process.start()
         while not log.exists() and self._process.is_alive():  # until it begins
             time.sleep(0.001)
+        self._before = 0.0
+        self._before = self.cpu_seconds()
 
     def send(self, signum: int) -> None:
         assert self._process.pid is not None
@@ -69,9 +71,9 @@ class Child:
         return status
 
     def cpu_seconds(self) -> float:
-        """How long it has computed so far, which other processes do not stretch; 0 once it has ended."""
+        """How long `aae` has computed so far, which other processes do not stretch; 0 once it has ended."""
         try:
-            return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[0]) / 1e9
+            return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[0]) / 1e9 - self._before
         except (OSError, IndexError):
             return 0.0
 
@@ -116,6 +118,8 @@ def run(arguments: list[str | Path], log: Path, limits: Limits = Limits()) -> tu
 
 
 def _run(arguments: list[str], log: Path, limits: Limits) -> None:
+    from aae_toolkit.cli.app import main
+
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT, 0o666)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
@@ -129,6 +133,4 @@ def _run(arguments: list[str], log: Path, limits: Limits) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + limits.memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    from aae_toolkit.cli.app import main
-
     main(arguments)
