@@ -50,9 +50,9 @@ test-all: setup ## the test suite with the slow tests
 test-mutants: setup ## 300 damaged files of each format, and as many odd configurations and command lines as that
 	AAE_MUTANTS=3 AAE_MUTANTS_REPORT=mutants.json $(BIN)/pytest tests/test_mutants.py tests/test_fuzz.py
 
-# On a disk in memory each takes a few seconds: --basetemp=/dev/shm/faults.
 KILLS ?= 40
-test-faults: setup ## kill each command many times at random moments; half an hour on one core
+test-faults: setup ## kill each command many times at random moments, and let disks fill; says how far each was
+	rm -f kills.txt
 	KILLS=$(KILLS) KILL_REPORT=kills.txt $(BIN)/pytest tests/faults
 	sort kills.txt | uniq -c
 

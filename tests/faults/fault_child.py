@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import resource
@@ -20,7 +21,8 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["fault_preload"])
 
 
-def start_server() -> None:
+@functools.cache
+def _start_server() -> None:
     """Start the server, and wait until it has imported, which it finds by PYTHONPATH; it ends with this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
@@ -43,14 +45,17 @@ class Child:
     """`aae` with some arguments, in a process of its own; what it prints goes to a file."""
 
     def __init__(self, arguments: list[str | Path], log: Path, limits: Limits = Limits()) -> None:
+        _start_server()
         self.log = log
         log.unlink(missing_ok=True)
         self._process: ForkServerProcess = _CONTEXT.Process(
             target=_run, args=([str(argument) for argument in arguments], log, limits)
         )
         self._process.start()
-        while not log.exists():  # the child has begun
+        while not log.exists() and self._process.is_alive():  # until it begins
             time.sleep(0.001)
+        self._before = 0.0
+        self._before = self.cpu_seconds()
 
     def send(self, signum: int) -> None:
         assert self._process.pid is not None
@@ -66,9 +71,9 @@ class Child:
         return status
 
     def cpu_seconds(self) -> float:
-        """How long it has computed so far, which other processes do not stretch; 0 once it has ended."""
+        """How long `aae` has computed so far, which other processes do not stretch; 0 once it has ended."""
         try:
-            return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[0]) / 1e9
+            return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[0]) / 1e9 - self._before
         except (OSError, IndexError):
             return 0.0
 
@@ -81,11 +86,16 @@ class Child:
         assert (self.wait(), self.errors()) == (0, [])
         return most
 
-    def kill_after(self, cpu_seconds: float) -> bool:
-        """Kill it by SIGKILL once it has computed so long; whether it was still running."""
+    def send_after(self, signum: int, cpu_seconds: float) -> None:
+        """Send a signal once it has computed so long, unless it ends before."""
         while self._process.is_alive() and self.cpu_seconds() < cpu_seconds:
             time.sleep(0.001)
-        self._process.kill()
+        if self._process.is_alive():
+            self.send(signum)
+
+    def kill_after(self, cpu_seconds: float) -> bool:
+        """Kill it by SIGKILL once it has computed so long; whether it was still running."""
+        self.send_after(signal.SIGKILL, cpu_seconds)
         return self.wait() == -signal.SIGKILL
 
     def wait_for(self, text: str, timeout: float = 120) -> None:
@@ -108,6 +118,8 @@ def run(arguments: list[str | Path], log: Path, limits: Limits = Limits()) -> tu
 
 
 def _run(arguments: list[str], log: Path, limits: Limits) -> None:
+    from aae_toolkit.cli.app import main
+
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT, 0o666)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
@@ -121,6 +133,4 @@ def _run(arguments: list[str], log: Path, limits: Limits) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + limits.memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    from aae_toolkit.cli.app import main
-
     main(arguments)
