@@ -10,9 +10,7 @@ from refusals import refused
 
 from aae_toolkit.config import Variant
 from aae_toolkit.metrics import read_metrics
-from aae_toolkit.visualization.curves import _OWN, _SHARED, _curves, draw_learning_curves
-
-ALL = {variant: _SHARED | own for variant, own in _OWN.items()}
+from aae_toolkit.visualization.curves import curves_of, draw_curve, draw_learning_curves
 
 
 def write(directory: Path, *lines: dict[str, Any]) -> Path:
@@ -22,7 +20,7 @@ def write(directory: Path, *lines: dict[str, Any]) -> Path:
 
 
 def drawn_lines(name: str, lines: list[dict[str, Any]], variant: Variant = "unsupervised") -> dict[str, list[float]]:
-    [axes] = _curves(ALL[variant][name], lines).axes
+    [axes] = draw_curve(curves_of(variant)[name], lines).axes
     return {line.get_label(): list(line.get_ydata()) for line in axes.lines if not line.get_label().startswith("_")}
 
 
@@ -58,7 +56,7 @@ def test_no_epoch_is_no_curve(tmp_path: Path) -> None:
 def test_a_term_of_some_epochs_has_gaps_elsewhere() -> None:
     lines: list[dict[str, Any]] = [{"epoch": e, "reconstruction": 0.5} for e in (1, 2, 3)]
     lines[1]["mode_reconstruction"] = 0.25
-    drawn = drawn_lines("{variant}_reconstruction_learning_curve.png", lines)
+    drawn = drawn_lines("unsupervised_reconstruction_learning_curve.png", lines)
     assert drawn["reconstruction"] == [0.5, 0.5, 0.5]
     assert [math.isnan(v) for v in drawn["mode reconstruction"]] == [True, False, True]
 
@@ -72,13 +70,13 @@ def test_terms_on_y_have_a_curve_of_their_own(tmp_path: Path) -> None:
 def test_the_best_accuracy_is_named_with_its_epoch() -> None:
     values = {1: 0.5, 2: 0.75, 3: 0.7}
     lines = [{"epoch": epoch, "validation_accuracy": value} for epoch, value in values.items()]
-    drawn = _curves(ALL["semi_supervised"]["semi_supervised_accuracy_learning_curve.png"], lines)
+    drawn = draw_curve(curves_of("semi_supervised")["semi_supervised_accuracy_learning_curve.png"], lines)
     assert drawn.get_supxlabel() == "Last 70.00%; best 75.00%, in epoch 2."
 
 
 def test_the_levels_of_a_fooled_discriminator_are_drawn() -> None:
-    drawn = _curves(
-        ALL["unsupervised"]["{variant}_advesarial_learning_curve.png"], [{"epoch": 1, "generator_gaussian": 1}]
+    drawn = draw_curve(
+        curves_of("unsupervised")["unsupervised_advesarial_learning_curve.png"], [{"epoch": 1, "generator_gaussian": 1}]
     )
     levels = [line.get_ydata()[0] for line in drawn.axes[0].lines if line.get_linestyle() == ":"]
     assert levels == pytest.approx([2 * math.log(2), math.log(2)])

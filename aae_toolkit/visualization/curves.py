@@ -25,7 +25,7 @@ class Curve:
     title: str
     terms: tuple[str, ...]
     levels: tuple[tuple[float, str], ...] = ()
-    best: bool = False  # whether its values are accuracies
+    is_accuracy: bool = False
 
 
 _BALANCE = ((2 * math.log(2), "a discriminator that knows nothing"), (math.log(2), "a generator against it"))
@@ -49,7 +49,7 @@ _OWN: dict[Variant, dict[str, Curve]] = {
             "Classification loss on labelled images\nLook for a fall towards 0", ("classification",)
         ),
         "semi_supervised_accuracy_learning_curve.png": Curve(
-            "Accuracy on validation images\nLook for a rise that levels off", ("validation_accuracy",), best=True
+            "Accuracy on validation images\nLook for a rise that levels off", ("validation_accuracy",), is_accuracy=True
         ),
     },
     "unsupervised": {
@@ -59,10 +59,15 @@ _OWN: dict[Variant, dict[str, Curve]] = {
         "unsupervised_accuracy_learning_curve.png": Curve(
             "Majority accuracy on validation images\nLook for a rise that levels off",
             ("validation_majority_accuracy",),
-            best=True,
+            is_accuracy=True,
         ),
     },
 }
+
+
+def curves_of(variant: Variant) -> dict[str, Curve]:
+    """A variant's curves by file name."""
+    return {name.format(variant=variant): curve for name, curve in (_SHARED | _OWN[variant]).items()}
 
 
 def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
@@ -73,18 +78,19 @@ def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
     """
     lines = read_metrics(model_dir / FILE_NAME)
     written = []
-    for template, curve in (_SHARED | _OWN[variant]).items():
-        path = model_dir / template.format(variant=variant)
+    for name, curve in curves_of(variant).items():
+        path = model_dir / name
         if any(term in line for term in curve.terms for line in lines):
             with style():
-                save(_curves(curve, lines), path)
+                save(draw_curve(curve, lines), path)
             written.append(path)
         else:
             path.unlink(missing_ok=True)  # of an earlier training with other terms
     return written
 
 
-def _curves(curve: Curve, lines: Sequence[Line]) -> Figure:
+def draw_curve(curve: Curve, lines: Sequence[Line]) -> Figure:
+    """Draw the terms that some of `lines`, of metrics.jsonl, has; a gap where one lacks it."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     present = [term for term in curve.terms if any(term in line for line in lines)]
@@ -98,7 +104,7 @@ def _curves(curve: Curve, lines: Sequence[Line]) -> Figure:
         axes.axhline(level, color="0.3", linestyle=":", linewidth=1)
         axes.annotate(label, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
     axes.set_xlabel("epoch")
-    if curve.best:
+    if curve.is_accuracy:
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     else:
         axes.set_ylabel("loss, nats")
@@ -112,7 +118,7 @@ def _curves(curve: Curve, lines: Sequence[Line]) -> Figure:
 
 def _figures(curve: Curve, lines: Sequence[Line], terms: Iterable[str]) -> str:
     """The last values, and the best accuracy."""
-    if not curve.best:
+    if not curve.is_accuracy:
         last = [f"{term.replace('_', ' ')} {[line for line in lines if term in line][-1][term]:.3f}" for term in terms]
         return f"Last epoch: {', '.join(last)}."
     [term] = terms
