@@ -276,7 +276,8 @@ def test_python_blocks_run_beside_an_export_and_an_image(
     page: Path, export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = [block for block in blocks(page) if block.language == "python"]
-    shutil.copytree(export_dir, tmp_path, dirs_exist_ok=True)
+    for place in (tmp_path, tmp_path / "export"):  # as a page has it
+        shutil.copytree(export_dir, place, dirs_exist_ok=True)
     Image.new("L", (6, 6)).save(tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
