@@ -176,7 +176,7 @@ def test_an_export_directory_alone_rebuilds_the_trained_model(
         ("decoder_semi_supervised.safetensors", None, "is missing"),
         ("encoder_semi_supervised.safetensors", lambda content: content[:-100], "is damaged"),
         ("decoder_semi_supervised.safetensors", lambda content: b"", "is damaged"),
-        ("encoder_semi_supervised.safetensors", "decoder_semi_supervised.safetensors", "does not fit model.json"),
+        ("encoder_semi_supervised.safetensors", "decoder_semi_supervised.safetensors", "is damaged"),
         ("model.json", None, "holds no model.json"),
         ("model.json", lambda content: content[:50], "does not describe a model"),
         ("model.json", lambda content: b"[]", "does not describe a model"),
