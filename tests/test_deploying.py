@@ -29,10 +29,10 @@ SUBSTITUTIONS = {
 
 
 def sections() -> dict[str, list[tuple[str, str]]]:
-    """By heading: the language and the text of each box."""
+    """By heading: the language and the text of each box; `text` is not for pasting."""
     parts = re.split(r"^## (.+)$", PAGE, flags=re.MULTILINE)[1:]
     return {
-        heading: re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+        heading: re.findall(r"^```(python|console)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
         for heading, text in zip(parts[::2], parts[1::2], strict=True)
     }
 
