@@ -111,6 +111,7 @@ def test_the_http_service_answers_uploads_and_json(place: Path) -> None:
         port = free.getsockname()[1]
     script = commands("An HTTP service").replace("localhost:8000", f"localhost:{port}")
     printed = run(place, "bash", "-mc", f"export AAE_PORT={port}\n{script}")
+    printed = printed.replace(f"labelling at http://127.0.0.1:{port}/predict\n", "")
     decoder, answers = json.JSONDecoder(), []
     while printed := printed.strip():
         answer, end = decoder.raw_decode(printed)
