@@ -29,10 +29,10 @@ SUBSTITUTIONS = {
 
 
 def sections() -> dict[str, list[tuple[str, str]]]:
-    """By heading: the language and the text of each box."""
+    """By heading: the language and the text of each box; `text` is not for pasting."""
     parts = re.split(r"^## (.+)$", PAGE, flags=re.MULTILINE)[1:]
     return {
-        heading: re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+        heading: re.findall(r"^```(python|console)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
         for heading, text in zip(parts[::2], parts[1::2], strict=True)
     }
 
@@ -111,6 +111,7 @@ def test_the_http_service_answers_uploads_and_json(place: Path) -> None:
         port = free.getsockname()[1]
     script = commands("An HTTP service").replace("localhost:8000", f"localhost:{port}")
     printed = run(place, "bash", "-mc", f"export AAE_PORT={port}\n{script}")
+    printed = printed.replace(f"labelling at http://127.0.0.1:{port}/predict\n", "")
     decoder, answers = json.JSONDecoder(), []
     while printed := printed.strip():
         answer, end = decoder.raw_decode(printed)

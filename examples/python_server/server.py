@@ -253,5 +253,5 @@ if __name__ == "__main__":
     except (AaeError, ValidationError) as error:
         raise SystemExit(f"server.py: {error}") from None
     host, port = os.environ.get("AAE_HOST", "127.0.0.1"), int(os.environ.get("AAE_PORT", "8000"))
-    print(f"labelling at http://{host}:{port}/predict")
+    print(f"labelling at http://{host}:{port}/predict", flush=True)
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30)
