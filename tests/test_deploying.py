@@ -101,6 +101,23 @@ def test_python_alone_gives_the_label_and_its_probability(place: Path) -> None:
 
 
 @one_variant
+def test_files_folders_patterns_and_standard_input_are_labelled(place: Path) -> None:
+    printed = run(place, "bash", "-ec", commands("Files and folders")).splitlines()
+    assert printed[0].startswith("image.png")
+    assert printed[1:3] == [
+        f"10 images, 10 labelled, 0 unsure, 0 unreadable; written to found.{suffix}" for suffix in ("csv", "jsonl")
+    ]
+    assert sorted(json.loads(line)["path"] for line in printed[3:]) == [f"photos/{index}.png" for index in range(10)]
+
+
+@one_variant
+def test_arrays_and_files_are_labelled_from_python(place: Path) -> None:
+    assert run(place, sys.executable, "-c", box("Arrays, from Python"))
+    found = run(place, sys.executable, "-c", box("Files, from Python")).splitlines()
+    assert [f"photos/{index}.png" in line for index, line in enumerate(found)] == [True] * 10
+
+
+@one_variant
 def test_the_http_service_answers_uploads_and_json(place: Path) -> None:
     for module in ("starlette", "uvicorn", "python_multipart"):
         pytest.importorskip(module, reason="the dev extra, which brings the example's own packages, is not installed")

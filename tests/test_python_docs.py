@@ -1,12 +1,9 @@
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import REPOSITORY
-from exports import one_variant
-from PIL import Image
 
 DOCS = REPOSITORY / "docs"
 
@@ -29,15 +26,3 @@ def test_the_examples_of_the_python_api_run_and_do_what_they_say(
     found = run_blocks("python-api.md")
     assert found["classifier"].score(found["X"], found["y"]) > 0.8
     assert set(found["clusters"]) == {0, 1, 2}
-
-
-@one_variant
-def test_the_examples_of_deploying_predict_run(
-    export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(export_dir, "export")
-    Path("photos").mkdir()
-    Image.new("L", (6, 6)).save("photos/a.png")
-    run_blocks("deploying-predict.md")
-    assert "photos/a.png" in capsys.readouterr().out

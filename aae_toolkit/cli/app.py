@@ -78,7 +78,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
 
 def _command(arguments: list[str]) -> int:
     """Run a sub-command; return its exit status."""
-    if arguments[:1] == ["predict"]:  # without Typer, which takes as long to import as ONNX Runtime (decision 14)
+    if arguments[:1] == ["predict"]:  # without Typer, which takes as long to import as ONNX Runtime (decision 9)
         from aae_toolkit.cli.predict import predict
 
         predict(arguments[1:])
