@@ -37,7 +37,7 @@ MAIN_COLOR, CONTRAST_COLOR = _PETROFF[0], _PETROFF[2]
 _DPI = 120
 _PAD = 0.08  # inches around what is drawn
 _TITLE_SIZE, _NOTE_SIZE = 11, 9  # points
-_CHARACTER = 0.52  # of a point size, the mean width of a character
+_CHARACTER = 0.57  # of a point size, the mean width of a character
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ _SEED = 0
 _N_STYLES = 11  # steps of z0
 _MIDDLE = (0.025, 0.975)  # quantiles of the images' z0 between which they lie: of N(0, 1), about -2 and 2
 _N_SAMPLES = 8  # real images beside each mode
-_MARGIN = 1.8  # inches, for the names at the left
+_MARGIN = 2.2  # inches, for the names at the left
 _LEGEND_ROWS = 16
 NEVER = "never predicted"
 
@@ -143,7 +143,7 @@ def _rows(
 ) -> tuple[Figure, Any]:
     """A figure with a row of pictures per category, named by `labels`."""
     width, height = cell_size(view.image_shape, len(rows))
-    drawn = new_figure(max(5.5, n_columns * width + _MARGIN), max(2.5, len(rows) * height + 1.6))
+    drawn = new_figure(max(6.5, n_columns * width + _MARGIN), max(2.5, len(rows) * height + 1.6))
     axes = drawn.subplots()
     show_image(axes, tile(rows, n_columns))
     axes.set_yticks(tile_centres(len(rows), view.image_shape[1]), labels, fontsize=8 if height >= 0.5 else 6)
