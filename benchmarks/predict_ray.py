@@ -26,7 +26,7 @@ from PIL import Image
 
 from aae_toolkit.environment import describe_environment
 from aae_toolkit.predict import predict
-from aae_toolkit.predict_ray import Cluster, Options, predict_ray
+from aae_toolkit.predict.on_ray import Cluster, Options, predict_ray
 from aae_toolkit.progress import Silent
 
 ALONE = "one process"

@@ -22,7 +22,6 @@ from mutation import MEMORY, Target, read_in_child
 from PIL import Image
 from refusals import refused
 
-from aae_toolkit.archives import check_archive, read_npz
 from aae_toolkit.backends import base
 from aae_toolkit.backends.base import Runnable, open_backend
 from aae_toolkit.cli.app import run
@@ -32,6 +31,7 @@ from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.images import read_image
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.files import sha256
+from aae_toolkit.files.archives import check_archive, read_npz
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.training.checkpoint import load_checkpoint

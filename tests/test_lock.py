@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from refusals import refused
 
-from aae_toolkit import lock
-from aae_toolkit.lock import LOCK_FILE, lock_directory
+from aae_toolkit.files import lock
+from aae_toolkit.files.lock import LOCK_FILE, lock_directory
 from aae_toolkit.progress import Silent
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from aae_toolkit.lock import lock_directory
+from aae_toolkit.files.lock import lock_directory
 with lock_directory(Path(sys.argv[1])):
     if "fork" in sys.argv and os.fork() == 0:
         print(os.getpid(), flush=True)

@@ -6,7 +6,8 @@ import pytest
 from refusals import refused
 
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.parts import (
+from aae_toolkit.predict import Candidate, Prediction
+from aae_toolkit.predict.parts import (
     FILE_NAME,
     PartsManifest,
     begin_or_continue,
@@ -17,8 +18,7 @@ from aae_toolkit.parts import (
     require_all,
     write_part,
 )
-from aae_toolkit.predict import Candidate, Prediction
-from aae_toolkit.shards import Shard
+from aae_toolkit.predict.shards import Shard
 
 pytest.importorskip("pyarrow", reason="the ray extra, which brings pyarrow, is not installed")
 from pyarrow import parquet

@@ -22,11 +22,11 @@ from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.paths import image_files
 from aae_toolkit.errors import UsageError
-from aae_toolkit.parts import FILE_NAME, PartsManifest
 from aae_toolkit.predict import Prediction, predict
-from aae_toolkit.predict_ray import Cluster, Options, Outcome, predict_ray
+from aae_toolkit.predict.on_ray import Cluster, Options, Outcome, predict_ray
+from aae_toolkit.predict.parts import FILE_NAME, PartsManifest
+from aae_toolkit.predict.shards import INPUT_SUFFIXES
 from aae_toolkit.progress import Silent
-from aae_toolkit.shards import INPUT_SUFFIXES
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray", reason="the ray extra is not installed")

@@ -9,8 +9,8 @@ from PIL import Image
 from refusals import refused
 
 from aae_toolkit.data.paths import image_files
-from aae_toolkit.decoding import Decoder
-from aae_toolkit.shards import INPUT_SUFFIXES, Shard, Source, decode, plan_shards, read_sources
+from aae_toolkit.predict.decoding import Decoder
+from aae_toolkit.predict.shards import INPUT_SUFFIXES, Shard, Source, decode, plan_shards, read_sources
 
 pa = pytest.importorskip("pyarrow", reason="the ray extra, which brings pyarrow, is not installed")
 from pyarrow import parquet

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aae_toolkit.archives import check_archive
+from aae_toolkit.files.archives import check_archive
 
 _MAX_CODE = 2**26  # bytes: of a TorchScript archive the code is compressed, weights are not
 _REACHES_OUT = re.compile(r"\b(save|from_file|load_library)\b")  # operators that open files

@@ -12,7 +12,7 @@ from aae_toolkit.cli.options import ConsoleProgress, TrustOption
 from aae_toolkit.environment import can_compile
 from aae_toolkit.errors import AaeError, DeviceError, GateError, UsageError
 from aae_toolkit.export.contract import REDUCED, Format, Precision
-from aae_toolkit.lock import lock_directory
+from aae_toolkit.files.lock import lock_directory
 
 if TYPE_CHECKING:
     from aae_toolkit.data.directory import DataDirectory

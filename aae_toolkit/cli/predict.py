@@ -115,7 +115,7 @@ def predict(arguments: list[str]) -> None:
     )
     counts: Counter[str] = Counter()
     if given.output is not None:
-        from aae_toolkit.prediction_file import write_predictions
+        from aae_toolkit.predict.output import write_predictions
 
         write_predictions(given.output, _counted(_tracked(predictions, given.images), counts), given.top_k)
         said = ", ".join(f"{counts[kind]} {kind}" for kind in ("labelled", "unsure", "unreadable"))

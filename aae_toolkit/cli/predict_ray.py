@@ -60,8 +60,8 @@ def predict(given: Namespace) -> None:
         raise UsageError("--engine ray writes a directory of Parquet files; name it with --output")
     from aae_toolkit.cli.options import ConsoleProgress
     from aae_toolkit.data.paths import image_files
-    from aae_toolkit.predict_ray import SHARD_SIZE, Cluster, Options, predict_ray
-    from aae_toolkit.shards import INPUT_SUFFIXES
+    from aae_toolkit.predict.on_ray import SHARD_SIZE, Cluster, Options, predict_ray
+    from aae_toolkit.predict.shards import INPUT_SUFFIXES
 
     outcome = predict_ray(
         given.model,

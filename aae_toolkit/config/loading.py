@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from aae_toolkit.config.sections import VARIANTS, ConfigFile, ModelConfig, Variant, VariantConfig
-from aae_toolkit.documents import brief, explain
 from aae_toolkit.errors import UsageError
-from aae_toolkit.safe_yaml import read_yaml
+from aae_toolkit.files.documents import brief, explain
+from aae_toolkit.files.safe_yaml import read_yaml
 from aae_toolkit.text import one_line
 
 DEFAULT_CONFIG = "seed"

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from aae_toolkit.archives import read_npz
 from aae_toolkit.data.sources import UNLABELED, Source, SourceName
 from aae_toolkit.data.splits import split_indices
-from aae_toolkit.documents import Name, read_document
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path, require_own, sha256, verify_sha256, why_absent, write_text
-from aae_toolkit.lock import lock_directory
+from aae_toolkit.files.archives import read_npz
+from aae_toolkit.files.documents import Name, read_document
+from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.progress import Progress
 from aae_toolkit.text import one_line
 

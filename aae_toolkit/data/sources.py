@@ -16,7 +16,7 @@ from aae_toolkit.data.idx import read_idx
 from aae_toolkit.data.images import SUFFIXES, Invert, read_noted
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import require_own
-from aae_toolkit.lock import lock_directory
+from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.progress import Progress, Silent
 
 SourceName = Literal["mnist", "fashion-mnist", "kmnist", "digits", "folder"]

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from aae_toolkit import __version__
-from aae_toolkit.archives import check_archive
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import BATCH_AXIS, ArtifactName, Contract, Format
 from aae_toolkit.files import atomic_path
+from aae_toolkit.files.archives import check_archive
 from aae_toolkit.models.description import ModelDescription
 
 SUFFIXES = {

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from aae_toolkit.config import Variant
-from aae_toolkit.documents import Name, read_document
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName, Contract, Format, Precision
 from aae_toolkit.files import require_own, verify_sha256, why_absent, write_text
+from aae_toolkit.files.documents import Name, read_document
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
 FILE_NAME = "manifest.json"

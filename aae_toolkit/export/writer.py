@@ -18,7 +18,7 @@ from aae_toolkit.export.formats import OPSET, SUFFIXES, metadata_of, write_artif
 from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
 from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry, Manifest, golden_file, reduced_file
 from aae_toolkit.files import atomic_path, sha256, write_bytes, write_text
-from aae_toolkit.lock import lock_directory
+from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import TrainedModel, load_model, load_weights, require_weights

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aae_toolkit.config import Variant
-from aae_toolkit.documents import Name, brief, read_document, read_json
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_own, why_absent
+from aae_toolkit.files.documents import Name, brief, read_document, read_json
 
 FILE_NAME = "model.json"
 

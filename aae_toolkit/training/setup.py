@@ -21,7 +21,7 @@ from aae_toolkit.data.directory import Split
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.lock import DirectoryLock
+from aae_toolkit.files.lock import DirectoryLock
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks

@@ -16,7 +16,7 @@ from aae_toolkit.data.directory import DataDirectory, Split
 from aae_toolkit.distributed import from_main, mean_over_processes, process_group, wait_for_all
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import write_text
-from aae_toolkit.lock import lock_directory
+from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.memory import is_out_of_memory, memory_advice
 from aae_toolkit.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.metrics import WARNINGS

@@ -17,7 +17,7 @@ from aae_toolkit.errors import UsageError
 
 if TYPE_CHECKING:
     from aae_toolkit.data.images import Invert
-    from aae_toolkit.decoding import Decoded, Decoder
+    from aae_toolkit.predict.decoding import Decoded, Decoder
 
 BATCH_SIZE = 64
 UNSURE = "unsure"
@@ -110,7 +110,7 @@ def predict(
     """
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(OnnxRuntimeBackend, model, threads=threads)
-        from aae_toolkit.decoding import decode_ahead  # pillow takes as long to import as the model to open
+        from aae_toolkit.predict.decoding import decode_ahead  # pillow takes as long to import as the model to open
     backend = opening.result()
     names = backend.class_names
     decoder = decoder_of(backend, invert)
@@ -125,7 +125,7 @@ def decoder_of(backend: OnnxRuntimeBackend, invert: Invert) -> Decoder:
         AaeError: `backend` is no classifier of this tool.
         UsageError: `invert` is `auto`, and the model does not tell dark from light.
     """
-    from aae_toolkit.decoding import Decoder
+    from aae_toolkit.predict.decoding import Decoder
 
     backend.class_names  # noqa: B018 - refuses what is no classifier
     if invert == "auto" and backend.border_brightness is None:

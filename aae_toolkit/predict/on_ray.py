@@ -20,10 +20,18 @@ from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.data.images import Invert
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.files import sha256
-from aae_toolkit.parts import begin_or_continue, count_attempt, errors_of, finish, manifest_of, require_all, write_part
 from aae_toolkit.predict import BATCH_SIZE, Prediction, decoder_of, label_batch
+from aae_toolkit.predict.parts import (
+    begin_or_continue,
+    count_attempt,
+    errors_of,
+    finish,
+    manifest_of,
+    require_all,
+    write_part,
+)
+from aae_toolkit.predict.shards import Shard, decode, plan_shards, read_sources
 from aae_toolkit.progress import Progress
-from aae_toolkit.shards import Shard, decode, plan_shards, read_sources
 
 SHARD_SIZE = 10_000
 _MAX_DEATHS = 5  # of workers over one shard, after which the shard is at fault; Ray itself would go on for ever

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from aae_toolkit.data.directory import map_images
 from aae_toolkit.data.images import SUFFIXES, read_noted
-from aae_toolkit.decoding import Decoded, Decoder
 from aae_toolkit.errors import AaeError
+from aae_toolkit.predict.decoding import Decoded, Decoder
 
 Shape = tuple[int, int, int]  # C, H, W in pixels
 Source = Path | bytes | NDArray[np.uint8] | None  # a file, an encoded image, pixels, or nothing where a row is empty
