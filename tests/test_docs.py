@@ -50,7 +50,20 @@ SEED_COMMANDS = {
     "train_unsupervised": ["train", "unsupervised"],
     "generate_model_visualization": ["visualize"],
 }
-OTHER_PROGRAMS = {"cd", "curl", "docker", "echo", "export", "find", "kill", "pip", "tensorboard", "until"}
+OTHER_PROGRAMS = {
+    "cd",
+    "curl",
+    "docker",
+    "echo",
+    "export",
+    "find",
+    "kill",
+    "node",
+    "pip",
+    "pytest",
+    "tensorboard",
+    "until",
+}
 SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "2>"}  # what a command ends at
 OTHER_FLAGS = {"--help", "--debug", "--version", "--max-restarts"}  # of every command; of torchrun
 
@@ -196,7 +209,7 @@ def test_every_command_and_flag_in_the_text_exists(page: Path) -> None:
         flags = {word for word in words if re.fullmatch(r"--[a-z][a-z0-9-]*", word)}
         if words[0] == "aae" and len(words) > 1 and words[1][0] not in "-." and words[1] != "train":
             assert flags <= flags_of(command_of(words[1:])[1]) | OTHER_FLAGS, code
-        elif words[0] in ("aae", "pip") or words[0].startswith("--"):
+        elif words[0] == "aae" or words[0].startswith("--"):
             assert all(f in known or f"{f[2:].removeprefix('no-').replace('-', '_')}:" in scripts for f in flags), code
         elif words[0] == "make":
             check_make(words[1:])

@@ -47,7 +47,8 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The label of each sample, [n]: of the likeliest category."""
-        labels: NDArray[Any] = self.classes_[self._labels(X)]
+        found = self._labels(X)  # refuses where nothing was fitted
+        labels: NDArray[Any] = self.classes_[found]
         return labels
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:

@@ -166,6 +166,9 @@ def compiled_for(path: Path) -> str:
     """
     try:
         names = check_archive(path, inflated=2**26)
+    except (OSError, ValueError) as error:
+        raise AaeError(f"{path} is damaged or not an AOTInductor package: {error}; run aae export again") from error
+    try:
         with zipfile.ZipFile(path) as package:
             facts = json.loads(package.read(next(name for name in names if name.endswith(".wrapper_metadata.json"))))
         device = facts["AOTI_DEVICE_KEY"]
