@@ -50,20 +50,8 @@ SEED_COMMANDS = {
     "train_unsupervised": ["train", "unsupervised"],
     "generate_model_visualization": ["visualize"],
 }
-OTHER_PROGRAMS = {
-    "cd",
-    "curl",
-    "docker",
-    "echo",
-    "export",
-    "find",
-    "kill",
-    "node",
-    "pip",
-    "pytest",
-    "tensorboard",
-    "until",
-}
+OTHER_PROGRAMS = {"cd", "curl", "docker", "echo", "export", "find", "kill", "node", "pip", "pytest"}
+OTHER_PROGRAMS |= {"tensorboard", "until"}
 SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "2>"}  # what a command ends at
 OTHER_FLAGS = {"--help", "--debug", "--version", "--max-restarts"}  # of every command; of torchrun
 
