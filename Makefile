@@ -42,10 +42,10 @@ demo: setup ## train both variants on digits, export, prove parity, measure spee
 	$(BIN)/aae demo --output-dir-path $(DEMO_DIR)
 
 test: setup ## the test suite
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
 
 test-all: setup ## the test suite with the slow tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-mutants: setup ## 300 damaged files of each format, and as many odd configurations and command lines as that
 	AAE_MUTANTS=3 AAE_MUTANTS_REPORT=mutants.json $(BIN)/pytest tests/test_mutants.py tests/test_fuzz.py
