@@ -41,7 +41,7 @@ def untrained_model(
     """A model with random weights; categories of `empty` are never predicted."""
     torch.manual_seed(0)
     a = Architecture(
-        encoder="mlp", hidden_size=8, conv_channels=(), encoder_dropout=0, image_shape=shape, n_classes=k, z_size=z
+        encoder="mlp", hidden_size=8, conv_channels=(8,), encoder_dropout=0, image_shape=shape, n_classes=k, z_size=z
     )
     description = ModelDescription(
         toolkit_version=__version__,

@@ -12,6 +12,7 @@ import shutil
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from exports import one_variant, rerecord
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mutation import Target, mutations, read_in_child
+from pages import measured, report_of
 from PIL import Image
 
 from aae_toolkit.backends.base import Runnable, open_backend
@@ -110,9 +112,7 @@ def targets(
         Image.fromarray(picture).save(root / f"a.{suffix}")
         add(suffix, root / f"a.{suffix}", f"a.{suffix}", lambda d: read_noted(next(d.iterdir()), (1, 6, 6)))
     add("yaml", shipped_configs()["labels-100"], "a.yaml", lambda d: load_config(d / "a.yaml", "semi_supervised"))
-    cells = ("backend", "artifact", "precision", "batch_size", "threads", "scenario", "io", "rate")
-    cell = dict.fromkeys(cells, "x") | {"batch_size": 1, "threads": 1, "rate": None, "latency_interval_ms": [0.1, 0.2]}
-    (root / "bench.json").write_text(json.dumps({"environment": {"cpu": "a", "cores": 2}, "results": [cell]}))
+    (root / "bench.json").write_text(json.dumps(asdict(report_of(measured("eager", 1.0)))))
     add("bench.json", root / "bench.json", "bench.json", lambda d: read_baseline(d / "bench.json"))
     for name, suffix in (("idx", ""), ("idx.gz", ".gz")):
         raw = root / f"source-{name}" / "MNIST" / "raw"

@@ -365,13 +365,13 @@ REFUSALS = {
     "an incomplete model": (
         without_decoder,
         6,
-        "decoder_semi_supervised.safetensors is missing; train the model again",
+        "decoder_semi_supervised.safetensors is missing, though its directory's index names it",
     ),
     "no model": (without_description, 6, "holds no model.json; train one with"),
     "another version": (
         of_another_version,
         6,
-        "is of format 'aae-model-2', written by version 9.0 of aae-toolkit; this",
+        "is of format 'aae-model-2', written by version '9.0' of aae-toolkit; this",
     ),
     "other sizes": (of_other_sizes, 6, "does not fit model.json"),
     "damaged weights": (cut_short, 6, "is damaged"),

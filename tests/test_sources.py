@@ -7,7 +7,6 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
-import torch
 from conftest import MNIST_RAW_DIR, needs_mnist
 from PIL import Image
 from refusals import refused, value_unless_refused
@@ -336,19 +335,15 @@ def test_a_folder_without_any_label_still_has_validation_and_test_images(tmp_pat
 
 
 def test_a_download_that_is_killed_is_not_taken_for_a_whole_one(tmp_path, monkeypatch):
-    class Downloaded:
-        def __init__(self, root, train=True, download=False):
-            self.classes, self.data, self.targets = [], torch.zeros(2, 28, 28, dtype=torch.uint8), torch.zeros(2)
-            raw = Path(root) / "Downloaded" / "raw"
-            if download:
-                raw.mkdir(parents=True)
-                (raw / "images").write_bytes(b"half")
-                if interrupted:
-                    raise KeyboardInterrupt
-                (raw / "labels").touch()
-            assert {path.name for path in raw.iterdir()} == {"images", "labels"}
+    def download(root, download):
+        raw = Path(root) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        (raw / next(iter(IDX_FILES))).write_bytes(b"half")
+        if interrupted:
+            raise KeyboardInterrupt
+        write_idx(raw)
 
-    monkeypatch.setattr("torchvision.datasets.MNIST", Downloaded)
+    monkeypatch.setattr("torchvision.datasets.MNIST", download)
     left = tmp_path / "raw" / ".aae-download-of-a-killed-run"
     left.mkdir(parents=True)
     interrupted = True
@@ -357,5 +352,5 @@ def test_a_download_that_is_killed_is_not_taken_for_a_whole_one(tmp_path, monkey
     assert list((tmp_path / "raw").iterdir()) == []
     interrupted = False
     for _ in range(2):
-        assert len(load_source("mnist", None, tmp_path / "raw", SHAPE).images) == 2
-    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["Downloaded"]
+        assert len(load_source("mnist", None, tmp_path / "raw", SHAPE).images) == 8
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["MNIST"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aae_toolkit.metrics import WARNINGS
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.observer import Epoch
 from aae_toolkit.visualization.canvas import tile
@@ -61,7 +62,7 @@ class TensorBoardLog:
 
     def _write_scalars(self, metrics: Mapping[str, Any]) -> None:
         for name, value in metrics.items():
-            if name != "epoch":
+            if name not in ("epoch", WARNINGS) and value is not None:
                 self._writer.add_scalar(f"{_group(name)}/{name}", value, metrics["epoch"])
 
     def close(self) -> None:
@@ -99,4 +100,6 @@ def _group(name: str) -> str:
     """Under which heading TensorBoard shows a metric."""
     if name.endswith("accuracy"):
         return "accuracy"
+    if name.startswith(("largest_", "z_divergence")):
+        return "codes"
     return "speed" if name in ("seconds", "images_per_second", "peak_memory_mib") else "loss"
