@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from aae_toolkit.cli import predict_ray as on_ray
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.progress import lines_now_and_then
+from aae_toolkit.text import shown
 
 if TYPE_CHECKING:
     import typer
@@ -158,12 +159,8 @@ def _line(prediction: Prediction) -> str:
             line += "  [" + ", ".join(f"{c.class_name} {_percent(c.probability)}" for c in prediction.top) + "]"
         if prediction.notes:
             line += f"  ({', '.join(prediction.notes)})"
-    return line if line.isprintable() else "".join(map(_shown, line))
+    return shown(line)
 
 
 def _percent(fraction: float | None) -> str:
     return f"{100 * (fraction or 0):.2f}%"
-
-
-def _shown(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
