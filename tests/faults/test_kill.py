@@ -22,7 +22,7 @@ from whole import LEFTOVER, assert_whole, contents
 
 from aae_toolkit.config import Variant
 
-KILLS = int(os.environ.get("KILLS", "5"))
+KILLS = int(os.environ.get("KILLS", "3"))
 REPORT = os.environ.get("KILL_REPORT")  # a file to which each kill adds a line: of what, and how far it was
 N_EPOCHS = 6
 
