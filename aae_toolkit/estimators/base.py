@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -38,7 +39,7 @@ from aae_toolkit.training.in_memory import train_in_memory
 DTYPES = (np.float64, np.float32, np.uint8)  # of X; others become the first
 
 
-class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
+class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]  # untyped
     """An adversarial autoencoder over arrays.
 
     X is rows of features [n, F], or images [n, H, W] or [n, C, H, W]. uint8 stands for 0-255. Other numbers are scaled
@@ -190,9 +191,9 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _n_features_out(self) -> int:
         return self.model_.architecture.z_size
 
+    @abstractmethod
     def _category(self, wanted: Any) -> int:
         """The number of a category that a user names; ValueError where there is none."""
-        raise NotImplementedError
 
     def _take(self, model: TrainedModel) -> None:
         """Become the estimator that has fitted this model."""
