@@ -34,7 +34,7 @@ from aae_toolkit.files import write_json
 from aae_toolkit.statistics import median_interval
 
 IMPORTS = [sys.executable, "-c", "import onnxruntime, numpy, PIL"]
-PREDICT = [sys.executable, "-m", "aae_toolkit", "predict", "--model"]
+PREDICT = [str(Path(sys.executable).with_name("aae")), "predict", "--model"]
 
 
 def write_images(data: DataDirectory, folder: Path, n: int) -> list[Path]:

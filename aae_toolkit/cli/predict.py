@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -42,6 +43,7 @@ def parser() -> ArgumentParser:
         description="Label image files. Needs no torch: an exported classifier runs on ONNX Runtime. Exit 1 where a"
         " file could not be read.",
         allow_abbrev=False,
+        formatter_class=partial(HelpFormatter, width=80),  # so that it need not look for the terminal's at each option
     )
     add = command.add_argument
     add(
@@ -66,6 +68,7 @@ def parser() -> ArgumentParser:
     add("--batch-size", type=_at_least(1), default=64, help="Images that the model labels at once; default: 64.")
     add("--threads", type=_at_least(1), help="Cores that decode and label; default: all.")
     on_ray.add_options(command, _at_least)
+    command.formatter_class = HelpFormatter
     return command
 
 
@@ -101,19 +104,23 @@ def predict(arguments: list[str]) -> None:
         return
     if given.json and given.output is not None:
         raise UsageError("--json prints and --output writes a file, in the format of its suffix; give one of them")
-    from aae_toolkit.data.paths import image_files
-    from aae_toolkit.predict import predict as predict_files
+    gc.disable()  # nothing that is imported is garbage
+    try:
+        from aae_toolkit.data.paths import image_files
+        from aae_toolkit.predict import predict as predict_files
 
-    predictions = predict_files(
-        given.model,
-        image_files(given.images, sys.stdin.buffer),
-        batch_size=given.batch_size,
-        threads=given.threads,
-        processes=True,
-        top_k=given.top_k,
-        threshold=given.threshold,
-        invert=given.invert,
-    )
+        predictions = predict_files(
+            given.model,
+            image_files(given.images, sys.stdin.buffer),
+            batch_size=given.batch_size,
+            threads=given.threads,
+            processes=True,
+            top_k=given.top_k,
+            threshold=given.threshold,
+            invert=given.invert,
+        )
+    finally:
+        gc.enable()
     counts: Counter[str] = Counter()
     if given.output is not None:
         from aae_toolkit.predict.output import write_predictions

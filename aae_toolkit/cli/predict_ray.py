@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import asdict
 from json import dumps
 
 from aae_toolkit.errors import AaeError, UsageError
@@ -58,6 +57,8 @@ def predict(given: Namespace) -> None:
     """
     if given.output is None:
         raise UsageError("--engine ray writes a directory of Parquet files; name it with --output")
+    from dataclasses import asdict
+
     from aae_toolkit.cli.options import ConsoleProgress
     from aae_toolkit.data.paths import image_files
     from aae_toolkit.predict.on_ray import SHARD_SIZE, Cluster, Options, predict_ray

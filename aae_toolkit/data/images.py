@@ -5,16 +5,17 @@ from __future__ import annotations
 import stat
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from aae_toolkit.errors import AaeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Invert = Literal["auto", "yes", "no"]
 
@@ -26,12 +27,13 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MODES = {1: "L", 3: "RGB"}
 _DARK, _LIGHT = 64, 191  # a border beyond these is of one brightness on purpose
 
+Image.preinit()  # the usual formats, which it would import at the first image
+
 # Its own limit is above this module's, which refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-@dataclass(frozen=True)
-class NotedImage:
+class NotedImage(NamedTuple):
     """An image, uint8 [C, H, W], 0-255, and what was done to it that its owner may not expect."""
 
     pixels: NDArray[np.uint8]

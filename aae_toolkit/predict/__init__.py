@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.environment import usable_cores
 from aae_toolkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from aae_toolkit.data.images import Invert
     from aae_toolkit.predict.decoding import Decoded, Decoder
 
@@ -32,8 +32,7 @@ class Candidate(NamedTuple):
     probability: float
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """One image: its class index and name, and that class's probability in [0, 1]; or `error`.
 
     Attributes:
@@ -108,9 +107,11 @@ def predict(
         AaeError: the model is absent, damaged, or no classifier of this tool.
         UsageError: `invert` is `auto`, and the model does not tell dark from light.
     """
+    import onnxruntime  # noqa: F401 - Python imports one module at a time; a session can open beside that
+
     with ThreadPoolExecutor(1) as pool:
-        opening = pool.submit(OnnxRuntimeBackend, model, threads=threads)
-        from aae_toolkit.predict.decoding import decode_ahead  # pillow takes as long to import as the model to open
+        opening = pool.submit(OnnxRuntimeBackend, model, threads=threads, prepacked=False)
+        from aae_toolkit.predict.decoding import decode_ahead  # pillow takes longer to import than the model to open
     backend = opening.result()
     names = backend.class_names
     decoder = decoder_of(backend, invert)

@@ -9,21 +9,21 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple
 
 from aae_toolkit.data.images import Invert, read_noted
 from aae_toolkit.errors import AaeError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _MANY = 512  # images from which starting processes, a quarter of a second, is repaid
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """One file: `pixels` uint8 [C, H, W], 0-255, and notes on them, or the reason why there are none."""
 
     path: Path
@@ -32,8 +32,7 @@ class Decoded:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class Decoder:
+class Decoder(NamedTuple):
     """How files are read: to `shape` (C, H, W), inverted as `data.images.read_noted` says."""
 
     shape: tuple[int, int, int]

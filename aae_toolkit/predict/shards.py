@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby, repeat
 from pathlib import Path
@@ -174,7 +174,7 @@ def decode(item: tuple[str, Source], decoder: Decoder) -> Decoded:
     """One image that `read_sources` gave, decoded, or why it cannot be. Pixels of an npz file stay as they are."""
     name, source = item
     if isinstance(source, Path):
-        return replace(decoder.decode([source])[0], path=Path(name))
+        return decoder.decode([source])[0]._replace(path=Path(name))
     if isinstance(source, np.ndarray):
         return Decoded(Path(name), source)
     if source is None:

@@ -42,7 +42,7 @@ def random_warp(images: Tensor, strength: float = 1.0, elastic: float = 0.0) -> 
     positions = torch.stack([from_x, from_y], dim=-1)  # [B, H, W, 2]
     if elastic:
         drawn = elastic * torch.randn(n, 2, _ELASTIC_GRID, _ELASTIC_GRID, device=device)
-        bends = F.interpolate(drawn, size=(height, width), mode="bicubic", align_corners=True)
+        bends = _spread(height, device) @ drawn @ _spread(width, device).T  # [B, 2, H, W]; small, so bf16 would do
         positions = positions + bends.permute(0, 2, 3, 1)
     return F.grid_sample(images, positions, align_corners=False)
 
@@ -57,6 +57,15 @@ def add_noise(images: Tensor, standard_deviation: float) -> Tensor:
 def _pixel_centers(n: int, device: torch.device) -> Tensor:
     """Where `n` pixels lie on a side that runs from -1 to 1."""
     return (2 * torch.arange(n, device=device) + 1) / n - 1
+
+
+def _spread(n: int, device: torch.device) -> Tensor:
+    """What each grid point gives to each of `n` pixels along a side, [n, grid points]: bicubic interpolation.
+
+    Two products with it bend all images in less time than interpolating each.
+    """
+    points = torch.eye(_ELASTIC_GRID, device=device)[None, None]
+    return F.interpolate(points, size=(n, _ELASTIC_GRID), mode="bicubic", align_corners=True)[0, 0]
 
 
 def _each(values: Tensor) -> Tensor:
