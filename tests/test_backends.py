@@ -226,6 +226,14 @@ def test_threads_are_those_asked_for(export_dir: Path) -> None:
 
 
 @one_variant
+def test_weights_that_are_not_laid_out_anew_give_the_same_to_rounding(export_dir: Path) -> None:
+    path = export_dir / "classifier.onnx"
+    feeds = feeds_for(contract_of("classifier", read_description(export_dir)), 64)
+    packed, plain = (OnnxRuntimeBackend(path, prepacked=prepacked).run(feeds) for prepacked in (True, False))
+    np.testing.assert_array_equal(plain["label"], packed["label"])
+    np.testing.assert_allclose(plain["probabilities"], packed["probabilities"], atol=1e-6)
+
+
 def test_onnx_runtime_runs_without_torch_being_imported(export_dir: Path) -> None:
     code = f"""
 import sys

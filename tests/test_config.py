@@ -219,6 +219,7 @@ def test_a_refusal_exits_with_status_2_and_counts_the_further_complaints(load):
         ("training.weight_decay", -0.1),
         ("training.ema_decay", 1),
         ("training.autoencoder_every", 0),
+        ("training.autoencoder_after", 1),
         ("training.labeled_batch_size", 1),
         ("consistency.augmentation", -1),
         ("consistency.augmentation", 5),
@@ -274,6 +275,14 @@ def test_without_supervision_there_are_no_labels_to_spread(load):
     section = {"training": {"ema_decay": 0.9}, "consistency": {"lambda_pseudo_labels": 1, "spread_labels": True}}
     with refused("'unsupervised': consistency.spread_labels: there are no labels", kind=UsageError):
         load(yaml.safe_dump({"unsupervised": section}), "unsupervised")
+
+
+def test_epochs_without_the_autoencoder_are_refused_where_nothing_else_learns(load):
+    later = {"training": {"autoencoder_after": 0.25}}
+    with refused("'unsupervised': training.autoencoder_after leaves the first epochs to the terms", kind=UsageError):
+        load(yaml.safe_dump({"unsupervised": later}), "unsupervised")
+    load(yaml.safe_dump({"unsupervised": later | {"consistency": {"lambda_pairs": 1}}}), "unsupervised")
+    load(yaml.safe_dump({"semi_supervised": later}))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

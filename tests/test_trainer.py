@@ -47,7 +47,13 @@ EVERY_TERM = TERMS | {
     "confidence": 0.3,
     "looks_to_trust": 2,
 }
-EVERYTHING: dict[str, Any] = {"consistency": EVERY_TERM, "ema_decay": 0.9, "weight_decay": 0.01, "autoencoder_every": 4}
+EVERYTHING: dict[str, Any] = {
+    "consistency": EVERY_TERM,
+    "ema_decay": 0.9,
+    "weight_decay": 0.01,
+    "autoencoder_every": 4,
+    "autoencoder_after": 0.4,
+}
 
 
 class StopAfter(Silent):
@@ -271,6 +277,17 @@ def test_the_autoencoders_phases_run_every_so_many_steps_and_their_means_are_ove
     for terms in found:  # each step ends with its classification
         assert ("reconstruction" not in terms) or step % 6 in steps
         step += "classification" in terms
+
+
+@pytest.mark.parametrize(("after", "n_without"), [(0.0, 0), (0.3, 1), (0.5, 2), (0.99, 3)])
+def test_the_autoencoders_phases_begin_after_their_share_of_the_epochs(
+    after: float, n_without: int, data_dir: Path, tmp_path: Path
+) -> None:
+    config = tiny_config("semi_supervised", n_epochs=4, autoencoder_after=after)
+    train(config, DataDirectory(data_dir), tmp_path, device="cpu")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert ["reconstruction" in line for line in lines] == [n >= n_without for n in range(4)]
+    assert all("classification" in line for line in lines)
 
 
 def test_labelled_batches_have_the_size_that_is_asked_for(

@@ -181,6 +181,8 @@ class TrainingConfig(Section):
     """Whether z follows its prior within each category, so that style does not tell it."""
     autoencoder_every: int = Field(default=1, ge=1)
     """Steps from one time that the autoencoder's own phases run to the next."""
+    autoencoder_after: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the epochs before these first run: the phase of `consistency` learns y alone there."""
     schedule: ScheduleConfig = ScheduleConfig()
     """How every learning rate changes over the run."""
     precision: Precision = "auto"
@@ -267,6 +269,15 @@ class UnsupervisedConfig(VariantSection):
     def _has_no_labels(self) -> UnsupervisedConfig:
         if self.consistency.spread_labels:
             raise ValueError("consistency.spread_labels: there are no labels to spread without supervision")
+        return self
+
+    @model_validator(mode="after")
+    def _learns_from_the_start(self) -> UnsupervisedConfig:
+        if self.training.autoencoder_after and not self.consistency.is_on:
+            raise ValueError(
+                "training.autoencoder_after leaves the first epochs to the terms of consistency, which are off; set"
+                " lambda_pairs above 0, or leave it out"
+            )
         return self
 
 

@@ -28,8 +28,9 @@ class Phase(nn.Module, ABC):
         trains: names of the networks that its optimizer steps.
         uses: names of further networks that its loss runs through.
         out_of_reach: names of the parts of trained networks that its loss does not depend on.
-        of_autoencoder: whether `autoencoder_every` makes it rarer.
+        of_autoencoder: whether `autoencoder_every` makes it rarer, and `autoencoder_after` starts it later.
         every: steps from one time that it is run to the next.
+        first_epoch: epochs before it first runs.
         updates_batch_norm: whether running statistics move. Only clean, real images move them, because only such
             images reach a trained model; but with a consistency phase that one alone does, as y is learned there.
     """
@@ -50,7 +51,10 @@ class Phase(nn.Module, ABC):
     def __init__(self, networks: Networks, learning_rate: float, training: TrainingConfig) -> None:
         """Take the networks that are trained or used, and build the optimizer over the trained ones."""
         super().__init__()
-        self.every = training.autoencoder_every if self.of_autoencoder else 1
+        self.every, self.first_epoch = 1, 0
+        if self.of_autoencoder:
+            self.every = training.autoencoder_every
+            self.first_epoch = int(training.autoencoder_after * training.n_epochs)
         self.memory: nn.Module | None = None  # what it remembers from step to step, beside its optimizer
         for name in self.trains + self.uses:
             self.add_module(name, getattr(networks, name))

@@ -194,7 +194,7 @@ def train_epoch(state: TrainingState, batches: Batches, run: Run, stop: StopRequ
         run.runtime.seed(training.seed, state.epoch, state.step)
         factor = rate_factor(training.schedule, state.epoch + state.step / n_steps, training.n_epochs)
         for runner in state.runners:
-            if state.step % runner.phase.every == 0:
+            if state.epoch >= runner.phase.first_epoch and state.step % runner.phase.every == 0:
                 runner.set_rate(factor)
                 for name, term in runner.run(batch).items():
                     state.sums[name] = state.sums[name] + term if name in state.sums else term
