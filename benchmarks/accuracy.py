@@ -219,7 +219,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         environments += [run["environment"] for run in runs.values()]
     seen = {json.dumps(e, sort_keys=True): e for e in environments}.values()
     where = [
-        f"- {e['cpu']}, {e['cores']} cores, Python {e['python']}, "
+        f"- {e['cpu']}, {e['cores']} {'core' if e['cores'] == 1 else 'cores'}, Python {e['python']}, "
         + ", ".join(f"{package} {version}" for package, version in e["versions"].items())
         for e in seen
     ]
