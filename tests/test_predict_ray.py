@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ def rows_of(output: Path) -> list[Prediction]:
 
 
 def renamed(path: str, prediction: Prediction) -> Prediction:
-    return replace(prediction, path=path)
+    return prediction._replace(path=path)
 
 
 def assert_same(found: list[Prediction], expected: list[Prediction]) -> None:
