@@ -234,6 +234,7 @@ def test_weights_that_are_not_laid_out_anew_give_the_same_to_rounding(export_dir
     np.testing.assert_allclose(plain["probabilities"], packed["probabilities"], atol=1e-6)
 
 
+@one_variant
 def test_onnx_runtime_runs_without_torch_being_imported(export_dir: Path) -> None:
     code = f"""
 import sys
