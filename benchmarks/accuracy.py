@@ -94,7 +94,7 @@ ROWS = [
     Row("glyphs-10", "glyphs, K = 10, one-to-one", UN, "clusters-10", None, 10, 1, "glyphs", one_to_one=True),
     Row("glyphs-30", "glyphs, K = 30, majority", UN, "clusters-30", None, 10, 1, "glyphs"),
 ]
-GLYPHS = ["glyphs.py", "--output-dir-path", "glyphs", "--n", "70000"]
+GLYPHS = ["glyphs.py", "--output-dir-path", "glyphs", "--n", "40000"]
 
 
 def main(

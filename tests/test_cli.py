@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from aae_toolkit.cli import app, seed
 from aae_toolkit.cli.app import main, run
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import write_data_directory
+from aae_toolkit.errors import AaeError
 
 COMMANDS = ["init-datasets", "train", "train semi-supervised", "train unsupervised", "evaluate", "visualize", "export"]
 COMMANDS += ["parity", "bench", "report", "predict", "doctor", "demo"]
@@ -275,17 +277,17 @@ def test_interrupting_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().err == "aae: interrupted\n"
 
 
-def test_interrupting_an_exporter_that_wraps_it_is_no_internal_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("error", [SystemError("returned a result with an exception set"), AaeError("a is damaged")])
+def test_an_interrupt_of_which_a_library_makes_an_error_stays_one(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def wrapped() -> None:
-        try:
-            raise KeyboardInterrupt
-        except KeyboardInterrupt as error:
-            raise SystemError("returned a result with an exception set") from error
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise error
 
     monkeypatch.setattr("aae_toolkit.doctor.diagnose", wrapped)
-    assert run(["doctor"]) == 130
+    assert status_of(lambda: main(["doctor"])) == 130
     assert capsys.readouterr().err == "aae: interrupted\n"
 
 
@@ -293,10 +295,10 @@ def test_termination_ends_a_command_as_an_interrupt_does_and_the_handler_goes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("aae_toolkit.doctor.diagnose", lambda: signal.raise_signal(signal.SIGTERM))
-    before = signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
     assert status_of(lambda: main(["doctor"])) == 143
     assert capsys.readouterr().err == "aae: terminated\n"
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
     monkeypatch.setattr("aae_toolkit.doctor.diagnose", lambda: signal.raise_signal(signal.SIGINT))
     assert status_of(lambda: main(["doctor"])) == 130
 

@@ -25,33 +25,36 @@ _LONGEST_LINE = 2000  # characters; what is longer quotes something absurd
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
 
 # What shells give a program that ended by a signal:
-INTERRUPTED = 130  # Ctrl-C
+_INTERRUPTED = 128 + signal.SIGINT  # Ctrl-C
 _TERMINATED = 128 + signal.SIGTERM
 _PIPE_CLOSED = 141  # the reader of its output is gone, as in `aae ... | head`
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does: what is half written goes."""
+class _Interrupt(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM: either ends a command, and what is half written goes."""
 
-    came = False
+    signum = 0  # of the one that came
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `aae` with `arguments` (default: the process's), and exit with the status that the contract gives."""
     given = sys.argv[1:] if arguments is None else arguments
-    _Terminated.came = False
-    before = signal.signal(signal.SIGTERM, _terminate)
+    ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # as nohup and a shell's & have it
+    taken = [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGINT]
+    before = {signum: signal.signal(signum, _interrupt) for signum in taken}
     try:
         status = run([a for a in given if a != "--debug"], debug="--debug" in given)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        _Interrupt.signum = 0
     gc.freeze()  # the system frees what is left: Python's last collection takes a third as long as importing it all
     sys.exit(status)
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    _Terminated.came = True
-    raise _Terminated
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    _Interrupt.signum = signum
+    raise _Interrupt
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:
@@ -68,6 +71,8 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
+        if _Interrupt.signum:  # where it meets exporters and C++, they raise something of their own
+            return _interrupted()
         if debug:
             import traceback
 
@@ -89,7 +94,8 @@ def _command(arguments: list[str]) -> int:
 
 
 def _interrupted() -> int:
-    return _fail("terminated", _TERMINATED) if _Terminated.came else _fail("interrupted", INTERRUPTED)
+    terminated = _Interrupt.signum == signal.SIGTERM
+    return _fail("terminated", _TERMINATED) if terminated else _fail("interrupted", _INTERRUPTED)
 
 
 def _explain(error: Exception, debug: bool) -> int:
@@ -100,21 +106,12 @@ def _explain(error: Exception, debug: bool) -> int:
         return _fail(
             f'{error.name} is not installed; this command needs: pip install "aae-toolkit[{_EXTRAS[error.name]}]"', 1
         )
-    if _was_interrupted(error):
-        return _interrupted()
     if is_out_of_memory(error):
         return _fail("out of memory; this command needs more than is free", 1)
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         return _fail(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}", 1)
     hint = "" if debug else "; --debug shows the traceback"
     return _fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())}{hint}", 1)
-
-
-def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether an interrupt is behind an exception: exporters and C++ raise one of their own where Ctrl-C meets them."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _fail(message: str, status: int) -> int:
