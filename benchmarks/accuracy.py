@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import signal
+import string
 import subprocess
 import sys
 import time
@@ -186,16 +187,19 @@ Written by `make results` from [results.json](results.json); no number here is t
 - There is no early stopping: the last weights count, or their moving average where the configuration keeps one.
 - Without labels, categories are named on the validation images, by majority or, where the row says so, one to one, and
   scored on the test set by those names.
-- Minutes are of the whole training command, start-up and search for neighbours included.
+- Minutes are of the whole training command, start-up and search for neighbours included. `--precision auto` computes in
+  bf16 on the Xeon, which has it, and in fp32 on the EPYC, which has not and takes two to three times as long.
 """
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
     """The table, each run, and how to repeat them."""
     lines = [PROTOCOL, "| | target | test accuracy, % | n | minutes (limit) |", "| --- | --- | --- | --- | --- |"]
-    details, environments = [], []
+    details: list[str] = []
+    machines: dict[str, str] = {}  # letters, by what they are
     for row in ROWS:
-        runs = {s: r for s, r in results.get(row.name, {}).items() if r["config_sha256"] == row.config_sha256}
+        found = sorted(results.get(row.name, {}).items(), key=lambda item: int(item[0]))
+        runs = {seed: run for seed, run in found if run["config_sha256"] == row.config_sha256}
         target = "" if row.target is None else row.target
         if not runs:
             lines.append(f"| {row.title} | {target} | not run | 0 | ({row.minutes:g}) |")
@@ -209,23 +213,28 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             f"| {row.title} | {target} | {np.mean(accuracies):.2f}{spread}{met} | {len(runs)} |"
             f" {minutes:.1f} at most ({row.minutes:g}){late} |"
         )
-        each = ", ".join(
-            f"{seed}: {run['accuracy']:.2f} ({run['validation_accuracy']:.2f})" for seed, run in runs.items()
-        )
+        each = []
+        for seed, run in runs.items():
+            machine = machines.setdefault(describe_machine(run["environment"]), string.ascii_uppercase[len(machines)])
+            scores = f"{run['accuracy']:.2f} ({run['validation_accuracy']:.2f})"
+            each.append(f"{seed}: {scores} in {run['minutes']:.1f} min on {machine}")
         commands = "\n".join("aae " + " ".join(command) for command in row.commands(0))
         if row.source == "glyphs":
             commands = "\n".join(["python benchmarks/" + " ".join(GLYPHS), commands.replace("RAW", GLYPHS[2])])
-        details.append(f"**{row.title}**. {each}.\n\n```sh\n{commands}\n```\n")
-        environments += [run["environment"] for run in runs.values()]
-    seen = {json.dumps(e, sort_keys=True): e for e in environments}.values()
-    where = [
-        f"- {e['cpu']}, {e['cores']} {'core' if e['cores'] == 1 else 'cores'}, Python {e['python']}, "
-        + ", ".join(f"{package} {version}" for package, version in e["versions"].items())
-        for e in seen
-    ]
+        details.append(f"**{row.title}**. {', '.join(each)}.\n\n```sh\n{commands}\n```\n")
+    where = "\n".join(f"- {letter}: {machine}" for machine, letter in machines.items())
     each_run = "Test accuracy by seed, in brackets that of the validation images; the commands are those of seed 0."
-    parts = ["\n".join(lines), "\n## Where\n", "\n".join(where), "\n## Each run\n", each_run + "\n", "\n".join(details)]
+    parts = ["\n".join(lines), "\n## Where\n", where, "\n## Each run\n", each_run + "\n", "\n".join(details)]
     return "\n".join(parts)
+
+
+def describe_machine(environment: dict[str, Any]) -> str:
+    """A line: processor, cores and versions."""
+    cores = environment["cores"]
+    versions = [f"{package} {version}" for package, version in environment["versions"].items()]
+    return ", ".join(
+        [environment["cpu"], f"{cores} core" + "s" * (cores != 1), f"Python {environment['python']}", *versions]
+    )
 
 
 if __name__ == "__main__":

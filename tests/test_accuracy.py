@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -59,7 +60,7 @@ def test_a_row_shows_mean_spread_number_of_runs_and_longest_minutes(accuracy: Mo
     page = accuracy.page({"good": runs})
     line = lines_of(page)["a good one"]
     assert [cell.strip() for cell in line.split("|")][:4] == ["97.5", "98.20 ± 0.28", "2", "7.2 at most (20)"]
-    assert "0: 98.00 (97.50), 1: 98.40 (97.90)" in page
+    assert "0: 98.00 (97.50) in 5.0 min on A, 1: 98.40 (97.90) in 7.2 min on A" in page
     assert "**below**" not in page
     assert "**over**" not in page
 
@@ -106,9 +107,13 @@ def test_a_row_without_a_target_is_never_below_it(accuracy: ModuleType, rows: di
     assert "--raw-dir glyphs" in page
 
 
-def test_the_page_names_the_machine_once(accuracy: ModuleType, rows: dict[str, Any]) -> None:
-    page = accuracy.page({"good": {str(seed): a_result(rows["good"], 98.0) for seed in range(3)}})
-    assert page.count(f"Python {describe_environment()['python']}") == 1
+def test_the_page_names_each_machine_once_and_what_ran_on_which(accuracy: ModuleType, rows: dict[str, Any]) -> None:
+    runs = {seed: a_result(rows["good"], 98.0) for seed in ("10", "2", "0")}
+    runs["10"]["environment"] |= {"cores": 1}
+    page = accuracy.page({"good": runs})
+    assert page.count(f"Python {describe_environment()['python']}") == 2
+    assert re.search(r"0: \S+ \S+ in 5.0 min on A, 2: \S+ \S+ in 5.0 min on A, 10: \S+ \S+ in 5.0 min on B", page)
+    assert re.search(r"- B: .*, 1 core, ", page)
 
 
 def test_every_row_names_a_shipped_configuration_with_its_variant(accuracy: ModuleType) -> None:
