@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -132,3 +133,13 @@ def test_the_commands_are_those_of_the_command_line(accuracy: ModuleType, capsys
             assert run([*command[: 2 if command[0] == "train" else 1], "--help"]) == 0
             shown = capsys.readouterr().out
             assert all(flag in shown for flag in flags)
+
+
+def test_the_readme_has_what_was_measured(accuracy: ModuleType) -> None:
+    results = json.loads((REPOSITORY / "docs" / "results.json").read_text())
+    page = lines_of(accuracy.page(results))
+    shown = re.findall(r"^\| `(\S+)` \|.*?\|.*?\| ([\d.± ]+) \| (\d) \|", (REPOSITORY / "README.md").read_text(), re.M)
+    assert [name for name, *_ in shown] == [row.name for row in accuracy.ROWS if row.source == "mnist"]
+    for row in accuracy.ROWS[: len(shown)]:
+        _, mean, n, *_ = (cell.strip() for cell in page[row.title].split("|"))
+        assert (row.name, mean.removesuffix(", **below**"), n) in shown
