@@ -237,6 +237,31 @@ def test_weight_decay_is_decoupled_from_the_gradient() -> None:
     assert torch.equal(nets.gaussian_discriminator.out.weight, before["gaussian_discriminator.out.weight"])
 
 
+@pytest.mark.parametrize("adam", [True, False])
+def test_a_learning_rate_of_style_is_for_zs_head_and_the_decoder_alone(adam: bool) -> None:
+    rates = {"style_lr": 0.25, "auto_encoder_lr": 0.5, "generator_lr": 0.125}
+    config = UnsupervisedConfig.model_validate(
+        {"learning_rates": rates, "training": SWITCHES | {"use_adam_optimization": adam}}
+    )
+    for phase in build_phases(networks(), config):
+        of_style = {
+            name
+            for group in phase.optimizer.param_groups
+            for name, weight in zip(phase.trained_names, phase.trained, strict=True)
+            if group["lr"] == group["initial_lr"] == 0.25 and any(weight is p for p in group["params"])
+        }
+        wanted = {"reconstruction": ("encoder.z_head", "decoder"), "generator": ("encoder.z_head",)}.get(phase.name)
+        assert of_style == {name for name in phase.trained_names if wanted and name.startswith(wanted)}
+        assert sum(len(group["params"]) for group in phase.optimizer.param_groups) == len(phase.trained)
+
+
+def test_each_learning_rate_follows_the_schedule() -> None:
+    config = UnsupervisedConfig.model_validate({"learning_rates": {"style_lr": 0.25, "auto_encoder_lr": 0.5}})
+    runner = PhaseRunner(build_phases(networks(), config)[0], EAGER)
+    runner.set_rate(0.5)
+    assert {group["lr"] for group in runner.phase.optimizer.param_groups} == {0.125, 0.25}
+
+
 def test_the_autoencoders_own_phases_are_as_rare_as_asked_and_the_others_are_not() -> None:
     for config in configs():
         rare = config.model_copy(update={"training": config.training.model_copy(update={"autoencoder_every": 3})})

@@ -40,6 +40,8 @@ class LearningRates(Section):
     """Of the encoder, for codes that pass as samples of the prior. [seed]."""
     discriminator_lr: float = _rate(0.0002)
     """Of both discriminators. [seed]."""
+    style_lr: float | None = Field(default=None, ge=0, le=1)
+    """Of z's head and the decoder, instead of `auto_encoder_lr` and `generator_lr`; `null`: those are theirs too."""
     consistency_lr: float = _rate(0.002)
     """Of the encoder, for the labels and the terms of `consistency`, where one of those is on."""
 

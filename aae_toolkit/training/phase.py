@@ -28,6 +28,7 @@ class Phase(nn.Module, ABC):
         trains: names of the networks that its optimizer steps.
         uses: names of further networks that its loss runs through.
         out_of_reach: names of the parts of trained networks that its loss does not depend on.
+        of_style: names of the parts of trained networks that a learning rate of style is for.
         of_autoencoder: whether `autoencoder_every` makes it rarer, and `autoencoder_after` starts it later.
         every: steps from one time that it is run to the next.
         first_epoch: epochs before it first runs.
@@ -39,6 +40,7 @@ class Phase(nn.Module, ABC):
     trains: tuple[str, ...]
     uses: ClassVar[tuple[str, ...]] = ()
     out_of_reach: ClassVar[tuple[str, ...]] = ()
+    of_style: ClassVar[tuple[str, ...]] = ()
     of_autoencoder: ClassVar[bool] = True
     updates_batch_norm: bool = True
 
@@ -48,7 +50,9 @@ class Phase(nn.Module, ABC):
     categorical_discriminator: Discriminator
     gaussian_discriminator: Discriminator
 
-    def __init__(self, networks: Networks, learning_rate: float, training: TrainingConfig) -> None:
+    def __init__(
+        self, networks: Networks, learning_rate: float, training: TrainingConfig, *, style_rate: float | None = None
+    ) -> None:
         """Take the networks that are trained or used, and build the optimizer over the trained ones."""
         super().__init__()
         self.every, self.first_epoch = 1, 0
@@ -60,17 +64,19 @@ class Phase(nn.Module, ABC):
             self.add_module(name, getattr(networks, name))
         trained = {name: p for name, p in self.named_parameters() if self._steps(name)}
         self.trained_names, self.trained = list(trained), list(trained.values())
-        masters = [master(p) for p in self.trained]
+        groups: dict[float, list[Tensor]] = {}  # by learning rate
+        for name, weight in trained.items():
+            rate = learning_rate if style_rate is None or not name.startswith(self.of_style) else style_rate
+            groups.setdefault(rate, []).append(master(weight))
+        rated = [{"params": masters, "lr": rate, "initial_lr": rate} for rate, masters in groups.items()]
         self.optimizer: torch.optim.Optimizer
         options: dict[str, Any] = {"lr": learning_rate, "weight_decay": training.weight_decay, "fused": True}
         if training.use_adam_optimization:
-            self.optimizer = torch.optim.AdamW(masters, **options)
+            self.optimizer = torch.optim.AdamW(rated, **options)
         else:
-            self.optimizer = torch.optim.SGD(masters, momentum=_SGD_MOMENTUM, **options)
-            for weight in masters:  # left to the first step, it stays uninitialized where that step is not taken
-                self.optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-        for group in self.optimizer.param_groups:
-            group["initial_lr"] = learning_rate
+            self.optimizer = torch.optim.SGD(rated, momentum=_SGD_MOMENTUM, **options)
+            for own in map(master, self.trained):  # left to a step that is not taken, it would stay uninitialized
+                self.optimizer.state[own]["momentum_buffer"] = torch.zeros_like(own)
         self._untrained = {name: p for name, p in self.named_parameters() if not self._steps(name)}
         self._batch_norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
 

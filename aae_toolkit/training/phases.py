@@ -41,6 +41,7 @@ class ReconstructionPhase(Phase):
 
     name = "reconstruction"
     trains = ("encoder", "decoder")
+    of_style = ("encoder.z_head", "decoder")
     updates_batch_norm = False  # its inputs are noisy; those of a trained model are not
 
     def __init__(
@@ -49,9 +50,11 @@ class ReconstructionPhase(Phase):
         learning_rate: float,
         training: TrainingConfig,
         regularizers: Iterable[ZL2] = (),
+        *,
+        style_rate: float | None = None,
     ) -> None:
         """Regularizers act on the codes."""
-        super().__init__(networks, learning_rate, training)
+        super().__init__(networks, learning_rate, training, style_rate=style_rate)
         self.input_noise = training.input_noise
         self.regularizers = list(regularizers)
 
@@ -106,11 +109,14 @@ class GeneratorPhase(Phase):
 
     name = "generator"
     trains = ("encoder",)
+    of_style = ("encoder.z_head",)
     uses = ("categorical_discriminator", "gaussian_discriminator")
 
-    def __init__(self, networks: Networks, learning_rate: float, training: TrainingConfig) -> None:
+    def __init__(
+        self, networks: Networks, learning_rate: float, training: TrainingConfig, *, style_rate: float | None = None
+    ) -> None:
         """Remember what the Gaussian discriminator is shown."""
-        super().__init__(networks, learning_rate, training)
+        super().__init__(networks, learning_rate, training, style_rate=style_rate)
         self.conditional = training.use_conditional_style_prior
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -220,9 +226,9 @@ def build_phases(
         if config.training.lambda_z_l2_regularization > 0:
             regularizers.append(ZL2(config.training.lambda_z_l2_regularization))
     phases: list[Phase] = [
-        ReconstructionPhase(networks, rates.auto_encoder_lr, training, regularizers),
+        ReconstructionPhase(networks, rates.auto_encoder_lr, training, regularizers, style_rate=rates.style_lr),
         DiscriminatorPhase(networks, rates.discriminator_lr, training, weigh_categories=weigh_categories),
-        GeneratorPhase(networks, rates.generator_lr, training),
+        GeneratorPhase(networks, rates.generator_lr, training, style_rate=rates.style_lr),
     ]
     if isinstance(config, SemiSupervisedConfig) and not consistency.is_on:
         phases.append(ClassificationPhase(networks, config.learning_rates.classifier_lr, config.training))
