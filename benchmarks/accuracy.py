@@ -92,7 +92,7 @@ ROWS = [
     Row("glyphs-3000", "glyphs, 3000 labels", SEMI, "labels-3000", None, 10, 1, "glyphs", 3000),
     Row("glyphs-1000", "glyphs, 1000 labels", SEMI, "labels-1000", None, 10, 1, "glyphs", 1000),
     Row("glyphs-100", "glyphs, 100 labels", SEMI, "labels-100", None, 10, 1, "glyphs", 100),
-    Row("glyphs-10", "glyphs, K = 10, one-to-one", UN, "clusters-10", None, 10, 1, "glyphs", one_to_one=True),
+    Row("glyphs-10", "glyphs, K = 10, one-to-one", UN, "clusters-10", None, 10, 3, "glyphs", one_to_one=True),
     Row("glyphs-30", "glyphs, K = 30, majority", UN, "clusters-30", None, 10, 1, "glyphs"),
 ]
 GLYPHS = ["glyphs.py", "--output-dir-path", "glyphs", "--n", "40000"]
