@@ -188,7 +188,7 @@ Written by `make results` from [results.json](results.json); no number here is t
 - Without labels, categories are named on the validation images, by majority or, where the row says so, one to one, and
   scored on the test set by those names.
 - Minutes are of the whole training command, start-up and search for neighbours included. `--precision auto` computes in
-  bf16 on the Xeon, which has it, and in fp32 on the EPYC, which has not: the first row shows the same on both.
+  bf16 on the Xeon, which has it, and in fp32 on the EPYC, which has not.
 """
 
 
