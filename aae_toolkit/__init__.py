@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aae_toolkit.estimators.classifier import SemiSupervisedAAEClassifier as SemiSupervisedAAEClassifier
     from aae_toolkit.estimators.clusterer import AAEClusterer as AAEClusterer
-    from aae_toolkit.onnx_classifier import load_classifier as load_classifier
+    from aae_toolkit.predict.array_classifier import load_classifier as load_classifier
 
 __version__ = "0.1.0"
 
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "SemiSupervisedAAEClassifier": "aae_toolkit.estimators.classifier",
     "AAEClusterer": "aae_toolkit.estimators.clusterer",
-    "load_classifier": "aae_toolkit.onnx_classifier",
+    "load_classifier": "aae_toolkit.predict.array_classifier",
 }
 
 

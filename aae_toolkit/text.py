@@ -14,6 +14,19 @@ def one_line(text: str, limit: int = 600) -> str:
     return line if len(line) <= limit else f"{line[: limit * 2 // 3]} … {line[-limit // 3 :]}"
 
 
+def percent(fraction: float | None) -> str:
+    """A fraction as people read it, such as 98.33%; "-" where there is none."""
+    return "-" if fraction is None else f"{100 * fraction:.2f}%"
+
+
+def rough_percent(share: float) -> str:
+    """A share as people read it, never rounded to all or nothing that it is not."""
+    text = f"{100 * share:.1f}%"
+    if text == "100.0%" and share < 1:
+        return "over 99.9%"
+    return "under 0.1%" if text == "0.0%" and share > 0 else text
+
+
 def _is_plain(character: str, encoding: str) -> bool:
     if not character.isprintable():  # control and format characters, surrogates, odd spaces
         return False

@@ -27,9 +27,9 @@ from scipy.optimize import linear_sum_assignment  # noqa: TID253
 
 from aae_toolkit.config import Variant, load_config
 from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.environment import describe_environment
 from aae_toolkit.evaluation import contingency_table, encode, evaluate
 from aae_toolkit.files import write_json, write_text
+from aae_toolkit.machine.environment import describe_environment
 from aae_toolkit.models.directory import load_model
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -12,15 +12,15 @@ import torch
 from aae_toolkit import __version__
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.data.sources import Source
-from aae_toolkit.environment import can_compile, describe_environment
 from aae_toolkit.export.contract import REDUCED, Format
 from aae_toolkit.export.formats import DEFAULT_FORMATS
 from aae_toolkit.export.writer import export_model
+from aae_toolkit.machine.environment import can_compile, describe_environment
 from aae_toolkit.models.description import Architecture, ModelDescription
 from aae_toolkit.models.directory import save_model
 from aae_toolkit.models.networks import Networks
+from aae_toolkit.parity.reduction import add_reduced
 from aae_toolkit.progress import Silent
-from aae_toolkit.reduction import add_reduced
 
 ARCHITECTURE = Architecture(
     encoder="mlp",

@@ -27,11 +27,11 @@ import typer
 from PIL import Image
 from torch import nn
 
+from aae_toolkit.bench.intervals import median_interval
 from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.environment import describe_environment, usable_cores
 from aae_toolkit.export.writer import load_exported
 from aae_toolkit.files import write_json
-from aae_toolkit.statistics import median_interval
+from aae_toolkit.machine.environment import describe_environment, usable_cores
 
 IMPORTS = [sys.executable, "-c", "import onnxruntime, numpy, PIL"]
 PREDICT = [str(Path(sys.executable).with_name("aae")), "predict", "--model"]

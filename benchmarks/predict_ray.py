@@ -24,7 +24,7 @@ import numpy as np
 from cpu_time import cpu_seconds
 from PIL import Image
 
-from aae_toolkit.environment import describe_environment
+from aae_toolkit.machine.environment import describe_environment
 from aae_toolkit.predict import predict
 from aae_toolkit.predict.on_ray import Cluster, Options, predict_ray
 from aae_toolkit.progress import Silent

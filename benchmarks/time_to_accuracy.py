@@ -21,8 +21,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from aae_toolkit.environment import describe_environment
 from aae_toolkit.files import write_json
+from aae_toolkit.machine.environment import describe_environment
 
 _LINE = re.compile(r"epoch (\d+)/\d+  validation accuracy ([\d.]+)%")
 

@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from aae_toolkit.config import TrainingConfig, VariantConfig, load_config, with_flags
-from aae_toolkit.environment import describe_environment
 from aae_toolkit.files import write_json
+from aae_toolkit.machine.environment import describe_environment
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.training.batches import Batch
-from aae_toolkit.training.device import resolve_runtime
 from aae_toolkit.training.phases import build_phases
+from aae_toolkit.training.runtime import resolve_runtime
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import working_networks
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from aae_toolkit.bench.results import BenchReport, Measurement
-from aae_toolkit.environment import describe_environment
+from aae_toolkit.machine.environment import describe_environment
 
 
 def measured(backend: str, latency: float, batch_size: int = 1, precision: str = "fp32", **more: Any) -> Measurement:

@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import VARIANTS, load_config
-from aae_toolkit.environment import describe_environment
+from aae_toolkit.machine.environment import describe_environment
 
 SCRIPT = REPOSITORY / "benchmarks" / "accuracy.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the source distribution is without benchmarks")

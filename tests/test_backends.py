@@ -36,7 +36,7 @@ from aae_toolkit.export.manifest import ArtifactEntry, read_manifest
 from aae_toolkit.export.writer import load_exported
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
-from aae_toolkit.parity import check_parity
+from aae_toolkit.parity.check import check_parity
 from aae_toolkit.progress import Silent
 
 QUICK: tuple[BackendName, ...] = ("eager", "torchscript", "torch-export", "onnxruntime")  # compiling takes seconds

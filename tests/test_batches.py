@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from aae_toolkit.data.directory import Split
-from aae_toolkit.launch import World
+from aae_toolkit.distributed.world import World
 from aae_toolkit.training.batches import Batches
 
 CPU = torch.device("cpu")

@@ -17,10 +17,10 @@ from aae_toolkit.bench import BenchReport, Effort, Measurement, bench
 from aae_toolkit.bench import run as run_module
 from aae_toolkit.bench.session import Job, Opened, Session
 from aae_toolkit.cli.app import run
-from aae_toolkit.environment import describe_environment, usable_cores
 from aae_toolkit.errors import AaeError, ParityError, UsageError
 from aae_toolkit.export.contract import Format, Precision
 from aae_toolkit.export.writer import load_exported
+from aae_toolkit.machine.environment import describe_environment, usable_cores
 from aae_toolkit.progress import Silent
 
 ONCE = Effort(rounds=1, seconds=0, iterations=1, warm_up_seconds=0, queries=2)

@@ -6,11 +6,11 @@ import pytest
 from exports import one_variant
 from pages import Reader, measured, report_of
 
+from aae_toolkit.bench.bench_page import accuracy_of, render, write_page
 from aae_toolkit.bench.charts import Point, pareto
-from aae_toolkit.bench.page import accuracy_of, render, write_page
 from aae_toolkit.bench.results import BenchReport, Measurement
-from aae_toolkit.environment import describe_environment
 from aae_toolkit.export.manifest import Manifest, read_manifest
+from aae_toolkit.machine.environment import describe_environment
 
 
 @pytest.fixture

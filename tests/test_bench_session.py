@@ -15,8 +15,8 @@ from aae_toolkit.bench.expected import Golden
 from aae_toolkit.bench.scenarios import Cell, parse_ios, parse_rates, parse_sizes, plan
 from aae_toolkit.bench.session import Effort, Job, Session
 from aae_toolkit.errors import ParityError, UsageError
-from aae_toolkit.golden import golden_case
 from aae_toolkit.models.description import read_description
+from aae_toolkit.parity.golden import golden_case
 
 ONCE = Effort(rounds=1, seconds=0, iterations=1, warm_up_seconds=0)
 N, K = 4, 3

@@ -17,8 +17,8 @@ from aae_toolkit.bench.expected import Golden
 from aae_toolkit.bench.session import Effort, Job, Session
 from aae_toolkit.bench.worker import Worker, answer_of, pin_to_cores
 from aae_toolkit.errors import AaeError, DeviceError, ParityError
-from aae_toolkit.golden import golden_case
 from aae_toolkit.models.description import read_description
+from aae_toolkit.parity.golden import golden_case
 
 linux = pytest.mark.skipif(not Path("/proc/thread-self/children").is_file(), reason="needs Linux's /proc")
 

@@ -259,7 +259,7 @@ def test_an_internal_error_is_one_line_and_debug_shows_its_traceback(
     def broken() -> None:
         raise LookupError("a\nb")
 
-    monkeypatch.setattr("aae_toolkit.doctor.diagnose", broken)
+    monkeypatch.setattr("aae_toolkit.machine.doctor.diagnose", broken)
     assert run(["doctor"]) == 1
     assert capsys.readouterr().err == "aae: internal error: LookupError: a b; --debug shows the traceback\n"
     assert status_of(lambda: main(["--debug", "doctor"])) == 1
@@ -272,7 +272,7 @@ def test_interrupting_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: p
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aae_toolkit.doctor.diagnose", interrupted)
+    monkeypatch.setattr("aae_toolkit.machine.doctor.diagnose", interrupted)
     assert run(["doctor"]) == 130
     assert capsys.readouterr().err == "aae: interrupted\n"
 
@@ -286,7 +286,7 @@ def test_an_interrupt_of_which_a_library_makes_an_error_stays_one(
             signal.raise_signal(signal.SIGINT)
         raise error
 
-    monkeypatch.setattr("aae_toolkit.doctor.diagnose", wrapped)
+    monkeypatch.setattr("aae_toolkit.machine.doctor.diagnose", wrapped)
     assert status_of(lambda: main(["doctor"])) == 130
     assert capsys.readouterr().err == "aae: interrupted\n"
 
@@ -294,12 +294,12 @@ def test_an_interrupt_of_which_a_library_makes_an_error_stays_one(
 def test_termination_ends_a_command_as_an_interrupt_does_and_the_handler_goes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("aae_toolkit.doctor.diagnose", lambda: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("aae_toolkit.machine.doctor.diagnose", lambda: signal.raise_signal(signal.SIGTERM))
     before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
     assert status_of(lambda: main(["doctor"])) == 143
     assert capsys.readouterr().err == "aae: terminated\n"
     assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
-    monkeypatch.setattr("aae_toolkit.doctor.diagnose", lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("aae_toolkit.machine.doctor.diagnose", lambda: signal.raise_signal(signal.SIGINT))
     assert status_of(lambda: main(["doctor"])) == 130
 
 
@@ -310,7 +310,7 @@ def test_what_the_machine_refuses_is_no_internal_error(
     def refuse() -> None:
         raise error
 
-    monkeypatch.setattr("aae_toolkit.doctor.diagnose", refuse)
+    monkeypatch.setattr("aae_toolkit.machine.doctor.diagnose", refuse)
     assert run(["doctor"]) == 1
     assert capsys.readouterr().err == f"aae: a.png cannot be read or written: {error.strerror}\n"
 

@@ -11,8 +11,8 @@ from refusals import refused, value_unless_refused
 from aae_toolkit.config import (
     DEFAULT_CONFIG,
     VARIANTS,
-    Precision,
     SemiSupervisedConfig,
+    TrainingPrecision,
     UnsupervisedConfig,
     dump_config,
     load_config,
@@ -123,7 +123,7 @@ def test_a_shipped_configuration_loads_and_survives_being_written(name, variant,
     noise=st.floats(0, allow_infinity=False),
     channels=st.lists(st.integers(1, 999), min_size=1, max_size=3),
     compiled=st.none() | st.booleans(),
-    precision=st.sampled_from(get_args(Precision)),
+    precision=st.sampled_from(get_args(TrainingPrecision)),
 )
 @example(rate=1e-5, noise=1e300, channels=[1], compiled=None, precision="auto")
 def test_any_configuration_survives_being_written(config_path, rate, noise, channels, compiled, precision):

@@ -9,13 +9,13 @@ from test_phases import CONSISTENCY, EAGER, a_batch, memory_for, networks, phase
 from torch import Tensor
 from torch.nn import functional as F
 
-from aae_toolkit import losses
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
 from aae_toolkit.models.networks import Networks
+from aae_toolkit.training import losses
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.consistency import ConsistencyPhase, Memory
-from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.phases import build_phases
+from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
 
 CPU = torch.device("cpu")

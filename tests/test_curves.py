@@ -9,7 +9,7 @@ from PIL import Image
 from refusals import refused
 
 from aae_toolkit.config import Variant
-from aae_toolkit.metrics import read_metrics
+from aae_toolkit.training.metrics import read_metrics
 from aae_toolkit.visualization.curves import curves_of, draw_curve, draw_learning_curves
 
 

@@ -24,24 +24,22 @@ from test_phases import networks, phases_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aae_toolkit import losses
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
 from aae_toolkit.data.directory import DataDirectory, Split
-from aae_toolkit.distributed import (
-    SynchronizedBatchNorm,
+from aae_toolkit.distributed.batch_norm import SynchronizedBatchNorm, synchronize_batch_norm
+from aae_toolkit.distributed.collectives import (
     batch_mean,
     gather_batch,
     process_group,
-    synchronize_batch_norm,
 )
+from aae_toolkit.distributed.world import ALONE, World, world_from_environment
 from aae_toolkit.errors import UsageError
-from aae_toolkit.launch import ALONE, World, world_from_environment
 from aae_toolkit.progress import Silent
-from aae_toolkit.training import phases
+from aae_toolkit.training import losses, phases
 from aae_toolkit.training.batches import Batch, Batches
 from aae_toolkit.training.consistency import Memory
-from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.neighbors import nearest_neighbors
+from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.setup import Run, build_batches
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.trainer import train

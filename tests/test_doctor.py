@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 import torch
 
-from aae_toolkit import doctor
 from aae_toolkit.cli.app import run
-from aae_toolkit.environment import installed_versions
+from aae_toolkit.machine import doctor
+from aae_toolkit.machine.environment import installed_versions
 
 
 def diagnosed(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:

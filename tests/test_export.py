@@ -24,7 +24,7 @@ from aae_toolkit.export.writer import export_model, golden, load_exported
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
-from aae_toolkit.parity import check_parity
+from aae_toolkit.parity.check import check_parity
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
 

@@ -102,10 +102,10 @@ HEAVY = (
     "training.trainer.train",
     "visualization.pictures.draw_all",
     "export.writer.export_model",
-    "parity.check_parity",
-    "parity.replay_golden",
+    "parity.check.check_parity",
+    "parity.check.replay_golden",
     "bench.bench",
-    "doctor.diagnose",
+    "machine.doctor.diagnose",
     "data.sources._download",
 )
 garbage = st.text(max_size=8).filter(lambda text: "/" not in text and ".." not in text)

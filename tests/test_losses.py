@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from aae_toolkit import losses
+from aae_toolkit.training import losses
 
 
 def test_reconstruction_is_binary_cross_entropy_on_logits_per_pixel() -> None:

@@ -4,7 +4,7 @@ import torch
 from refusals import refused
 
 from aae_toolkit.cli.app import run
-from aae_toolkit.memory import is_out_of_memory, memory_advice
+from aae_toolkit.machine.memory import is_out_of_memory, memory_advice
 
 
 def test_what_libraries_raise_without_memory_is_known_as_such() -> None:
@@ -34,6 +34,6 @@ def test_any_command_says_in_one_line_that_memory_ran_out(
     def exhausted() -> None:
         raise MemoryError
 
-    monkeypatch.setattr("aae_toolkit.doctor.diagnose", exhausted)
+    monkeypatch.setattr("aae_toolkit.machine.doctor.diagnose", exhausted)
     assert run(["doctor"]) == 1
     assert capsys.readouterr().err == "aae: out of memory; this command needs more than is free\n"

@@ -33,12 +33,12 @@ from aae_toolkit.data.sources import load_source
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.files import sha256
-from aae_toolkit.golden import golden_case
-from aae_toolkit.metrics import read_metrics
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
+from aae_toolkit.parity.golden import golden_case
 from aae_toolkit.predict import predict
 from aae_toolkit.training.checkpoint import load_checkpoint
+from aae_toolkit.training.metrics import read_metrics
 
 HUNDREDS = float(os.environ.get("AAE_MUTANTS", "0"))
 PER_EXAMPLE = 20
@@ -182,9 +182,9 @@ def test_what_does_not_have_its_checksum_never_reaches_a_parser(
     export_dir: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     from aae_toolkit.bench import bench
-    from aae_toolkit.parity import check_parity, replay_golden
+    from aae_toolkit.parity.check import check_parity, replay_golden
+    from aae_toolkit.parity.reduction import add_reduced
     from aae_toolkit.progress import Silent
-    from aae_toolkit.reduction import add_reduced
 
     copy = tmp_path / "export"
     shutil.copytree(export_dir, copy)
@@ -195,7 +195,7 @@ def test_what_does_not_have_its_checksum_never_reaches_a_parser(
     def parser(*args: object, **kwargs: object) -> None:
         pytest.fail("a parser was reached")
 
-    for module in ("parity", "bench.session", "bench.run", "reduction"):
+    for module in ("parity.check", "parity.cases", "bench.session", "bench.run", "parity.reduction"):
         for name in ("open_backend", "OnnxRuntimeBackend", "golden_case", "golden_by_precision", "load_exported"):
             monkeypatch.setattr(f"aae_toolkit.{module}.{name}", parser, raising=False)
     data = DataDirectory(data_dir)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from test_distributed import run_ranks
 
 from aae_toolkit.config import Likeness
-from aae_toolkit.distributed import is_alone
-from aae_toolkit.launch import World
+from aae_toolkit.distributed.collectives import is_alone
+from aae_toolkit.distributed.world import World
 from aae_toolkit.training import neighbors
 from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
 

@@ -15,12 +15,10 @@ from onnx import numpy_helper  # noqa: TID253
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aae_toolkit import parity
 from aae_toolkit.backends import base
 from aae_toolkit.backends.base import Backend, Runnable, Tensors, open_backend
 from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.cli.app import run
-from aae_toolkit.comparison import Case, Comparison, _margins
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
 from aae_toolkit.errors import ParityError
@@ -29,7 +27,10 @@ from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.export.writer import load_exported
 from aae_toolkit.models.deployed import DeployedClassifier
 from aae_toolkit.models.directory import TrainedModel
-from aae_toolkit.parity import ParityReport, check_parity
+from aae_toolkit.parity import check as check_module
+from aae_toolkit.parity.cases import Case, probes
+from aae_toolkit.parity.check import ParityReport, check_parity
+from aae_toolkit.parity.comparison import Comparison, _margins
 from aae_toolkit.progress import Silent
 
 RESULT_KEYS = {
@@ -305,7 +306,7 @@ def test_a_category_that_is_wrong_at_one_batch_size_alone_is_refused(
         opened = open_backend(directory, runnable, **options)
         return opened if runnable.backend == "eager" else Liar(opened)
 
-    monkeypatch.setattr(parity, "open_backend", lying)
+    monkeypatch.setattr(check_module, "open_backend", lying)
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
     report = check_parity(export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
     assert not report
@@ -360,14 +361,14 @@ def test_a_file_that_the_arbiter_reads_otherwise_is_refused(
 
 
 def test_probes_are_black_white_and_noise_of_every_brightness() -> None:
-    images = parity.probes((3, 4, 5))
+    images = probes((3, 4, 5))
     assert (images.shape, images.dtype) == ((257, 3, 4, 5), np.uint8)
     assert not images[0].any()
     assert (images[1] == 255).all()
     brightness = images[2:].mean(axis=(1, 2, 3))
     assert brightness[:50].mean() < 20
     assert brightness[-50:].mean() > 100
-    assert np.array_equal(images, parity.probes((3, 4, 5)))
+    assert np.array_equal(images, probes((3, 4, 5)))
 
 
 @one_variant

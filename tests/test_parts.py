@@ -6,7 +6,7 @@ import pytest
 from refusals import refused
 
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.predict import Candidate, Prediction
+from aae_toolkit.predict.image_files import Candidate, Prediction
 from aae_toolkit.predict.parts import (
     FILE_NAME,
     PartsManifest,

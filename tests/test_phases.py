@@ -9,9 +9,9 @@ from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.consistency import Memory
-from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.phase import Phase
 from aae_toolkit.training.phases import OPTIONAL_PHASES, build_phases
+from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import working_networks
 

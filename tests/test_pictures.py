@@ -20,12 +20,13 @@ from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
 from aae_toolkit.models.directory import TrainedModel, load_model
 from aae_toolkit.progress import Silent
+from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization import categories, latent
 from aae_toolkit.visualization.canvas import colors, looks, new_figure, save, show_image, style
 from aae_toolkit.visualization.mistakes import class_probabilities
 from aae_toolkit.visualization.pictures import PICTURES, draw, draw_all
 from aae_toolkit.visualization.reconstructions import examples
-from aae_toolkit.visualization.view import View, percent
+from aae_toolkit.visualization.view import View
 
 SEED_PICTURES = [
     "latent_features_tnse.png",
@@ -272,7 +273,7 @@ def test_what_no_font_can_write_is_a_number_and_one_line(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("share", "text"), [(0, "0.0%"), (1, "100.0%"), (0.99999, "over 99.9%"), (1e-5, "under 0.1%")])
 def test_a_share_is_never_rounded_to_all_or_nothing(share: float, text: str) -> None:
-    assert percent(share) == text
+    assert rough_percent(share) == text
 
 
 @pytest.mark.parametrize("n", [1, 3, 10, 30])

@@ -9,10 +9,8 @@ import torch
 from conftest import tiny_source
 from exports import copy_with_only, one_variant, replace_artifact, rerecord
 
-from aae_toolkit import reduction
 from aae_toolkit.backends import base
 from aae_toolkit.cli.app import run
-from aae_toolkit.comparison import GATES, Comparison, Gate, _judge
 from aae_toolkit.config import SemiSupervisedConfig
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import GateError, UsageError
@@ -23,8 +21,10 @@ from aae_toolkit.export.writer import load_exported
 from aae_toolkit.models.deployed import DeployedClassifier
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Encoder
+from aae_toolkit.parity import reduction
+from aae_toolkit.parity.comparison import GATES, Comparison, Gate, _judge
+from aae_toolkit.parity.paired import PairedAccuracy
 from aae_toolkit.progress import Silent
-from aae_toolkit.statistics import PairedAccuracy
 from aae_toolkit.training.trainer import train
 
 

@@ -26,7 +26,7 @@ from aae_toolkit.progress import Silent
 from aae_toolkit.report import gallery, page
 from aae_toolkit.report.contents import MixUp, Sources, gather, mix_ups
 from aae_toolkit.report.gallery import Caption, hang, picture_captions
-from aae_toolkit.report.page import render
+from aae_toolkit.report.report_page import render
 from aae_toolkit.report.training import Setting, read_training
 from aae_toolkit.visualization.curves import draw_learning_curves
 from aae_toolkit.visualization.pictures import draw_all

@@ -10,17 +10,17 @@ import pytest
 import torch
 from conftest import tiny_config, tiny_source
 
-from aae_toolkit import losses
-from aae_toolkit.cli.options import percent
 from aae_toolkit.config import ScheduleConfig, SemiSupervisedConfig, UnsupervisedConfig
 from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
 from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import fit_category_map
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
+from aae_toolkit.text import percent
+from aae_toolkit.training import losses
 from aae_toolkit.training.batches import Batch, Batches
-from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.phases import build_phases
+from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner, rate_factor
 from aae_toolkit.training.trainer import train
 

@@ -6,7 +6,7 @@ from refusals import refused
 
 from aae_toolkit.config import ScheduleConfig, TrainingConfig
 from aae_toolkit.errors import DeviceError, UsageError
-from aae_toolkit.training.device import Runtime, resolve_device, resolve_runtime
+from aae_toolkit.training.runtime import Runtime, resolve_device, resolve_runtime
 from aae_toolkit.training.step import rate_factor
 
 

@@ -17,7 +17,6 @@ from refusals import refused
 from safetensors.torch import load_file
 from torch import Tensor
 
-from aae_toolkit import losses
 from aae_toolkit.config import Variant, VariantConfig, load_config, shipped_configs, with_flags
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import AaeError, UsageError
@@ -26,10 +25,10 @@ from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.models.networks import Encoder
 from aae_toolkit.progress import Silent
-from aae_toolkit.training import trainer, validation
+from aae_toolkit.training import losses, trainer, validation
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.consistency import ConsistencyPhase
-from aae_toolkit.training.device import Runtime
+from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.setup import Run, build_batches, fit_config_to_data, initial_state
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.stop import Stopped, StopRequest

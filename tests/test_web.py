@@ -16,8 +16,8 @@ from refusals import refused
 
 from aae_toolkit.cli.app import run
 from aae_toolkit.web import runtime
-from aae_toolkit.web.page import write_page
 from aae_toolkit.web.runtime import runtime_files
+from aae_toolkit.web.web_page import write_page
 
 NO_RUNTIME = {"ort.js": b"", "ort.wasm": b"", "package.json": b"{}"}
 STATIC = resources.files("aae_toolkit.web").joinpath("static")

@@ -29,7 +29,7 @@ from aae_toolkit.export.contract import Format
 from aae_toolkit.export.writer import export_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
-from aae_toolkit.web.page import write_page
+from aae_toolkit.web.web_page import write_page
 
 pytestmark = needs_chromium
 

@@ -6,8 +6,8 @@ from test_phases import CONSISTENCY, a_batch, memory_for, networks, phases_of, t
 
 from aae_toolkit.config import SemiSupervisedConfig
 from aae_toolkit.models.networks import Networks
-from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.phases import build_phases
+from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import average_in, master, refresh, working_networks
 

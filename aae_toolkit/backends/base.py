@@ -10,10 +10,10 @@ from typing import Any, Literal, Protocol, get_args
 
 from numpy.typing import NDArray
 
-from aae_toolkit.environment import can_compile
 from aae_toolkit.errors import UsageError
 from aae_toolkit.export.contract import ArtifactName, Format, Precision
 from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry, Manifest
+from aae_toolkit.machine.environment import can_compile
 
 Tensors = dict[str, NDArray[Any]]
 BackendName = Literal["eager", "compiled", "torchscript", "torch-export", "aoti", "onnxruntime", "onnx-reference"]

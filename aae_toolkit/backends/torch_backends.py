@@ -17,11 +17,11 @@ from torch.export.passes import move_to_device_pass
 
 from aae_toolkit.backends.base import Bound, Runnable, Tensors
 from aae_toolkit.backends.programs import check_torch_export, check_torchscript
-from aae_toolkit.device import resolve_device
 from aae_toolkit.errors import AaeError, DeviceError
 from aae_toolkit.export.contract import contract_of
 from aae_toolkit.export.formats import compiled_for
 from aae_toolkit.export.writer import load_exported
+from aae_toolkit.machine.device import resolve_device
 from aae_toolkit.models.description import read_description
 from aae_toolkit.text import one_line
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aae_toolkit.bench.results import Measurement
-from aae_toolkit.page import data_address
+from aae_toolkit.html.rendering import data_address
 from aae_toolkit.visualization.canvas import colors
 
 _WIDTH = 7.2  # inches; the page scales it to the screen

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.backends.base import Tensors
-from aae_toolkit.comparison import GATES, REDUCED_GOLDEN_GATE, Case
 from aae_toolkit.export.contract import Precision
 from aae_toolkit.models.description import read_description
+from aae_toolkit.parity.cases import Case
+from aae_toolkit.parity.comparison import GATES, REDUCED_GOLDEN_GATE
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def golden_by_precision(export_dir: Path, precisions: Iterable[Precision]) -> di
     Raises:
         AaeError: absent or damaged vectors.
     """
-    from aae_toolkit.golden import golden_case, reduced_golden_case  # brings torch
+    from aae_toolkit.parity.golden import golden_case, reduced_golden_case  # brings torch
 
     description = read_description(export_dir)
     full = golden_case(export_dir, description)

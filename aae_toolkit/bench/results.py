@@ -14,12 +14,12 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from aae_toolkit.backends.base import BackendName
+from aae_toolkit.bench.intervals import median_interval
 from aae_toolkit.bench.scenarios import Scenario
 from aae_toolkit.bench.session import Io
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import Precision
 from aae_toolkit.files.documents import read_json
-from aae_toolkit.statistics import median_interval
 
 PERCENTILES = (50, 90, 95, 99)
 

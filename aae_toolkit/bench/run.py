@@ -16,9 +16,9 @@ from aae_toolkit.bench.results import BenchReport, Measurement
 from aae_toolkit.bench.scenarios import Cell, plan
 from aae_toolkit.bench.session import Effort, Io, Job, Opened, Session
 from aae_toolkit.bench.worker import Worker
-from aae_toolkit.environment import describe_environment, usable_cores
 from aae_toolkit.errors import UsageError
 from aae_toolkit.export.manifest import WEIGHTS_FILE, Manifest, read_verified
+from aae_toolkit.machine.environment import describe_environment, usable_cores
 from aae_toolkit.progress import Progress
 
 P99_MS = 10.0
@@ -97,7 +97,7 @@ def _environment(device: str, threads: tuple[int, ...], settings: dict[str, Any]
     if device.startswith("cuda"):
         import torch
 
-        from aae_toolkit.device import resolve_device
+        from aae_toolkit.machine.device import resolve_device
 
         name = torch.cuda.get_device_name(resolve_device(device))
         environment |= {"gpu": name, "cuda": torch.version.cuda}

@@ -10,7 +10,7 @@ import sys
 from types import FrameType
 
 from aae_toolkit.errors import AaeError
-from aae_toolkit.memory import is_out_of_memory
+from aae_toolkit.machine.memory import is_out_of_memory
 from aae_toolkit.text import one_line
 
 # What brings a package that only some commands need.

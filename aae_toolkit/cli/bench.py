@@ -90,7 +90,7 @@ def bench(
         write_json(output, report.to_json())
         progress.say(f"written to {output}")
     if html is not None:
-        from aae_toolkit.bench.page import write_page
+        from aae_toolkit.bench.bench_page import write_page
         from aae_toolkit.export.manifest import read_manifest
 
         write_page(html, report, read_manifest(export_dir_path, trust=trust), command_line(context))

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from aae_toolkit.cli.options import ConsoleProgress, percent
+from aae_toolkit.cli.options import ConsoleProgress
+from aae_toolkit.text import percent
 
 
 def register(app: typer.Typer) -> None:
@@ -39,11 +40,11 @@ def demo(
     from aae_toolkit.export.formats import DEFAULT_FORMATS
     from aae_toolkit.export.writer import export_model
     from aae_toolkit.files import write_json
+    from aae_toolkit.html.rendering import command
     from aae_toolkit.models.directory import load_model
-    from aae_toolkit.page import command
-    from aae_toolkit.parity import check_parity
+    from aae_toolkit.parity.check import check_parity
     from aae_toolkit.report.contents import Sources, gather
-    from aae_toolkit.report.page import write_report
+    from aae_toolkit.report.report_page import write_report
     from aae_toolkit.visualization.pictures import draw_all
 
     quick = Effort(rounds=5, seconds=0.05, warm_up_seconds=0.5)

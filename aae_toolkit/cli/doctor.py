@@ -20,7 +20,7 @@ def doctor(json: JsonOption = False) -> None:
 
     Devices and providers that really load, versions, and packages that do not go together; exit 1 on a problem.
     """
-    from aae_toolkit.doctor import diagnose
+    from aae_toolkit.machine.doctor import diagnose
 
     diagnosis = diagnose()
     if json:

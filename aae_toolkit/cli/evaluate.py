@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, JsonOption, ModelDirOption, percent, print_json
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, JsonOption, ModelDirOption, print_json
+from aae_toolkit.text import percent
 
 if TYPE_CHECKING:
     from aae_toolkit.evaluation import Evaluation

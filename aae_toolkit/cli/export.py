@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, TrustOption
-from aae_toolkit.environment import can_compile
 from aae_toolkit.errors import AaeError, DeviceError, GateError, UsageError
 from aae_toolkit.export.contract import REDUCED, Format, Precision
 from aae_toolkit.files.lock import lock_directory
+from aae_toolkit.machine.environment import can_compile
 
 if TYPE_CHECKING:
     from aae_toolkit.data.directory import DataDirectory
@@ -86,10 +86,10 @@ def export(
     assert model_dir_path is not None
     from aae_toolkit.backends.base import require_device_name
     from aae_toolkit.data.directory import DataDirectory
-    from aae_toolkit.device import resolve_device
     from aae_toolkit.export.formats import DEFAULT_FORMATS, OPSET
     from aae_toolkit.export.writer import export_model
     from aae_toolkit.files import require_own
+    from aae_toolkit.machine.device import resolve_device
 
     output_dir = output_dir_path or model_dir_path / "export"
     if output_dir_path is None:
@@ -151,8 +151,8 @@ def _runtime_for(web: Path | None, own: Path | None) -> dict[str, bytes]:
     """What a page needs of onnxruntime-web, found before anything is replaced; nothing where no page is asked for."""
     if web is None:
         return {}
-    from aae_toolkit.web.page import require_place
     from aae_toolkit.web.runtime import runtime_files
+    from aae_toolkit.web.web_page import require_place
 
     require_place(web)
     return runtime_files(own)
@@ -162,7 +162,7 @@ def _write_page(export_dir: Path, web: Path | None, runtime: dict[str, bytes], p
     """Write the page, where one is asked for, and say how to see it."""
     if web is None:
         return
-    from aae_toolkit.web.page import write_page
+    from aae_toolkit.web.web_page import write_page
 
     sizes = write_page(export_dir, web, runtime)
     progress.say(f"page of {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB, written to {web}; to see it:")
@@ -179,7 +179,7 @@ def _reduce(
     progress: ConsoleProgress,
 ) -> None:
     """Add each that passes, and only then refuse the first that does not. int8 is for processors, wherever it is."""
-    from aae_toolkit.reduction import add_reduced
+    from aae_toolkit.parity.reduction import add_reduced
 
     refused: AaeError | None = None
     for precision in precisions:
@@ -194,7 +194,7 @@ def _reduce(
 
 def _verify(export_dir: Path, device: str, trust: bool, progress: ConsoleProgress) -> None:
     from aae_toolkit.cli.parity import show
-    from aae_toolkit.parity import replay_golden
+    from aae_toolkit.parity.check import replay_golden
 
     report = replay_golden(export_dir, device=device, trust=trust, progress=progress)
     show(report, progress)

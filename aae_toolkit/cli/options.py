@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from aae_toolkit.errors import AaeError
-from aae_toolkit.page import command
-from aae_toolkit.page import percent as percent  # for the commands
+from aae_toolkit.html.rendering import command
 from aae_toolkit.progress import lines_now_and_then
 from aae_toolkit.text import shown
 

@@ -14,12 +14,12 @@ from aae_toolkit.cli.options import (
     ExportDirOption,
     JsonOption,
     TrustOption,
-    percent,
     print_json,
 )
+from aae_toolkit.text import percent
 
 if TYPE_CHECKING:
-    from aae_toolkit.parity import ParityReport
+    from aae_toolkit.parity.check import ParityReport
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def parity(
     model; ONNX files by the standard's own evaluator too. Exit 3 where one differs.
     """
     from aae_toolkit.data.directory import DataDirectory
-    from aae_toolkit.parity import check_parity
+    from aae_toolkit.parity.check import check_parity
 
     progress = ConsoleProgress(stderr=json)
     data = DataDirectory(dir_path)

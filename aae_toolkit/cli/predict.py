@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from aae_toolkit.cli import predict_ray as on_ray
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.progress import lines_now_and_then
-from aae_toolkit.text import shown
+from aae_toolkit.text import percent, shown
 
 if TYPE_CHECKING:
     import typer
@@ -161,13 +161,9 @@ def _line(prediction: Prediction) -> str:
     if prediction.error is not None:
         line = f"{prediction.path}  could not be read: {prediction.error}"
     else:
-        line = f"{prediction.path}  {prediction.class_name}  {_percent(prediction.probability)}"
+        line = f"{prediction.path}  {prediction.class_name}  {percent(prediction.probability)}"
         if prediction.top:
-            line += "  [" + ", ".join(f"{c.class_name} {_percent(c.probability)}" for c in prediction.top) + "]"
+            line += "  [" + ", ".join(f"{c.class_name} {percent(c.probability)}" for c in prediction.top) + "]"
         if prediction.notes:
             line += f"  ({', '.join(prediction.notes)})"
     return shown(line)
-
-
-def _percent(fraction: float | None) -> str:
-    return f"{100 * (fraction or 0):.2f}%"

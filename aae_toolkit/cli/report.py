@@ -39,7 +39,7 @@ def report(
     that loads nothing from elsewhere. What is absent is said, with the command that adds it.
     """
     from aae_toolkit.report.contents import Sources, gather
-    from aae_toolkit.report.page import write_report
+    from aae_toolkit.report.report_page import write_report
 
     progress = ConsoleProgress()
     if output.suffix.lower() not in _SUFFIXES:  # which keeps a slip from replacing a model's own files

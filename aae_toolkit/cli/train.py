@@ -11,8 +11,8 @@ import typer
 
 from aae_toolkit.cli.init_datasets import dataset_line
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption
-from aae_toolkit.config import DEFAULT_CONFIG, Precision, Variant, load_config, with_flags
-from aae_toolkit.launch import world_from_environment
+from aae_toolkit.config import DEFAULT_CONFIG, TrainingPrecision, Variant, load_config, with_flags
+from aae_toolkit.distributed.world import world_from_environment
 from aae_toolkit.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _BatchSize = Annotated[
     int | None, typer.Option("--batch-size", help="Images a step, of all processes together; default 100.")
 ]
 _Seed = Annotated[int | None, typer.Option("--seed", help="Of weights, noise and order; default 0.")]
-_Precision = Annotated[Precision | None, typer.Option("--precision", help="Arithmetic; default auto.")]
+_Precision = Annotated[TrainingPrecision | None, typer.Option("--precision", help="Arithmetic; default auto.")]
 _Compile = Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile; default: on CUDA only.")]
 _Deterministic = Annotated[
     bool | None,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Variant = Literal["semi_supervised", "unsupervised"]
 VARIANTS: tuple[Variant, ...] = ("semi_supervised", "unsupervised")
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 Likeness = Literal["gradients", "pixels"]
 
@@ -187,7 +187,7 @@ class TrainingConfig(Section):
     """Share of the epochs before these first run: the phase of `consistency` learns y alone there."""
     schedule: ScheduleConfig = ScheduleConfig()
     """How every learning rate changes over the run."""
-    precision: Precision = "auto"
+    precision: TrainingPrecision = "auto"
     """Arithmetic of matrix products; `auto`: bf16 where the hardware multiplies in it, else fp32."""
     compile: bool | None = None
     """Whether to use torch.compile; `null`: on CUDA only."""

@@ -22,7 +22,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional as F
 
-from aae_toolkit import scaling
 from aae_toolkit.config import Variant
 from aae_toolkit.data.arrays import ArrayData
 from aae_toolkit.data.directory import Split, SplitName
@@ -31,6 +30,7 @@ from aae_toolkit.errors import UsageError
 from aae_toolkit.estimators.configuration import resolve_config
 from aae_toolkit.estimators.saving import reading_estimator, write_estimator
 from aae_toolkit.evaluation import Integers, encode
+from aae_toolkit.models import scaling
 from aae_toolkit.models.description import ArrayFacts, FeatureScaling
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Silent

@@ -20,7 +20,7 @@ from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.data.images import Invert
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.files import sha256
-from aae_toolkit.predict import BATCH_SIZE, Prediction, decoder_of, label_batch
+from aae_toolkit.predict.image_files import BATCH_SIZE, Prediction, decoder_of, label_batch
 from aae_toolkit.predict.parts import (
     begin_or_continue,
     count_attempt,

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path
-from aae_toolkit.predict import Prediction
+from aae_toolkit.predict.image_files import Prediction
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction], top_k: int = 0) -> None:

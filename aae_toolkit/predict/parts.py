@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path, write_text
-from aae_toolkit.predict import Prediction
+from aae_toolkit.predict.image_files import Prediction
 from aae_toolkit.predict.shards import Shard
 
 FILE_NAME = "_manifest.json"

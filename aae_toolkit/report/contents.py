@@ -14,7 +14,6 @@ from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import Evaluation, evaluate
 from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
 from aae_toolkit.files import sha256
-from aae_toolkit.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel, load_model, weights_path
@@ -22,6 +21,7 @@ from aae_toolkit.progress import Progress
 from aae_toolkit.report.evidence import Benchmark, Export, read_benchmark, read_export
 from aae_toolkit.report.gallery import Gallery, curve_captions, hang, picture_captions
 from aae_toolkit.report.training import CONFIG_FILE, Training, read_training
+from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.visualization.pictures import DIRECTORY
 
 _N_MIX_UPS = 10

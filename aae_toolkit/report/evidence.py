@@ -10,15 +10,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aae_toolkit.backends.base import BackendName
-from aae_toolkit.bench.page import Speed, speed_of
+from aae_toolkit.bench.bench_page import Speed, speed_of
 from aae_toolkit.bench.results import PERCENTILES, BenchReport, read_report
 from aae_toolkit.data.directory import SplitName
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import Precision
 from aae_toolkit.export.manifest import FILE_NAME, WEIGHTS_FILE, Manifest, read_manifest
 from aae_toolkit.export.writer import load_exported
+from aae_toolkit.html.rendering import command
 from aae_toolkit.models.directory import TrainedModel
-from aae_toolkit.page import command
 
 
 class ComparedFile(BaseModel):

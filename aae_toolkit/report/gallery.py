@@ -11,7 +11,7 @@ from PIL import Image
 
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
-from aae_toolkit.page import data_address, size
+from aae_toolkit.html.rendering import data_address, size
 from aae_toolkit.visualization.pictures import PICTURES
 
 _LARGEST = 8_000_000  # bytes of a picture that a page takes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aae_toolkit.config import DEFAULT_CONFIG, Variant, load_config
-from aae_toolkit.metrics import FILE_NAME, WARNINGS, Line, read_metrics
+from aae_toolkit.training.metrics import FILE_NAME, WARNINGS, Line, read_metrics
 
 CONFIG_FILE = "config.yml"
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from aae_toolkit.data.directory import Split
-from aae_toolkit.launch import ALONE, World
+from aae_toolkit.distributed.world import ALONE, World
 from aae_toolkit.models.networks import scale
 
 _UNLABELED_STREAM, _LABELED_STREAM, _PARTNER_STREAM = 0, 1, 2

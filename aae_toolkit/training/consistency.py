@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aae_toolkit import losses
 from aae_toolkit.config import VariantConfig
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.distributed import batch_mean, gather_batch
+from aae_toolkit.distributed.collectives import batch_mean, gather_batch
 from aae_toolkit.models.networks import Encoder, Networks
+from aae_toolkit.training import losses
 from aae_toolkit.training.augmentation import add_noise, random_warp
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.phase import Phase

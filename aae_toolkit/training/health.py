@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.evaluation import Floats, Integers
-from aae_toolkit.metrics import WARNINGS, Line
+from aae_toolkit.training.metrics import WARNINGS, Line
 
 # Early on y, z and the discriminators swing far and come back: what lasts is said, from when a run has found its way.
 _LASTS = 3  # epochs in a row,

@@ -11,7 +11,7 @@ from aae_toolkit.evaluation import encode, fit_category_map
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Progress
-from aae_toolkit.training.device import resolve_runtime
+from aae_toolkit.training.runtime import resolve_runtime
 from aae_toolkit.training.setup import Run, build_batches, fit_config_to_data, initial_state
 from aae_toolkit.training.stop import StopRequest
 from aae_toolkit.training.trainer import train_epoch

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from aae_toolkit.config import Likeness
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.distributed import gather
-from aae_toolkit.launch import ALONE, World
+from aae_toolkit.distributed.collectives import gather
+from aae_toolkit.distributed.world import ALONE, World
 from aae_toolkit.models.networks import scale
 
 _SIDES = {"gradients": 28, "pixels": 14}  # pixels to which a picture is averaged down before, along its shorter side

@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from aae_toolkit import losses
 from aae_toolkit.config import (
     SemiSupervisedConfig,
     SemiSupervisedTrainingConfig,
@@ -18,6 +17,7 @@ from aae_toolkit.config import (
     VariantConfig,
 )
 from aae_toolkit.models.networks import Discriminator, Encoder, Networks, decode_modes
+from aae_toolkit.training import losses
 from aae_toolkit.training.augmentation import add_noise, random_warp
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.consistency import ConsistencyPhase, Memory

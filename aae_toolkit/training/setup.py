@@ -19,7 +19,7 @@ from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
 from aae_toolkit.data.arrays import TrainingData
 from aae_toolkit.data.directory import Split
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.distributed import synchronize_batch_norm
+from aae_toolkit.distributed.batch_norm import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.lock import DirectoryLock
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
@@ -28,10 +28,10 @@ from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.consistency import Memory
-from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
 from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.phases import build_phases
+from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.weights import working_networks
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from aae_toolkit.config import ScheduleConfig
 from aae_toolkit.training.batches import Batch
-from aae_toolkit.training.device import Runtime
 from aae_toolkit.training.phase import Phase
+from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.weights import hand_over_gradients, master, refresh
 
 _LEAST_SCALE = 2.0**-10  # of fp16 gradients, which begins at 2^16 and halves where one is not finite

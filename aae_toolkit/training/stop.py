@@ -7,7 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from aae_toolkit.distributed import is_alone, largest
+from aae_toolkit.distributed.collectives import is_alone, largest
 from aae_toolkit.errors import AaeError
 
 _STEPS_BETWEEN_AGREEMENTS = 10  # with other processes: they must stop at the same step

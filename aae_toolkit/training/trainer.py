@@ -13,13 +13,11 @@ from typing import Any
 
 from aae_toolkit.config import VariantConfig, dump_config
 from aae_toolkit.data.directory import DataDirectory, Split
-from aae_toolkit.distributed import from_main, mean_over_processes, process_group, wait_for_all
+from aae_toolkit.distributed.collectives import from_main, mean_over_processes, process_group, wait_for_all
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import write_text
 from aae_toolkit.files.lock import lock_directory
-from aae_toolkit.memory import is_out_of_memory, memory_advice
-from aae_toolkit.metrics import FILE_NAME as METRICS_FILE
-from aae_toolkit.metrics import WARNINGS
+from aae_toolkit.machine.memory import is_out_of_memory, memory_advice
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import save_model
@@ -27,8 +25,10 @@ from aae_toolkit.progress import Progress, Silent
 from aae_toolkit.training import health
 from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.checkpoint import load_checkpoint, resume_from, save_checkpoint
-from aae_toolkit.training.device import resolve_runtime
+from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
+from aae_toolkit.training.metrics import WARNINGS
 from aae_toolkit.training.observer import Epoch, Observer
+from aae_toolkit.training.runtime import resolve_runtime
 from aae_toolkit.training.setup import (
     CHECKPOINT_FILE,
     Run,

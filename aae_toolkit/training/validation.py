@@ -10,7 +10,7 @@ from aae_toolkit import __version__
 from aae_toolkit.data.directory import Split
 from aae_toolkit.data.images import border_brightness
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.distributed import gather
+from aae_toolkit.distributed.collectives import gather
 from aae_toolkit.evaluation import Floats, contingency_table, encode, fit_category_map, majority_accuracy
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.evaluation import Integers, contingency_table, majority_accuracy
+from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import (
     CONTRAST_COLOR,
     cell_size,
@@ -19,7 +20,7 @@ from aae_toolkit.visualization.canvas import (
     tile,
     tile_centres,
 )
-from aae_toolkit.visualization.view import View, percent
+from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,8 +53,8 @@ def style_rows(view: View) -> Figure:
     axes.set_xlabel("z0" + (", the other styles at their mean" if z_size > 1 else ""), fontsize=9)
     note(
         drawn,
-        f"The encoder puts {percent(kept.mean())} of these {kept.size} pictures back in their row. z0 of the middle 95%"
-        f" of images is {lowest:.2f} to {highest:.2f}; of the prior N(0, 1), -1.96 to 1.96.",
+        f"The encoder puts {rough_percent(kept.mean())} of these {kept.size} pictures back in their row. z0 of the"
+        f" middle 95% of images is {lowest:.2f} to {highest:.2f}; of the prior N(0, 1), -1.96 to 1.96.",
     )
     return drawn
 
@@ -167,14 +168,14 @@ def _table(view: View) -> Integers:
 def _purity(view: View, category: int) -> str:
     """The share of a category's labelled images that are of the class it stands for."""
     member = view.known & (view.categories == category)
-    return f"{percent((~view.wrong[member]).mean())} of " if member.any() else ""
+    return f"{rough_percent((~view.wrong[member]).mean())} of " if member.any() else ""
 
 
 def _overall_purity(view: View) -> str:
     n = int(view.known.sum())
     if n == 0:
         return f"{len(view.images)} images without labels."
-    share = percent(majority_accuracy(_table(view)))
+    share = rough_percent(majority_accuracy(_table(view)))
     return f"Purity, the share of {n} images that are of their category's most frequent class: {share}."
 
 

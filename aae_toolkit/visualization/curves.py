@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aae_toolkit.config import Variant
-from aae_toolkit.metrics import FILE_NAME, Line, read_metrics
+from aae_toolkit.training.metrics import FILE_NAME, Line, read_metrics
 from aae_toolkit.visualization.canvas import colors, new_figure, note, save, style, title
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aae_toolkit.evaluation import Floats
+from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, looks, new_figure, note
-from aae_toolkit.visualization.view import View, percent
+from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +63,9 @@ def latent_space(view: View) -> Figure:
     drawn.legend(
         title="true class" if labelled else "category", loc="outside right center", markerscale=2, ncols=n_columns
     )
-    errors = f", {wrong.sum()} of them misclassified ({percent(wrong.mean())})" if labelled else ", without labels"
+    errors = (
+        f", {wrong.sum()} of them misclassified ({rough_percent(wrong.mean())})" if labelled else ", without labels"
+    )
     note(drawn, f"{len(chosen)} images{errors}. y and z count alike; distances between islands mean nothing.")
     return drawn
 
@@ -102,7 +105,7 @@ def certainty(view: View) -> Figure:
     axes.set_xlabel("largest probability in y")
     axes.set_ylabel("images (log scale)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize=9)
-    sure = percent((largest > _SURE).mean())
+    sure = rough_percent((largest > _SURE).mean())
     note(drawn, f"{sure} of {len(largest)} images are above {_SURE}; the median is {np.median(largest):.3f}.")
     return drawn
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aae_toolkit.evaluation import Floats, Integers
+from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import CONTRAST_COLOR, cell_size, new_figure, note, show_image
 from aae_toolkit.visualization.names import shorten
-from aae_toolkit.visualization.view import View, percent
+from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ def confusion(view: View) -> Figure:
             if count:
                 color = "white" if shares[row, column] > 0.4 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
-    note(drawn, f"{percent(np.trace(table) / len(labels))} of {len(labels)} are right.{_worst(table, names)}")
+    note(drawn, f"{rough_percent(np.trace(table) / len(labels))} of {len(labels)} are right.{_worst(table, names)}")
     return drawn
 
 
@@ -98,7 +99,7 @@ def most_uncertain(view: View) -> Figure:
     lowest, highest = 100 * largest[chosen[[0, -1]]]
     doubted = f"The likeliest class of these {len(chosen)} has {lowest:.0f}% to {highest:.0f}%."
     if view.known.any():
-        of_all = percent(view.wrong[view.known].mean())
+        of_all = rough_percent(view.wrong[view.known].mean())
         doubted += f" {view.wrong[chosen].sum()} are wrong (red); of all {view.known.sum()} labelled images, {of_all}."
     note(drawn, doubted)
     return drawn

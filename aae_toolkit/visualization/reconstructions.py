@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aae_toolkit.evaluation import Integers
+from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import CONTRAST_COLOR, cell_size, new_figure, note, show_image
-from aae_toolkit.visualization.view import View, percent
+from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def rebuilt(view: View) -> Figure:
     note(
         drawn,
         f"Above: true class; below: category found{', red where it is of another class' if view.known.any() else ''}."
-        f" Mean error of a pixel over {len(inputs)} images: {percent(error)} of its range"
-        f" (their mean image: {percent(plain)}).",
+        f" Mean error of a pixel over {len(inputs)} images: {rough_percent(error)} of its range"
+        f" (their mean image: {rough_percent(plain)}).",
     )
     return drawn

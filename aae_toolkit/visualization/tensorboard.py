@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from aae_toolkit.metrics import WARNINGS
 from aae_toolkit.progress import Silent
+from aae_toolkit.training.metrics import WARNINGS
 from aae_toolkit.training.observer import Epoch
 from aae_toolkit.visualization.canvas import tile
 from aae_toolkit.visualization.reconstructions import examples

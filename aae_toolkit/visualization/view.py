@@ -139,11 +139,3 @@ class View:
     def _pictures(self, logits: torch.Tensor) -> Floats:
         pictures: Floats = logits.sigmoid().reshape(-1, *self.image_shape).cpu().numpy()
         return pictures
-
-
-def percent(share: float) -> str:
-    """A share as people read it, never rounded to all or nothing that it is not."""
-    text = f"{100 * share:.1f}%"
-    if text == "100.0%" and share < 1:
-        return "over 99.9%"
-    return "under 0.1%" if text == "0.0%" and share > 0 else text

@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 
 from aae_toolkit.backends.base import Tensors
-from aae_toolkit.comparison import Case
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Precision, TensorSpec, contract_of
 from aae_toolkit.export.manifest import golden_file
 from aae_toolkit.files.archives import read_npz
 from aae_toolkit.models.description import ModelDescription
+from aae_toolkit.parity.cases import Case
 
 
 def golden_case(export_dir: Path, description: ModelDescription) -> Case:

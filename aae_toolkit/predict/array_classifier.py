@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aae_toolkit import scaling
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.errors import AaeError
+from aae_toolkit.models import scaling
 from aae_toolkit.models.description import ArrayFacts
 
 _BATCH_SIZE = 1024

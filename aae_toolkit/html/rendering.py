@@ -1,7 +1,7 @@
 """What the pages of `aae bench` and `aae report` share: their look, and how they become one self-contained file.
 
-Templates are named by package and file (`bench/page.html`) and extend `page/base.html`, whose policy has the browser
-itself refuse scripts and whatever would be loaded from elsewhere. All values are escaped.
+Templates are named by package and file (`bench/bench_page.html`) and extend `html/base.html`, whose policy has the
+browser itself refuse scripts and whatever would be loaded from elsewhere. All values are escaped.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Any
 
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import write_text
+from aae_toolkit.text import percent
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of this distribution, such as `bench/page.html`."""
+    """Fill a template of this distribution, such as `bench/bench_page.html`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    page = Environment(
+    templates = Environment(
         loader=PackageLoader("aae_toolkit", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters |= {"percent": percent, "size": size, "words": words}
-    return page.get_template(template).render(**values)
+    templates.filters |= {"percent": percent, "size": size, "words": words}
+    return templates.get_template(template).render(**values)
 
 
 def write_page(path: Path, page: str) -> None:
@@ -68,11 +69,6 @@ def command(*parts: object) -> str:
 def words(name: str) -> str:
     """A name from code, as one says it."""
     return name.replace("_", " ")
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction as people read it."""
-    return "-" if fraction is None else f"{100 * fraction:.2f}%"
 
 
 def size(n_bytes: int) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aae_toolkit import page
 from aae_toolkit.bench.charts import Chart, Point, accuracy_chart, latency_chart
 from aae_toolkit.bench.results import BenchReport, Measurement, last_of_each_process
 from aae_toolkit.export.manifest import Manifest
+from aae_toolkit.html import rendering
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ def write_page(path: Path, report: BenchReport, manifest: Manifest, command: str
     Raises:
         AaeError: it cannot be written.
     """
-    page.write_page(path, render(report, manifest, command))
+    rendering.write_page(path, render(report, manifest, command))
 
 
 def render(report: BenchReport, manifest: Manifest, command: str) -> str:
     """The page as text."""
-    return page.render(
-        "bench/page.html",
+    return rendering.render(
+        "bench/bench_page.html",
         command=command,
-        environment=page.facts(report.environment),
+        environment=rendering.facts(report.environment),
         speed=speed_of(report, manifest),
         level=2,
     )

@@ -16,9 +16,9 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName
 from aae_toolkit.export.manifest import golden_file, read_manifest
 from aae_toolkit.files import verify_sha256, write_bytes
-from aae_toolkit.golden import golden_case
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import read_description
+from aae_toolkit.parity.golden import golden_case
 
 INDEX = "index.html"
 CHECKSUMS = "SHA256SUMS"

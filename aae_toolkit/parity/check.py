@@ -18,36 +18,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from aae_toolkit.backends.base import ARBITER, Backend, Runnable, Tensors, is_for, open_backend, runnables
-from aae_toolkit.comparison import (
+from aae_toolkit.backends.base import ARBITER, Backend, Runnable, is_for, open_backend, runnables
+from aae_toolkit.data.directory import Split, SplitName
+from aae_toolkit.errors import AaeError, ParityError
+from aae_toolkit.export.card import model_card
+from aae_toolkit.export.contract import ARTIFACTS, Contract, Format, contract_of
+from aae_toolkit.export.formats import SUFFIXES
+from aae_toolkit.export.manifest import Manifest, read_verified
+from aae_toolkit.export.writer import CARD_FILE, load_exported
+from aae_toolkit.files import write_text
+from aae_toolkit.models.description import ModelDescription, read_description
+from aae_toolkit.parity.cases import BATCH_SIZES, Case, reference_cases
+from aae_toolkit.parity.comparison import (
     GATES,
     REDUCED_GOLDEN_GATE,
     TOLERANCE,
-    Case,
     Comparison,
     Gate,
-    batches_of,
     compare,
-    run_batches,
     share,
 )
-from aae_toolkit.data.directory import Split, SplitName
-from aae_toolkit.divergence import first_difference
-from aae_toolkit.errors import AaeError, ParityError
-from aae_toolkit.export.card import model_card
-from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
-from aae_toolkit.export.formats import SUFFIXES
-from aae_toolkit.export.manifest import WEIGHTS_FILE, Manifest, read_verified
-from aae_toolkit.export.writer import CARD_FILE, load_exported
-from aae_toolkit.files import write_text
-from aae_toolkit.golden import golden_case, reduced_golden_case
-from aae_toolkit.models.description import ModelDescription, read_description
+from aae_toolkit.parity.golden import golden_case, reduced_golden_case
+from aae_toolkit.parity.layers import first_difference
 from aae_toolkit.progress import Progress
-
-BATCH_SIZES = (1, 7, 256)
-PROBE_SIZES = (1, 2, 7, 64, 257)
 
 
 @dataclass
@@ -242,39 +236,6 @@ def _find_layers(
                 result.first_difference = first_difference(path, modules[runnable.artifact], contract, feeds)
             except Exception as error:  # it may be refused because it cannot run
                 result.first_difference = f"cannot be followed: {' '.join(str(error).split())[:200]}"
-
-
-def reference_cases(export_dir: Path, split: Split, name: str, batch_sizes: tuple[int, ...]) -> list[Case]:
-    """What the trained model, rebuilt from an export's weights, says of the split and of the probes."""
-    eager = {a: open_backend(export_dir, Runnable(a, "eager", WEIGHTS_FILE)) for a in ARTIFACTS}
-
-    def case(
-        name: str, images: NDArray[np.uint8], batch_sizes: tuple[int, ...], labels: NDArray[np.int64] | None = None
-    ) -> Case:
-        inputs: dict[ArtifactName, Tensors] = {"classifier": {"images": images}, "encoder": {"images": images}}
-        expected: dict[ArtifactName, Tensors] = {}
-        for artifact in ARTIFACTS:
-            if artifact == "decoder":
-                inputs["decoder"] = expected["encoder"]
-            expected[artifact] = run_batches(eager[artifact], batches_of(inputs[artifact], max(BATCH_SIZES)))
-        return Case(name, inputs, expected, batch_sizes, whole=labels is not None, labels=labels)
-
-    found = [
-        case(name, split.images, batch_sizes, split.labels),
-        case("probes", probes(split.images.shape[1:]), PROBE_SIZES),
-    ]
-    for backend in eager.values():
-        backend.close()
-    return found
-
-
-def probes(image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Images that no data set has, uint8 [257, C, H, W]: black, white, then noise of growing brightness."""
-    n = max(PROBE_SIZES)
-    noise = np.random.default_rng(0).random((n, *image_shape)) * np.linspace(0, 256, n).reshape(-1, 1, 1, 1)
-    images = noise.astype(np.uint8)
-    images[0], images[1] = 0, 255
-    return images
 
 
 def _summary(report: ParityReport) -> dict[str, Any]:

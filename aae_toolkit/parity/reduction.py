@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from aae_toolkit.backends.base import Backend, Runnable, Tensors
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
-from aae_toolkit.comparison import Comparison, compare
 from aae_toolkit.data.directory import DataDirectory, Split
 from aae_toolkit.errors import AaeError, GateError, UsageError
 from aae_toolkit.export.card import model_card
@@ -30,7 +29,8 @@ from aae_toolkit.export.writer import CARD_FILE, load_exported
 from aae_toolkit.files import atomic_path, sha256, write_text
 from aae_toolkit.models.deployed import DeployedClassifier
 from aae_toolkit.models.description import read_description
-from aae_toolkit.parity import reference_cases
+from aae_toolkit.parity.cases import reference_cases
+from aae_toolkit.parity.comparison import Comparison, compare
 from aae_toolkit.progress import Progress
 
 _N_CALIBRATION = 512

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from aae_toolkit.config import CompileMode, Precision, TrainingConfig
-from aae_toolkit.device import resolve_device
+from aae_toolkit.config import CompileMode, TrainingConfig, TrainingPrecision
+from aae_toolkit.distributed.world import ALONE, World, world_from_environment
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.launch import ALONE, World, world_from_environment
+from aae_toolkit.machine.device import resolve_device
 
 ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -173,7 +173,7 @@ def resolve_runtime(device: str, training: TrainingConfig) -> Runtime:
     )
 
 
-def _resolve_precision(precision: Precision, device: torch.device) -> ResolvedPrecision:
+def _resolve_precision(precision: TrainingPrecision, device: torch.device) -> ResolvedPrecision:
     """`auto` is bf16 where the hardware multiplies in it, fp32 elsewhere."""
     if precision != "auto":
         return precision

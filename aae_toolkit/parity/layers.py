@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aae_toolkit.backends.base import Tensors
-from aae_toolkit.comparison import TOLERANCE
 from aae_toolkit.export.contract import Contract
 from aae_toolkit.export.formats import to_onnx
+from aae_toolkit.parity.comparison import TOLERANCE
 
 _N_IMAGES = 256
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aae_toolkit import __version__, page
-from aae_toolkit.environment import describe_environment
-from aae_toolkit.page import command as line
+from aae_toolkit import __version__
+from aae_toolkit.html import rendering
+from aae_toolkit.html.rendering import command as line
+from aae_toolkit.machine.environment import describe_environment
 from aae_toolkit.report.contents import Contents, Sources, mix_ups
 from aae_toolkit.report.training import CONFIG_FILE
 
@@ -46,14 +47,14 @@ class Commands:
 
 def render(contents: Contents, command: str) -> str:
     """The page as text; `command` is what made it, for readers."""
-    return page.render(
-        "report/page.html",
+    return rendering.render(
+        "report/report_page.html",
         c=contents,
         d=contents.description,
         run=Commands.of(contents.sources, contents.description.variant),
         command=command,
-        environment=page.facts(describe_environment() | {"aae_toolkit": __version__}),
-        measured_on=page.facts(contents.benchmark.report.environment) if contents.benchmark else {},
+        environment=rendering.facts(describe_environment() | {"aae_toolkit": __version__}),
+        measured_on=rendering.facts(contents.benchmark.report.environment) if contents.benchmark else {},
         speed=contents.benchmark.speed if contents.benchmark else None,
         level=3,
         mix_ups=mix_ups,
@@ -68,8 +69,8 @@ def write_report(path: Path, contents: Contents, command: str) -> str:
         AaeError: it cannot be written.
     """
     text = render(contents, command)
-    page.write_page(path, text)
+    rendering.write_page(path, text)
     n_pictures = len(contents.curves.pictures) + len(contents.pictures.pictures)
     left_out = [name for name, _ in contents.curves.left_out + contents.pictures.left_out]
     without = f"; too large and left out: {', '.join(left_out)}" if left_out else ""
-    return f"report written to {path}: {page.size(len(text.encode()))} with {n_pictures} pictures{without}"
+    return f"report written to {path}: {rendering.size(len(text.encode()))} with {n_pictures} pictures{without}"

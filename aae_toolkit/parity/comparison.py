@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.backends.base import ARBITER, Backend, BackendName, Runnable, Tensors
-from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.export.contract import ArtifactName, Contract, Precision
-from aae_toolkit.statistics import PairedAccuracy, compare_accuracy
+from aae_toolkit.export.contract import Contract, Precision
+from aae_toolkit.parity.cases import Case, run_batches
+from aae_toolkit.parity.paired import PairedAccuracy, compare_accuracy
 
 TOLERANCE = 1e-4  # largest absolute difference of a float32 output
 
@@ -93,67 +91,6 @@ class Comparison:
     def __bool__(self) -> bool:
         """Whether parity holds."""
         return self.passed
-
-
-@dataclass(frozen=True)
-class Case:
-    """Images, what every artifact is fed of them, and what the reference says.
-
-    Of a whole set, each batch size passes over all of it; else a batch of each size is cut from its beginning. Where
-    there are `labels` [N], answers are scored by them.
-    """
-
-    name: str
-    inputs: dict[ArtifactName, Tensors]
-    expected: dict[ArtifactName, Tensors]
-    batch_sizes: tuple[int, ...]
-    whole: bool
-    labels: NDArray[np.int64] | None = None
-
-    @functools.cached_property
-    def top2(self) -> NDArray[np.float64]:
-        """The reference's probabilities of its second likeliest and its likeliest category of each image, [N, 2]."""
-        return np.sort(self.expected["encoder"]["y"], axis=1)[:, -2:].astype(np.float64)
-
-    def __len__(self) -> int:
-        """Images."""
-        return len(self.top2)
-
-    def passes(self, artifact: ArtifactName) -> Iterator[tuple[int, list[Tensors], Tensors]]:
-        """Batch size, batches, and the outputs that these must give together."""
-        feeds, expected = self.inputs[artifact], self.expected[artifact]
-        for size in self.batch_sizes:
-            if self.whole:
-                yield size, batches_of(feeds, size), expected
-            else:
-                yield size, [_first(feeds, size)], _first(expected, size)
-
-    def sample(self, n: int) -> Case:
-        """The first `n` images in one batch."""
-        return dataclasses.replace(self, whole=False, batch_sizes=(min(n, len(self)),))
-
-    def right(self, predicted: NDArray[Any]) -> NDArray[np.bool_]:
-        """Of which labelled images, among the first, these are the labels: bool [n]."""
-        assert self.labels is not None
-        truth = self.labels[: len(predicted)]
-        found: NDArray[np.bool_] = (predicted == truth)[truth != UNLABELED]
-        return found
-
-
-def batches_of(feeds: Tensors, batch_size: int) -> list[Tensors]:
-    """Arrays [N, ...] by name, cut into batches; the last may be smaller."""
-    n = len(next(iter(feeds.values())))
-    return [{name: a[i : i + batch_size] for name, a in feeds.items()} for i in range(0, n, batch_size)]
-
-
-def _first(tensors: Tensors, n: int) -> Tensors:
-    return {name: a[:n] for name, a in tensors.items()}
-
-
-def run_batches(backend: Backend, batches: list[Tensors]) -> Tensors:
-    """Run one batch after another; outputs joined, by name."""
-    outputs = [backend.run(feeds) for feeds in batches]
-    return {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}
 
 
 def compare(

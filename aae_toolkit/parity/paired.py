@@ -1,14 +1,11 @@
-"""Statistics of measurements: accuracies in pairs, and times in rounds."""
+"""Two classifiers on the same images: a paired comparison of their accuracies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-MIN_ROUNDS = 5  # fewer cannot tell how far rounds spread
 
 
 @dataclass(frozen=True)
@@ -43,19 +40,3 @@ def compare_accuracy(right: NDArray[np.bool_], right_too: NDArray[np.bool_]) -> 
     most_lost = binomtest(lost, n).proportion_ci(0.95).high
     least_gained = binomtest(gained, n).proportion_ci(0.95).low
     return PairedAccuracy(n, lost, gained, float(p_value), float(most_lost - least_gained))
-
-
-def median_interval(rounds: Sequence[float]) -> tuple[float, float] | None:
-    """The median's 95% interval, by drawing rounds with replacement (percentile bootstrap); None below 5 rounds.
-
-    A round's value stands for all its samples: those of one round are not independent of each other. The draws are the
-    same every time, so equal measurements have equal intervals.
-    """
-    if len(rounds) < MIN_ROUNDS:
-        return None
-    from scipy.stats import bootstrap
-
-    random = np.random.default_rng(0)
-    drawn = bootstrap((np.asarray(rounds),), np.median, n_resamples=2000, method="percentile", rng=random)
-    low, high = drawn.confidence_interval
-    return float(low), float(high)

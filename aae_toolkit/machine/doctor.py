@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from aae_toolkit.environment import describe_environment, installed_versions
+from aae_toolkit.machine.environment import describe_environment, installed_versions
 
 # `y = Identity(x)` over one float32, opset 18: the smallest model that proves a provider loads.
 _IDENTITY_ONNX = base64.b64decode(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aae_toolkit.distributed import batch_mean
+from aae_toolkit.distributed.collectives import batch_mean
 
 SEED_BATCH_SIZE = 100  # the batch at which the seed's penalty on z was written
 

@@ -9,10 +9,10 @@ from onnx import helper  # noqa: TID253
 from aae_toolkit.backends import base
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.divergence import first_difference
 from aae_toolkit.export.contract import ArtifactName, Format, contract_of
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.export.writer import load_exported
+from aae_toolkit.parity.layers import first_difference
 
 pytestmark = one_variant
 

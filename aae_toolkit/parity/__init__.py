@@ -1,0 +1,1 @@
+"""Proof that every exported file is the same classifier as the trained model."""
