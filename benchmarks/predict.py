@@ -29,7 +29,7 @@ from torch import nn
 
 from aae_toolkit.bench.intervals import median_interval
 from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.export.writer import load_exported
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.files import write_json
 from aae_toolkit.machine.environment import describe_environment, usable_cores
 
@@ -90,7 +90,7 @@ def main(
 ) -> None:
     """Print both comparisons; ratios are to the plain import, and to `aae predict`."""
     model = export_dir_path / "classifier.onnx"
-    classifier = load_exported(export_dir_path).deployed()["classifier"]
+    classifier = ExportDirectory.open(export_dir_path).module("classifier")
     torch.set_num_threads(usable_cores())
     print(f"{usable_cores()} cores, {model.stat().st_size / 1e6:.1f} MB of model")
     with tempfile.TemporaryDirectory() as temporary:

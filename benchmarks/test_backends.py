@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from aae_toolkit.backends.base import BACKENDS, open_backend, runnables
+from aae_toolkit.backends.registry import BACKENDS, open_backend, runnables
 from aae_toolkit.bench.expected import golden_by_precision
 from aae_toolkit.export.contract import Precision
-from aae_toolkit.export.manifest import read_manifest
+from aae_toolkit.export.directory import ExportDirectory
 
 CASES: list[tuple[str, Precision]] = [(backend, "fp32") for backend in BACKENDS]
 CASES += [("onnxruntime", "fp16"), ("onnxruntime", "int8")]
@@ -16,12 +16,12 @@ CASES += [("onnxruntime", "fp16"), ("onnxruntime", "int8")]
 @pytest.mark.parametrize("batch_size", [1, 32, 256, 1024])
 @pytest.mark.parametrize(("backend", "precision"), CASES)
 def test_classifier(facts, export_dir: Path, backend: str, precision: Precision, batch_size: int) -> None:
-    offered = runnables(read_manifest(export_dir), "classifier")
+    offered = runnables(ExportDirectory.open(export_dir), "classifier")
     found = [r for r in offered if (r.backend, r.precision) == (backend, precision)]
     if not found:
         pytest.skip(f"the export has no {precision} file for {backend}, or it cannot run here")
     golden = golden_by_precision(export_dir, {precision})[precision].batch(batch_size)
-    opened = open_backend(export_dir, found[0])
+    opened = open_backend(ExportDirectory.open(export_dir), found[0])
     facts.group = f"classifier, batch {batch_size}"
     facts.extra_info |= {"backend": backend, "precision": precision, "batch_size": batch_size, "device": opened.device}
     assert golden.problem(opened.run({"images": golden.images})) is None

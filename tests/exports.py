@@ -10,8 +10,10 @@ import pytest
 from torch import nn
 
 from aae_toolkit.export.contract import ArtifactName, Format, Precision, contract_of
-from aae_toolkit.export.formats import SUFFIXES, metadata_of, write_artifact
+from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.export.formats import SUFFIXES, write_artifact
 from aae_toolkit.export.manifest import WEIGHTS_FILE, golden_file, read_manifest
+from aae_toolkit.export.metadata import metadata_of
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 
@@ -26,6 +28,11 @@ def copy_with_only(export_dir: Path, target: Path, *files: str) -> Path:
     kept = tuple(entry for entry in manifest.artifacts if not files or entry.file in files)
     manifest.model_copy(update={"artifacts": kept}).save(target)
     return target
+
+
+def unverified(directory: Path) -> ExportDirectory:
+    """An export opened without its checksums: its parsers meet whatever is there."""
+    return ExportDirectory(directory, read_manifest(directory), read_description(directory))
 
 
 def rerecord(directory: Path) -> None:

@@ -10,9 +10,6 @@ import onnx  # noqa: TID253  (the rule keeps the package quick to import)
 import onnxruntime
 import pytest
 import torch
-from exports import copy_with_only, one_variant
-
-from aae_toolkit.backends import base
 from aae_toolkit.backends.base import (
     ARBITER,
     BACKENDS,
@@ -24,6 +21,9 @@ from aae_toolkit.backends.base import (
     parse_backends,
     runnables,
 )
+from exports import copy_with_only, one_variant
+
+from aae_toolkit.backends import registry
 from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.cli.app import run
@@ -31,9 +31,9 @@ from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.export.card import model_card
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import write_artifact
 from aae_toolkit.export.manifest import ArtifactEntry, read_manifest
-from aae_toolkit.export.writer import load_exported
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 from aae_toolkit.parity.check import check_parity
@@ -44,7 +44,7 @@ PORTABLE = tuple(name for name in BACKENDS if name != "aoti")  # compiled for on
 
 
 def offered(export_dir: Path, artifact: ArtifactName) -> list[Runnable]:
-    return runnables(read_manifest(export_dir), artifact)
+    return runnables(ExportDirectory.open(export_dir), artifact)
 
 
 def runnable_on(export_dir: Path, backend: BackendName, artifact: ArtifactName = "classifier") -> Runnable:
@@ -68,7 +68,7 @@ def test_every_backend_keeps_the_contract_at_any_batch_size(
     export_dir: Path, artifact: ArtifactName, backend: BackendName, batch_size: int
 ) -> None:
     contract = contract_of(artifact, read_description(export_dir))
-    opened = open_backend(export_dir, runnable_on(export_dir, backend, artifact))
+    opened = open_backend(ExportDirectory.open(export_dir), runnable_on(export_dir, backend, artifact))
     assert opened.name == backend
     assert opened.artifact == runnable_on(export_dir, backend, artifact).file
     assert opened.input_names == contract.input_names
@@ -114,7 +114,7 @@ def test_a_damaged_artifact_is_one_line(
     if damage == "absent":
         path.unlink()
     with pytest.raises(AaeError) as caught:
-        open_backend(export, runnable)
+        open_backend(ExportDirectory.open(export), runnable)
     assert runnable.file in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
@@ -127,7 +127,7 @@ def test_a_pt2_archive_damaged_inside_is_one_line(export_dir: Path, monkeypatch:
 
     monkeypatch.setattr(torch.export, "load", fails_like_its_deserializer)
     with pytest.raises(AaeError, match=r"is damaged or not a torch\.export archive"):
-        open_backend(export_dir, runnable_on(export_dir, "torch-export"))
+        open_backend(ExportDirectory.open(export_dir), runnable_on(export_dir, "torch-export"))
 
 
 @one_variant
@@ -137,7 +137,7 @@ def test_cuda_where_there_is_none_is_said_and_never_replaced_by_the_cpu(
     export_dir: Path, backend: BackendName, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DeviceError, match=r"CUDA|cuda") as caught:
-        open_backend(export_dir, runnable_on(export_dir, backend), device="cuda")
+        open_backend(ExportDirectory.open(export_dir), runnable_on(export_dir, backend), device="cuda")
     assert caught.value.exit_status == 5
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
@@ -181,7 +181,7 @@ def test_a_cpu_session_passed_off_as_cuda_is_refused(
     said: str,
 ) -> None:
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
-    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    monkeypatch.setattr(registry, "WEIGHTS_BACKENDS", ("eager",))
     pretend_cuda(monkeypatch, names)
     flags = ["--export-dir-path", str(export), "--dir-path", str(data_dir), "--device", "cuda"]
     assert run(["parity", *flags]) == DeviceError.exit_status == 5
@@ -202,7 +202,7 @@ def test_a_gpu_beyond_those_there_is_said(export_dir: Path, monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(DeviceError, match="--device cuda:3 asked for, 1 CUDA devices found"):
-        open_backend(export_dir, runnable_on(export_dir, "eager"), device="cuda:3")
+        open_backend(ExportDirectory.open(export_dir), runnable_on(export_dir, "eager"), device="cuda:3")
 
 
 @one_variant
@@ -210,14 +210,14 @@ def test_a_gpu_beyond_those_there_is_said(export_dir: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
 def test_a_device_that_is_none_is_wrong_usage(export_dir: Path, backend: BackendName, device: str) -> None:
     with pytest.raises(UsageError, match="choose cpu, cuda or cuda:<index>"):
-        open_backend(export_dir, runnable_on(export_dir, backend), device=device)
+        open_backend(ExportDirectory.open(export_dir), runnable_on(export_dir, backend), device=device)
 
 
 @one_variant
 def test_threads_are_those_asked_for(export_dir: Path) -> None:
     before = torch.get_num_threads()
     try:
-        open_backend(export_dir, runnable_on(export_dir, "eager"), threads=2)
+        open_backend(ExportDirectory.open(export_dir), runnable_on(export_dir, "eager"), threads=2)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -274,7 +274,7 @@ def test_an_unknown_backend_is_refused_with_the_names_there_are(names: str) -> N
 @one_variant
 def test_without_a_compiler_the_compiled_backend_is_left_out(export_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    names = [r.backend for r in runnables(read_manifest(export_dir), "classifier")]
+    names = [r.backend for r in runnables(ExportDirectory.open(export_dir), "classifier")]
     assert names == ["eager", "torchscript", "torch-export", "onnxruntime"]
 
 
@@ -284,7 +284,7 @@ def compiled_export(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) 
     path = copy_with_only(export_dir, tmp_path_factory.mktemp("aoti") / "export", "classifier.onnx")
     manifest, contract = read_manifest(path), contract_of("classifier", read_description(path))
     package = path / "classifier.aoti.pt2"
-    module = load_exported(path).deployed()["classifier"]
+    module = ExportDirectory.open(path).module("classifier")
     facts = write_artifact(Format.AOTI, module, contract, package, {"aae.artifact": "classifier"})
     entry = ArtifactEntry(
         file=package.name, artifact="classifier", format=Format.AOTI, contract=contract, size_bytes=1, **facts
@@ -298,13 +298,15 @@ def compiled_export(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) 
 def test_an_aotinductor_package_is_the_same_classifier_and_says_what_it_was_compiled_for(
     compiled_export: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    monkeypatch.setattr(registry, "WEIGHTS_BACKENDS", ("eager",))
     entry = read_manifest(compiled_export).artifacts[-1]
     assert entry.compiled_for is not None
     assert entry.compiled_for.startswith(f"cpu, {platform.machine()}")
     card = model_card(read_description(compiled_export), read_manifest(compiled_export))
     assert f"`{entry.file}` (runs on {entry.compiled_for} only)" in card
-    report = check_parity(compiled_export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
+    report = check_parity(
+        ExportDirectory.open(compiled_export), DataDirectory(data_dir).load("test"), "test", progress=Silent()
+    )
     assert [r.backend for r in report.results] == ["aoti", "onnxruntime", "onnx-reference"]
     assert report
 
@@ -317,7 +319,7 @@ def test_an_aotinductor_package_for_another_processor_is_refused_before_its_code
     monkeypatch.setattr("torch._inductor.cpu_vec_isa.valid_vec_isa_list", list)
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(DeviceError, match=r"classifier\.aoti\.pt2 was compiled for cpu, .*; this is cpu, riscv64"):
-        open_backend(compiled_export, runnable_on(compiled_export, "aoti"))
+        open_backend(ExportDirectory.open(compiled_export), runnable_on(compiled_export, "aoti"))
 
 
 @one_variant
@@ -329,7 +331,7 @@ def test_a_damaged_aotinductor_package_is_one_line(
     path = export / "classifier.aoti.pt2"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
     with pytest.raises(AaeError, match=r"classifier\.aoti\.pt2 is damaged or not an AOTInductor package"):
-        open_backend(export, runnable_on(export, "aoti"))
+        open_backend(ExportDirectory.open(export), runnable_on(export, "aoti"))
     assert capfd.readouterr().err == ""
 
 
@@ -353,7 +355,7 @@ def test_an_aotinductor_package_that_would_be_unpacked_elsewhere_is_refused(
     with zipfile.ZipFile(export / "classifier.aoti.pt2", "a") as package:
         package.writestr(name, "escaped")
     with pytest.raises(AaeError, match="leads outside of it; it cannot be trusted"):
-        open_backend(export, runnable_on(export, "aoti"))
+        open_backend(ExportDirectory.open(export), runnable_on(export, "aoti"))
 
 
 def with_external_data(directory: Path, location: str) -> Path:
@@ -393,7 +395,7 @@ def test_a_bound_run_gives_what_an_unbound_one_does(
     export_dir: Path, artifact: ArtifactName, backend: BackendName
 ) -> None:
     file = f"{artifact}.onnx" if backend == ARBITER else runnable_on(export_dir, backend, artifact).file
-    opened = open_backend(export_dir, Runnable(artifact, backend, file), threads=1)
+    opened = open_backend(ExportDirectory.open(export_dir), Runnable(artifact, backend, file), threads=1)
     feeds, others = (feeds_for(contract_of(artifact, read_description(export_dir)), n) for n in (3, 5))
     bound, bound_too = opened.bind(feeds), opened.bind(others)
     for _ in range(2):

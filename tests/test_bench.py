@@ -12,14 +12,14 @@ from pages import Reader
 from refusals import refused
 from torch import Tensor, nn
 
-from aae_toolkit.backends.base import BackendName
+from aae_toolkit.backends.protocol import BackendName
 from aae_toolkit.bench import BenchReport, Effort, Measurement, bench
 from aae_toolkit.bench import run as run_module
 from aae_toolkit.bench.session import Job, Opened, Session
 from aae_toolkit.cli.app import run
 from aae_toolkit.errors import AaeError, ParityError, UsageError
 from aae_toolkit.export.contract import Format, Precision
-from aae_toolkit.export.writer import load_exported
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.machine.environment import describe_environment, usable_cores
 from aae_toolkit.progress import Silent
 
@@ -214,7 +214,7 @@ def test_the_hash_is_of_the_settings_and_the_files(export_dir: Path, tmp_path: P
         return measure(export, ("onnxruntime",), **settings).environment["config_hash"]
 
     other = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
-    replace_artifact(other, "classifier", Format.ONNX, load_exported(other).deployed()["classifier"])
+    replace_artifact(other, "classifier", Format.ONNX, ExportDirectory.open(other).module("classifier"))
     add_reduced(other, "int8")
     hashes = [hash_of(export_dir), hash_of(export_dir, batch_sizes=(2,)), hash_of(export_dir, threads=(2,))]
     assert len({*hashes, hash_of(other)}) == 4
@@ -279,7 +279,7 @@ def test_a_reduced_file_is_held_to_its_own_gate(
     export_dir: Path, tmp_path: Path, in_process: type[InProcess], precision: Precision
 ) -> None:
     close, far = (copy_with_only(export_dir, tmp_path / name, "classifier.onnx") for name in ("close", "far"))
-    classifier = load_exported(export_dir).deployed()["classifier"]
+    classifier = ExportDirectory.open(export_dir).module("classifier")
     add_reduced(close, precision, Doubtful(classifier, 0.995))  # too far for fp32
     assert measure(close, ("onnxruntime",)).results[-1].precision == precision
     file = add_reduced(far, precision, Doubtful(classifier, 0.9))
@@ -302,7 +302,7 @@ def test_a_backend_with_other_outputs_is_refused_and_nothing_is_reported(
     export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], backends: str
 ) -> None:
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
-    replace_artifact(export, "classifier", Format.ONNX, Doubtful(load_exported(export).deployed()["classifier"]))
+    replace_artifact(export, "classifier", Format.ONNX, Doubtful(ExportDirectory.open(export).module("classifier")))
     output = tmp_path / "bench.json"
     flags = ["--export-dir-path", str(export), "--backends", backends, "--output", str(output)]
     assert run(["bench", *flags]) == ParityError.exit_status == 3

@@ -9,14 +9,15 @@ import torch
 from exports import one_variant
 from refusals import refused
 
-from aae_toolkit.backends.base import Bound, Runnable, Tensors
+from aae_toolkit.backends.protocol import Bound, Runnable
 from aae_toolkit.bench import session as session_module
 from aae_toolkit.bench.expected import Golden
 from aae_toolkit.bench.scenarios import Cell, parse_ios, parse_rates, parse_sizes, plan
 from aae_toolkit.bench.session import Effort, Job, Session
 from aae_toolkit.errors import ParityError, UsageError
-from aae_toolkit.models.description import read_description
-from aae_toolkit.parity.golden import golden_case
+from aae_toolkit.export.contract import Tensors
+from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.parity.cases import golden_case
 
 ONCE = Effort(rounds=1, seconds=0, iterations=1, warm_up_seconds=0)
 N, K = 4, 3
@@ -208,7 +209,7 @@ def test_arrivals_are_poisson_s_at_the_rate_and_differ_by_round(monkeypatch: pyt
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
 @pytest.mark.parametrize("io", ["end-to-end", "bound"])
 def test_real_backends_give_the_golden_outputs(export_dir: Path, backend: str, io: str) -> None:
-    golden = Golden.of_case(golden_case(export_dir, read_description(export_dir)), "fp32")
+    golden = Golden.of_case(golden_case(ExportDirectory.open(export_dir)), "fp32")
     file = {"eager": "weights.safetensors", "onnxruntime": "classifier.onnx"}[backend]
     threads_before = torch.get_num_threads()
     session = Session(Job(export_dir, Runnable("classifier", backend, file), "cpu", 1, golden))  # type: ignore[arg-type]

@@ -12,20 +12,20 @@ from exports import one_variant
 from refusals import refused
 from remote import end, facts_of, refuse, work
 
-from aae_toolkit.backends.base import Runnable
+from aae_toolkit.backends.protocol import Runnable
 from aae_toolkit.bench.expected import Golden
 from aae_toolkit.bench.session import Effort, Job, Session
 from aae_toolkit.bench.worker import Worker, answer_of, pin_to_cores
 from aae_toolkit.errors import AaeError, DeviceError, ParityError
-from aae_toolkit.models.description import read_description
-from aae_toolkit.parity.golden import golden_case
+from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.parity.cases import golden_case
 
 linux = pytest.mark.skipif(not Path("/proc/thread-self/children").is_file(), reason="needs Linux's /proc")
 
 
 @pytest.fixture(scope="module")
 def job(export_dir: Path) -> Job:
-    golden = Golden.of_case(golden_case(export_dir, read_description(export_dir)), "fp32")
+    golden = Golden.of_case(golden_case(ExportDirectory.open(export_dir)), "fp32")
     return Job(export_dir, Runnable("classifier", "onnxruntime", "classifier.onnx"), "cpu", 1, golden)
 
 

@@ -169,15 +169,12 @@ ERRORS = [
     ("doctor --fix", 2, "No such option: --fix"),
     ("export --model-dir-path {model} --format tflite", 2, "'tflite' is not one of"),
     ("export --model-dir-path {model} --opset 17", 2, "--opset': Input should be greater than or equal to 18"),
-    (
-        "export",
-        2,
-        "give --model-dir-path, to export a model, --verify, to check an export, or --export-dir-path with --web",
-    ),
-    ("export --model-dir-path {model} --verify {tmp}", 2, "one of them"),
-    ("export --verify {tmp} --format onnx", 2, "--verify writes nothing: leave out all other flags"),
-    ("export --verify {tmp} --output-dir-path {tmp}", 2, "--verify writes nothing"),
-    ("export --verify {model}", 1, "holds no manifest.json; write one with: aae export"),
+    ("export", 2, "Missing option '--model-dir-path'"),
+    ("export --model-dir-path {model} --verify {tmp}", 2, "No such option: --verify"),
+    ("export --model-dir-path {model} --web {tmp}", 2, "No such option: --web"),
+    ("verify", 2, "Missing argument 'EXPORT'"),
+    ("verify {export} --output-dir-path {tmp}", 2, "No such option: --output-dir-path"),
+    ("verify {model}", 1, "holds no manifest.json; write one with: aae export"),
 ]
 
 

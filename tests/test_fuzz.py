@@ -157,7 +157,7 @@ def test_any_command_line_ends_in_success_or_one_line(
     value = st.one_of(path, path, numbers, words, garbage)
     right = {"--dir-path": path, "--model-dir-path": st.just("model"), "--export-dir-path": st.just("export")}
     right |= {"--model": st.just("export/classifier.onnx"), "--source": st.sampled_from(["digits", "folder"])}
-    right |= {"--verify": st.just("export"), "--raw-dir": path, "--output-dir-path": path}
+    right |= {"--web-runtime": path, "--raw-dir": path, "--output-dir-path": path}
 
     @st.composite
     def command_lines(draw: st.DrawFn) -> list[str]:

@@ -22,13 +22,15 @@ from mutation import MEMORY, Target, read_in_child
 from PIL import Image
 from refusals import refused
 
-from aae_toolkit.backends import base
-from aae_toolkit.backends.base import Runnable, open_backend
+from aae_toolkit.backends import registry
+from aae_toolkit.backends.protocol import Runnable
+from aae_toolkit.backends.registry import open_backend
 from aae_toolkit.cli.app import run
 from aae_toolkit.cli.options import ConsoleProgress
 from aae_toolkit.config import load_config
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.images import read_image
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.files import sha256
 from aae_toolkit.files.archives import check_archive, read_npz
@@ -82,7 +84,7 @@ def rewritten(path: Path, **members: bytes) -> None:
 def opened(directory: Path, backend: str, file: str) -> None:
     rerecord(directory)
     read_manifest(directory).verify(directory)
-    open_backend(directory, Runnable("classifier", backend, file))  # type: ignore[arg-type]
+    open_backend(ExportDirectory.open(directory), Runnable("classifier", backend, file))  # type: ignore[arg-type]
 
 
 def test_the_canary_sings_where_a_pickle_is_run(pickles: dict[str, bytes], canary: Path) -> None:
@@ -216,7 +218,7 @@ def test_torchscript_that_would_write_a_file_is_not_loaded(export: Path, canary:
 def test_a_file_without_a_checksum_is_loaded_on_trust_alone(
     export: Path, data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    monkeypatch.setattr(registry, "WEIGHTS_BACKENDS", ("eager",))
     manifest = read_manifest(export)
     files = {"torchscript": "classifier.torchscript.pt", "torch-export": "classifier.pt2"}
     file = files.get(backend, "classifier.onnx")
@@ -228,14 +230,14 @@ def test_a_file_without_a_checksum_is_loaded_on_trust_alone(
     for command in (
         ["parity", *at, "--dir-path", str(data_dir)],
         ["bench", *at, "--batch-sizes", "1", "--threads", "1", "--rounds", "5", "--backends", backend],
-        ["export", "--verify", str(copy)],
+        ["verify", str(copy)],
     ):
         assert run(command) == 1
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert f"has no checksum of {file}" in error
         assert "--trust" in error
-    assert run(["export", "--verify", str(copy), "--trust"]) == 0
+    assert run(["verify", str(copy), "--trust"]) == 0
     assert "every checksum that is there holds" in capsys.readouterr().out
 
 

@@ -6,19 +6,19 @@ import pytest
 from exports import copy_with_only, one_variant, replace_artifact, rerecord
 from onnx import helper  # noqa: TID253
 
-from aae_toolkit.backends import base
+from aae_toolkit.backends import registry
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.export.contract import ArtifactName, Format, contract_of
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.export.writer import load_exported
 from aae_toolkit.parity.layers import first_difference
 
 pytestmark = one_variant
 
 
 def found(export: Path, data_dir: Path, artifact: ArtifactName = "classifier") -> str:
-    model = load_exported(export)
+    model = ExportDirectory.open(export).reference
     feeds = {"images": DataDirectory(data_dir).load("test").images}
     path, contract = export / f"{artifact}.onnx", contract_of(artifact, model.description)
     return first_difference(path, model.deployed()[artifact], contract, feeds)
@@ -38,7 +38,7 @@ def test_no_node_of_a_right_file_parts(export: Path, data_dir: Path, artifact: A
 def test_the_node_of_a_changed_weight_is_named_and_none_before_it(
     export: Path, data_dir: Path, layer: int, node: str, before: str
 ) -> None:
-    model = load_exported(export)
+    model = ExportDirectory.open(export).reference
     model.encoder.features[layer].weight.data[0] += 1
     replace_artifact(export, "classifier", Format.ONNX, model.deployed()["classifier"])
     line = found(export, data_dir)
@@ -72,8 +72,8 @@ def test_a_file_of_other_names_is_followed_at_its_outputs(export: Path, data_dir
 def test_the_command_says_where_a_refused_file_parts(
     export: Path, data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
-    model = load_exported(export)
+    monkeypatch.setattr(registry, "WEIGHTS_BACKENDS", ("eager",))
+    model = ExportDirectory.open(export).reference
     model.encoder.y_head.weight.data *= 2
     replace_artifact(export, "classifier", Format.ONNX, model.deployed()["classifier"])
     flags = ["--export-dir-path", str(export), "--dir-path", str(data_dir), "--per-layer"]
@@ -87,7 +87,7 @@ def test_the_command_says_where_a_refused_file_parts(
 def test_a_file_that_cannot_run_keeps_its_verdict(
     export: Path, data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    monkeypatch.setattr(registry, "WEIGHTS_BACKENDS", ("eager",))
     model = onnx.load(export / "classifier.onnx")
     axis = model.graph.input[0].type.tensor_type.shape.dim[0]
     axis.ClearField("dim_param")

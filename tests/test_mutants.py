@@ -17,25 +17,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exports import one_variant, rerecord
+from exports import one_variant, rerecord, unverified
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mutation import Target, mutations, read_in_child
 from pages import measured, report_of
 from PIL import Image
 
-from aae_toolkit.backends.base import Runnable, open_backend
+from aae_toolkit.backends.protocol import Runnable
+from aae_toolkit.backends.registry import open_backend
 from aae_toolkit.bench.baseline import read_baseline
 from aae_toolkit.config import load_config, shipped_configs
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.images import read_noted
 from aae_toolkit.data.sources import load_source
 from aae_toolkit.errors import AaeError
-from aae_toolkit.export.manifest import read_manifest
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.files import sha256
-from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
-from aae_toolkit.parity.golden import golden_case
 from aae_toolkit.predict import predict
 from aae_toolkit.training.checkpoint import load_checkpoint
 from aae_toolkit.training.metrics import read_metrics
@@ -89,10 +88,10 @@ def targets(
         load_model(directory)
 
     def open_file(backend: str, file: str) -> Callable[[Path], object]:
-        return lambda d: open_backend(d, Runnable("classifier", backend, file)).close()  # type: ignore[arg-type]
+        return lambda d: open_backend(unverified(d), Runnable("classifier", backend, file)).close()  # type: ignore[arg-type]
 
     def verify(directory: Path) -> None:
-        read_manifest(directory).verify(directory)
+        ExportDirectory.open(directory)
 
     add("npz", data_dir, "test.npz", load_split)
     add("dataset.json", data_dir, "dataset.json", lambda d: DataDirectory(d).load("test"))
@@ -101,7 +100,7 @@ def targets(
     add("checkpoint.pt", model_dir, "checkpoint.pt", load_checkpoint)
     add("metrics.jsonl", model_dir, "metrics.jsonl", lambda d: read_metrics(d / "metrics.jsonl"))
     add("manifest.json", export_dir, "manifest.json", verify)
-    add("golden.npz", export_dir, "golden.npz", lambda d: golden_case(d, read_description(d)))
+    add("golden.npz", export_dir, "golden.npz", lambda d: unverified(d).golden)
     add("torchscript", export_dir, "classifier.torchscript.pt", open_file("torchscript", "classifier.torchscript.pt"))
     add("pt2", export_dir, "classifier.pt2", open_file("torch-export", "classifier.pt2"))
     Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6)).save(root / "whole.png")
@@ -196,18 +195,18 @@ def test_what_does_not_have_its_checksum_never_reaches_a_parser(
         pytest.fail("a parser was reached")
 
     for module in ("parity.check", "parity.cases", "bench.session", "bench.run", "parity.reduction"):
-        for name in ("open_backend", "OnnxRuntimeBackend", "golden_case", "golden_by_precision", "load_exported"):
+        for name in ("open_backend", "golden_case", "golden_by_precision", "reference_cases"):
             monkeypatch.setattr(f"aae_toolkit.{module}.{name}", parser, raising=False)
     data = DataDirectory(data_dir)
     for check in (
-        lambda: check_parity(copy, data.load("test"), "test", progress=Silent()),
-        lambda: replay_golden(copy, progress=Silent()),
-        lambda: bench(copy, (1,), (1,), ("eager",), progress=Silent()),
-        lambda: add_reduced(copy, "int8", data, progress=Silent()),
+        lambda: check_parity(ExportDirectory.open(copy), data.load("test"), "test", progress=Silent()),
+        lambda: replay_golden(ExportDirectory.open(copy), progress=Silent()),
+        lambda: bench(ExportDirectory.open(copy), (1,), (1,), ("eager",), progress=Silent()),
+        lambda: add_reduced(ExportDirectory.open(copy), "int8", data, progress=Silent()),
     ):
         with pytest.raises(AaeError, match="is damaged: SHA-256 is") as caught:
             check()
         assert caught.value.exit_status == 1
     rerecord(copy)  # with its checksum made right, it is let through
     with pytest.raises(pytest.fail.Exception):
-        replay_golden(copy, progress=Silent())
+        replay_golden(ExportDirectory.open(copy), progress=Silent())

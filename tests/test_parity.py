@@ -15,16 +15,17 @@ from onnx import numpy_helper  # noqa: TID253
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aae_toolkit.backends import base
-from aae_toolkit.backends.base import Backend, Runnable, Tensors, open_backend
+from aae_toolkit.backends import registry
 from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
+from aae_toolkit.backends.protocol import Backend, Runnable
+from aae_toolkit.backends.registry import open_backend
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
 from aae_toolkit.errors import ParityError
-from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Format
+from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Format, Tensors
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.export.writer import load_exported
 from aae_toolkit.models.deployed import DeployedClassifier
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.parity import check as check_module
@@ -42,7 +43,7 @@ RESULT_KEYS = {
 
 @pytest.fixture
 def without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    monkeypatch.setattr(registry, "WEIGHTS_BACKENDS", ("eager",))
 
 
 def check(export_dir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
@@ -201,7 +202,7 @@ def test_a_wrong_artifact_is_refused_by_name(
     artifact, build, reason = WRONG_MODULES[wrong]
     file = next(e.file for e in read_manifest(export_dir).artifacts if (e.artifact, e.format) == (artifact, format_))
     export = copy_with_only(export_dir, tmp_path / "export", file)
-    replace_artifact(export, artifact, format_, build(load_exported(export)))
+    replace_artifact(export, artifact, format_, build(ExportDirectory.open(export).reference))
     status, report, error = check(export, data_dir, capsys)
     assert status == 3
     assert error.count("\n") == 1
@@ -303,12 +304,12 @@ def test_a_category_that_is_wrong_at_one_batch_size_alone_is_refused(
     export_dir: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lying(directory: Path, runnable: Runnable, **options: Any) -> Backend:
-        opened = open_backend(directory, runnable, **options)
+        opened = open_backend(ExportDirectory.open(directory), runnable, **options)
         return opened if runnable.backend == "eager" else Liar(opened)
 
     monkeypatch.setattr(check_module, "open_backend", lying)
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
-    report = check_parity(export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
+    report = check_parity(ExportDirectory.open(export), DataDirectory(data_dir).load("test"), "test", progress=Silent())
     assert not report
     assert "labels or categories differ beyond rounding" in report.results[0].reason
     assert [flip.images for flip in report.results[0].flips].count("test images") == 60
@@ -330,8 +331,10 @@ def test_what_is_right_on_every_image_of_the_split_is_refused_if_it_is_wrong_on_
             return torch.where(dark, (label + 1) % 3, label), probabilities, category
 
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
-    replace_artifact(export, "classifier", Format.ONNX, WrongInTheDark(classifier(load_exported(export))))
-    report = check_parity(export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
+    replace_artifact(
+        export, "classifier", Format.ONNX, WrongInTheDark(classifier(ExportDirectory.open(export).reference))
+    )
+    report = check_parity(ExportDirectory.open(export), DataDirectory(data_dir).load("test"), "test", progress=Silent())
     assert not report
     for result in report.results:
         assert [(flip.images, flip.index) for flip in result.flips] == [("probes", 0)]
@@ -354,7 +357,7 @@ def test_a_file_that_the_arbiter_reads_otherwise_is_refused(
 
     monkeypatch.setattr(OnnxReferenceBackend, "run", other)
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
-    report = check_parity(export, DataDirectory(data_dir).load("test"), "test", progress=Silent())
+    report = check_parity(ExportDirectory.open(export), DataDirectory(data_dir).load("test"), "test", progress=Silent())
     assert [(r.backend, r.passed) for r in report.results] == [("onnxruntime", True), ("onnx-reference", False)]
     assert report.results[1].tolerance_needed == pytest.approx(0.01, rel=0.01)
     assert asked == [60, 256]  # of the split, which is smaller than the sample, and of the probes
@@ -376,7 +379,9 @@ def test_probes_are_black_white_and_noise_of_every_brightness() -> None:
 def test_images_without_labels_prove_parity_but_no_accuracy(export_dir: Path, data_dir: Path, tmp_path: Path) -> None:
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
     images = DataDirectory(data_dir).load("test").images
-    report = check_parity(export, Split(images, np.full(len(images), -1)), "test", progress=Silent())
+    report = check_parity(
+        ExportDirectory.open(export), Split(images, np.full(len(images), -1)), "test", progress=Silent()
+    )
     assert report
     assert (report.accuracy, report.results[0].accuracy, report.results[0].accuracy_delta) == (None, None, None)
     assert "accuracy: not measured yet" in (export / "MODEL_CARD.md").read_text()
@@ -425,8 +430,8 @@ def test_images_of_another_shape_are_refused(
 
 
 def verify(export_dir: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Run `aae export --verify`; the exit status, standard output and standard error."""
-    status = run(["export", "--verify", str(export_dir)])
+    """Run `aae verify`; the exit status, standard output and standard error."""
+    status = run(["verify", str(export_dir)])
     return status, *capsys.readouterr()
 
 
@@ -562,7 +567,7 @@ def test_a_file_that_names_its_classes_otherwise_is_refused_though_it_computes_t
     assert status == 3
     assert error.count("\n") == 1
     assert f"its metadata say {key} is {value}, the model's is" in report["results"][0]["reason"]
-    assert run(["export", "--verify", str(export)]) == 3
+    assert run(["verify", str(export)]) == 3
 
 
 def flip_margins(found: int, label_alone: bool = False) -> tuple[float, float]:

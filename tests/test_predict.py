@@ -15,11 +15,11 @@ import pytest
 from exports import one_variant
 from PIL import Image
 
-from aae_toolkit.backends.base import open_backend, runnables
+from aae_toolkit.backends.registry import open_backend, runnables
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError
-from aae_toolkit.export.manifest import read_manifest
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.predict import Candidate, Prediction, predict
 from aae_toolkit.predict.output import write_predictions
 
@@ -52,7 +52,7 @@ def printed_by(model: Path, paths: list[Path], capsys: pytest.CaptureFixture[str
 def test_files_get_the_labels_that_the_trained_model_gives_in_their_order(
     export_dir: Path, images: np.ndarray, png_files: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    eager = open_backend(export_dir, runnables(read_manifest(export_dir), "classifier")[0])
+    eager = open_backend(ExportDirectory.open(export_dir), runnables(ExportDirectory.open(export_dir), "classifier")[0])
     expected = eager.run({"images": images})
     assert len(set(expected["label"].tolist())) > 1
     status, lines, error = printed_by(export_dir / "classifier.onnx", png_files, capsys)

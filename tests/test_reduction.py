@@ -9,15 +9,15 @@ import torch
 from conftest import tiny_source
 from exports import copy_with_only, one_variant, replace_artifact, rerecord
 
-from aae_toolkit.backends import base
+from aae_toolkit.backends import registry
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import SemiSupervisedConfig
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import GateError, UsageError
 from aae_toolkit.export.contract import Format, Precision
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.export.reduced import _activate_before_pooling
-from aae_toolkit.export.writer import load_exported
 from aae_toolkit.models.deployed import DeployedClassifier
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Encoder
@@ -32,7 +32,7 @@ from aae_toolkit.training.trainer import train
 def _as_fast_as_the_test_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed depends on the machine: here int8 is twice as fast, unless a test says otherwise."""
     monkeypatch.setattr(reduction, "_time", lambda *_: np.full(11, 2.0))
-    monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
+    monkeypatch.setattr(registry, "WEIGHTS_BACKENDS", ("eager",))
 
 
 @pytest.fixture(scope="module", params=["mlp", "conv"])
@@ -80,7 +80,7 @@ def test_int8_that_keeps_its_accuracy_is_added_proven_and_replayed(
     assert result["precision"] == "int8"
     assert result["nodes"] == {"CPUExecutionProvider": sum(result["nodes"].values())}
     assert result["max_abs_diff"]["probabilities"] > 1e-4  # it is another arithmetic
-    assert run(["export", "--verify", str(tmp_path)]) == 0
+    assert run(["verify", str(tmp_path)]) == 0
     assert export(big, tmp_path) == 0
     assert not {"classifier.int8.onnx", "golden.int8.npz"} & files(tmp_path)
 
@@ -141,7 +141,7 @@ def test_what_is_kept_by_force_is_said_to_be(
     assert run(["parity", "--export-dir-path", str(tmp_path), "--dir-path", str(big / "data"), "--json"]) == 0
     results = {r["artifact"]: r for r in json.loads(capsys.readouterr().out)["results"]}
     assert 0 < results["classifier.fp16.onnx"]["max_abs_diff"]["probabilities"] <= 1e-2
-    assert run(["export", "--verify", str(tmp_path)]) == 0
+    assert run(["verify", str(tmp_path)]) == 0
 
 
 def test_both_are_tried_though_the_first_is_refused(
@@ -158,7 +158,7 @@ def test_another_classifier_under_int8_s_name_is_refused_by_parity_and_by_verifi
     big: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert export(big, tmp_path, "--int8", "--dir-path", str(big / "data")) == 0
-    model = load_exported(tmp_path)
+    model = ExportDirectory.open(tmp_path).reference
     (tmp_path / "right.onnx").write_bytes((tmp_path / "classifier.onnx").read_bytes())
     replace_artifact(tmp_path, "classifier", Format.ONNX, DeployedClassifier(model.encoder, (1, 0, 2), 3))
     (tmp_path / "classifier.onnx").rename(tmp_path / "classifier.int8.onnx")
@@ -167,7 +167,7 @@ def test_another_classifier_under_int8_s_name_is_refused_by_parity_and_by_verifi
     capsys.readouterr()
     assert run(["parity", "--export-dir-path", str(tmp_path), "--dir-path", str(big / "data")]) == 3
     assert "classifier.int8.onnx on onnxruntime: 33." in capsys.readouterr().err
-    assert run(["export", "--verify", str(tmp_path)]) == 3
+    assert run(["verify", str(tmp_path)]) == 3
     assert "classifier.int8.onnx on onnxruntime: probabilities differs by" in capsys.readouterr().err
 
 
@@ -176,7 +176,7 @@ def test_damaged_golden_outputs_are_one_line(big: Path, tmp_path: Path, capsys: 
     capsys.readouterr()
     np.savez(tmp_path / "golden.int8.npz", other=np.zeros(3))
     rerecord(tmp_path)
-    assert run(["export", "--verify", str(tmp_path)]) == 1
+    assert run(["verify", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "golden.int8.npz has no vectors classifier.output.label of this model" in error
@@ -216,8 +216,8 @@ def test_what_cannot_be_reduced_is_one_line(
 def test_verification_writes_nothing_and_takes_no_flag_that_would(
     export_dir: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
-    assert run(["export", "--verify", str(export_dir), *flags]) == 2
-    assert "--verify writes nothing: leave out all other flags but --device" in capsys.readouterr().err
+    assert run(["verify", str(export_dir), *flags]) == 2
+    assert f"No such option: {flags[0]}" in capsys.readouterr().err
 
 
 @one_variant
@@ -226,7 +226,7 @@ def test_without_the_float32_file_there_is_nothing_to_judge_by(
 ) -> None:
     target = copy_with_only(export_dir, tmp_path / "export", "encoder.onnx")
     with pytest.raises(UsageError, match=r"judged against classifier\.onnx, which"):
-        reduction.add_reduced(target, "int8", DataDirectory(data_dir), progress=Silent())
+        reduction.add_reduced(ExportDirectory.open(target), "int8", DataDirectory(data_dir), progress=Silent())
 
 
 def compared(precision: Precision, difference: float, agreement: float, drop_bound: float) -> Comparison:

@@ -19,8 +19,8 @@ import pytest
 from exports import one_variant
 from PIL import Image
 
-from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.predict.classifier_file import ClassifierFile
 
 pytest.importorskip("starlette", reason="the example's own dependency, in the dev extra, is not installed")
 from starlette.testclient import TestClient
@@ -76,8 +76,8 @@ def test_every_way_to_send_images_gives_what_the_model_gives(
     serving: Any, export_dir: Path, images: np.ndarray
 ) -> None:
     client = serving()
-    backend = OnnxRuntimeBackend(export_dir / "classifier.onnx")
-    expected = backend.run({"images": images})
+    classifier = ClassifierFile(export_dir / "classifier.onnx")
+    expected = classifier.run(images)
     encoded = [png(image[0]) for image in images]
     answers = [
         client.post("/predict", files=as_files(*encoded)),
@@ -90,7 +90,7 @@ def test_every_way_to_send_images_gives_what_the_model_gives(
         assert answer.status_code == 200
         found = answer.json()["predictions"]
         assert [p["label"] for p in found] == expected["label"].tolist()
-        assert [p["class_name"] for p in found] == [backend.class_names[label] for label in expected["label"]]
+        assert [p["class_name"] for p in found] == [classifier.class_names[label] for label in expected["label"]]
         np.testing.assert_allclose([p["probabilities"] for p in found], expected["probabilities"], atol=1e-5)
         assert all(p["probability"] == p["probabilities"][p["label"]] for p in found)
 
@@ -160,15 +160,15 @@ class Gate:
 
     def __init__(self, client: TestClient) -> None:
         self.opened, self.sizes = threading.Event(), []
-        backend = client.app.state.batcher._backend
-        run = backend.run
+        classifier = client.app.state.batcher._classifier
+        run = classifier.run
 
-        def held(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            self.sizes.append(len(feeds["images"]))
+        def held(images: np.ndarray) -> dict[str, np.ndarray]:
+            self.sizes.append(len(images))
             assert self.opened.wait(60)
-            return run(feeds)
+            return run(images)
 
-        backend.run = held
+        classifier.run = held
 
 
 def send_at_once(client: TestClient, requests: list[list[Any]]) -> tuple[list[threading.Thread], list[Any]]:
@@ -244,11 +244,11 @@ def test_what_is_not_answered_in_time_is_given_up_and_never_run(serving: Any, im
 
 def test_a_model_that_fails_is_an_error_of_the_service_which_goes_on(serving: Any, images: np.ndarray) -> None:
     client = serving()
-    backend = client.app.state.batcher._backend
-    run, backend.run = backend.run, lambda feeds: 1 / 0
+    classifier = client.app.state.batcher._classifier
+    run, classifier.run = classifier.run, lambda images: 1 / 0
     failed = client.post("/predict", json={"images": images[:1].tolist()})
     assert (failed.status_code, failed.json()) == (500, {"error": "internal error"})
-    backend.run = run
+    classifier.run = run
     assert client.post("/predict", json={"images": images[:1].tolist()}).status_code == 200
 
 

@@ -15,6 +15,7 @@ from exports import copy_with_only, one_variant
 from refusals import refused
 
 from aae_toolkit.cli.app import run
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.web import runtime
 from aae_toolkit.web.runtime import runtime_files
 from aae_toolkit.web.web_page import write_page
@@ -34,7 +35,7 @@ def written(page: Path) -> set[str]:
 def test_a_page_is_its_own_files_the_runtime_both_networks_and_the_golden_vectors(
     export_dir: Path, tmp_path: Path
 ) -> None:
-    sizes = write_page(export_dir, tmp_path, NO_RUNTIME)
+    sizes = write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     assert sizes == {name: (tmp_path / name).stat().st_size for name in written(tmp_path)}
     own = {file.name for file in STATIC.iterdir()}
     model = {"classifier.onnx", "decoder.onnx", "model.json", "golden.json", "SHA256SUMS"}
@@ -46,7 +47,7 @@ def test_a_page_is_its_own_files_the_runtime_both_networks_and_the_golden_vector
 
 @one_variant
 def test_a_page_without_its_server_keeps_every_file_that_it_needs(export_dir: Path, tmp_path: Path) -> None:
-    write_page(export_dir, tmp_path, NO_RUNTIME)
+    write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     listed = re.search(r"FILES = (\[[^\]]*\])", (tmp_path / "offline.js").read_text())
     assert listed is not None
     kept = set(json.loads(re.sub(r",\s*\]", "]", listed[1])))
@@ -55,7 +56,7 @@ def test_a_page_without_its_server_keeps_every_file_that_it_needs(export_dir: Pa
 
 @one_variant
 def test_the_checksums_of_a_page_are_those_of_its_files(export_dir: Path, tmp_path: Path) -> None:
-    write_page(export_dir, tmp_path, NO_RUNTIME)
+    write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     lines = [line.split("  ") for line in (tmp_path / "SHA256SUMS").read_text().splitlines()]
     assert {name for _, name in lines} == written(tmp_path) - {"SHA256SUMS"}
     assert all(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest for digest, name in lines)
@@ -68,7 +69,7 @@ def test_a_page_names_no_other_host() -> None:
 
 
 def test_a_page_has_the_golden_vectors_of_its_export(export_dir: Path, tmp_path: Path) -> None:
-    write_page(export_dir, tmp_path, NO_RUNTIME)
+    write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     found = json.loads((tmp_path / "golden.json").read_text())
     with np.load(export_dir / "golden.npz") as golden:
         for network, sides in found.items():
@@ -88,7 +89,7 @@ def test_no_page_is_made_of_a_damaged_export(export_dir: Path, tmp_path: Path, d
     export = copy_with_only(export_dir, tmp_path / "export")
     (export / damaged).write_bytes((export / damaged).read_bytes()[:-1] + b"x")
     with refused(damaged, "is damaged"):
-        write_page(export, tmp_path / "page", NO_RUNTIME)
+        write_page(ExportDirectory.open(export), tmp_path / "page", NO_RUNTIME)
     assert not (tmp_path / "page").exists()
 
 
@@ -96,18 +97,18 @@ def test_no_page_is_made_of_a_damaged_export(export_dir: Path, tmp_path: Path, d
 def test_a_page_needs_onnx_files(export_dir: Path, tmp_path: Path) -> None:
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx", "decoder.pt2")
     with refused("has no decoder.onnx, which a page needs; export with --format onnx"):
-        write_page(export, tmp_path / "page", NO_RUNTIME)
+        write_page(ExportDirectory.open(export), tmp_path / "page", NO_RUNTIME)
 
 
 @one_variant
 def test_an_earlier_page_is_replaced_and_another_one_is_kept(export_dir: Path, tmp_path: Path) -> None:
-    write_page(export_dir, tmp_path, NO_RUNTIME)
+    write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     (tmp_path / "main.js").write_text("of an earlier version")
-    write_page(export_dir, tmp_path, NO_RUNTIME)
+    write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     assert (tmp_path / "main.js").read_text() == STATIC.joinpath("main.js").read_text()
     (tmp_path / "index.html").write_text("<!doctype html><title>mine</title>")
     with refused(tmp_path / "index.html", "was not written by aae export --web, and is kept"):
-        write_page(export_dir, tmp_path, NO_RUNTIME)
+        write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     assert "mine" in (tmp_path / "index.html").read_text()
 
 
@@ -115,7 +116,7 @@ def test_an_earlier_page_is_replaced_and_another_one_is_kept(export_dir: Path, t
 def test_a_page_that_cannot_be_written_whole_has_no_index(
     export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_page(export_dir, tmp_path, NO_RUNTIME)
+    write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     real = Path.write_bytes
 
     def full_disk(path: Path, content: bytes) -> int:
@@ -125,7 +126,7 @@ def test_a_page_that_cannot_be_written_whole_has_no_index(
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
     with refused(f"page {tmp_path} cannot be written: No space left on device"):
-        write_page(export_dir, tmp_path, NO_RUNTIME)
+        write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     assert "index.html" not in written(tmp_path)
 
 
@@ -133,15 +134,14 @@ def test_a_page_that_cannot_be_written_whole_has_no_index(
 
 
 @one_variant
-def test_export_writes_the_page_of_what_it_exports(
-    model_dir: Path, tmp_path: Path, web_runtime: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+def test_the_command_writes_the_page_of_an_export(
+    export_dir: Path, tmp_path: Path, web_runtime: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--model-dir-path", str(model_dir), "--output-dir-path", str(tmp_path / "export"), "--format", "onnx"]
     page = tmp_path / "a page"
-    assert run(["export", *flags, "--web", str(page)]) == 0
+    assert run(["web", str(export_dir), str(page)]) == 0
     said = capsys.readouterr().out
     assert f"python -m http.server --directory '{page}'" in said
-    assert (page / "classifier.onnx").read_bytes() == (tmp_path / "export" / "classifier.onnx").read_bytes()
+    assert (page / "classifier.onnx").read_bytes() == (export_dir / "classifier.onnx").read_bytes()
     assert {name: (page / "runtime" / name).read_bytes() for name in NO_RUNTIME} == web_runtime
 
 
@@ -154,7 +154,7 @@ status = run(sys.argv[1:])
 assert not {"torch", "onnx", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
 sys.exit(status)
 """
-    command = ["export", "--export-dir-path", str(export_dir), "--web", str(tmp_path)]
+    command = ["web", str(export_dir), str(tmp_path)]
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "index.html").is_file()
@@ -162,52 +162,41 @@ sys.exit(status)
 
 @one_variant
 @pytest.mark.parametrize(
-    ("flags", "status", "said"),
+    ("arguments", "status", "said"),
     [
-        (["--web", "PAGE"], 2, "give --model-dir-path, to export a model, --verify, to check"),
-        (["--model-dir-path", "M", "--export-dir-path", "E", "--web", "PAGE"], 2, "one of them"),
-        (["--export-dir-path", "E"], 2, "--export-dir-path and --web-runtime are for --web"),
-        (["--model-dir-path", "M", "--web-runtime", "R"], 2, "--export-dir-path and --web-runtime are for --web"),
-        (["--verify", "E", "--web", "PAGE"], 2, "--verify writes nothing"),
-        (["--export-dir-path", "E", "--web", "PAGE", "--opset", "20"], 2, "--export-dir-path exports nothing"),
-        (["--model-dir-path", "M", "--web", "PAGE", "--format", "torchscript"], 2, "--web needs ONNX files"),
-        (
-            ["--model-dir-path", "M", "--web", "PAGE", "--web-runtime", "absent"],
-            1,
-            "--web-runtime absent does not exist",
-        ),
-        (["--model-dir-path", "M", "--web", "OTHER"], 1, "was not written by aae export --web"),
+        ([], 2, "Missing argument 'EXPORT'"),
+        (["E"], 2, "Missing argument 'DIR'"),
+        (["E", "PAGE", "--opset", "20"], 2, "No such option: --opset"),
+        (["NO ONNX", "PAGE"], 1, "has no classifier.onnx, decoder.onnx, which a page needs; export with --format onnx"),
+        (["M", "PAGE"], 1, "holds no manifest.json; write one with: aae export"),
+        (["E", "PAGE", "--web-runtime", "absent"], 1, "--web-runtime absent does not exist"),
+        (["E", "OTHER"], 1, "was not written by aae web"),
     ],
 )
-def test_a_page_that_cannot_be_is_one_line_and_an_earlier_export_stays(
+def test_a_page_that_cannot_be_is_one_line_and_nothing_is_written(
     model_dir: Path,
     export_dir: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    flags: list[str],
+    arguments: list[str],
     status: int,
     said: str,
 ) -> None:
-    export = copy_with_only(export_dir, tmp_path / "export")
-    before = {path.name: path.read_bytes() for path in export.iterdir()}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "index.html").write_text("mine")
-    places = {"M": model_dir, "E": export, "PAGE": tmp_path / "page", "OTHER": tmp_path / "other"}
-    given = [str(places.get(flag, flag)) for flag in flags]
-    if "M" in flags and "E" not in flags:
-        given += ["--output-dir-path", str(export)]
-    assert run(["export", *given]) == status
+    places = {"M": model_dir, "E": export_dir, "PAGE": tmp_path / "page", "OTHER": tmp_path / "other"}
+    if "NO ONNX" in arguments:
+        places["NO ONNX"] = copy_with_only(export_dir, tmp_path / "export", "classifier.pt2")
+    assert run(["web", *(str(places.get(argument, argument)) for argument in arguments)]) == status
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert said in error
     assert not (tmp_path / "page").exists()
-    assert {path.name: path.read_bytes() for path in export.iterdir()} == before
+    assert (tmp_path / "other" / "index.html").read_text() == "mine"
 
 
-def test_an_export_that_is_none_has_no_page(
-    tmp_path: Path, web_runtime: dict[str, bytes], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["export", "--export-dir-path", str(tmp_path), "--web", str(tmp_path / "page")]) == 1
+def test_an_export_that_is_none_has_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["web", str(tmp_path), str(tmp_path / "page")]) == 1
     assert "holds no manifest.json" in capsys.readouterr().err
     assert not (tmp_path / "page").exists()
 

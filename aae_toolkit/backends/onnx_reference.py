@@ -1,4 +1,4 @@
-"""ONNX's own evaluator, in numpy: slow, and no kernel of it is any runtime's."""
+"""ONNX's own evaluator, in numpy: slow, and independent of every runtime's kernels."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from aae_toolkit.backends.base import BackendName, Bound, Tensors
+from aae_toolkit.backends.protocol import BackendName, Bound, Closing, Runnable
 from aae_toolkit.errors import AaeError
+from aae_toolkit.export.contract import Tensors
+from aae_toolkit.export.directory import ExportDirectory
 
 
-class OnnxReferenceBackend:
-    """An ONNX file as the standard's authors evaluate it; see `Backend` for the attributes."""
+def open_artifact(
+    export: ExportDirectory, runnable: Runnable, device: str, threads: int | None
+) -> OnnxReferenceBackend:
+    """Load an artifact; the evaluator runs on the host alone, on one thread."""
+    return OnnxReferenceBackend(export.path / runnable.file)
+
+
+class OnnxReferenceBackend(Closing):
+    """An ONNX file in the evaluator of the standard's authors; see `Backend` for the attributes."""
 
     name: BackendName = "onnx-reference"
     device = "cpu"
@@ -42,7 +51,7 @@ class OnnxReferenceBackend:
         return dict(zip(self._evaluator.output_names, outputs, strict=True))
 
     def bind(self, feeds: Tensors) -> Bound:
-        """As the protocol says; its device is the host, so nothing moves."""
+        """Keep one batch on the host, which is the device."""
         given: Tensors = {}
         return Bound(lambda: given.update(self.run(feeds)), lambda: given)
 

@@ -1,32 +1,34 @@
-"""ONNX Runtime. It never imports torch by itself: `aae predict` runs on this module."""
+"""ONNX Runtime. `aae predict` runs on this module, so it imports neither torch nor pydantic."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from aae_toolkit.backends.protocol import BackendName, Bound, Closing
 from aae_toolkit.errors import AaeError, DeviceError
 
-if TYPE_CHECKING:  # `aae predict` starts without what the table of backends imports
-    from numpy.typing import NDArray
+if TYPE_CHECKING:  # `aae predict` starts without what these import
+    from aae_toolkit.backends.protocol import Runnable
+    from aae_toolkit.export.contract import Tensors
+    from aae_toolkit.export.directory import ExportDirectory
 
-    from aae_toolkit.backends.base import BackendName, Bound, Tensors
-
-_MAX_SIDE = 4096
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-class OnnxRuntimeBackend:
+def open_artifact(export: ExportDirectory, runnable: Runnable, device: str, threads: int | None) -> OnnxRuntimeBackend:
+    """Load an artifact of an export."""
+    return OnnxRuntimeBackend(export.path / runnable.file, device=device, threads=threads)
+
+
+class OnnxRuntimeBackend(Closing):
     """An ONNX file in an inference session whose provider was proven.
 
     Attributes:
-        metadata: the strings that the file carries (`aae.class_names`, `aae.contract`, ...).
+        metadata: strings that the file carries; `export.metadata` names them.
         input_shapes: by input name; a dynamic axis is a string or None.
     """
 
@@ -91,10 +93,8 @@ class OnnxRuntimeBackend:
         return dict(zip(self._output_names, outputs, strict=True))
 
     def bind(self, feeds: Tensors) -> Bound:
-        """As the protocol says, by ONNX Runtime's IO binding."""
+        """Put one batch on the device, by ONNX Runtime's IO binding."""
         import onnxruntime as ort
-
-        from aae_toolkit.backends.base import Bound
 
         binding = self._session.io_binding()
         for name in self.input_names:
@@ -114,62 +114,6 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         """Free the session."""
         del self._session
-
-    @property
-    def class_names(self) -> list[str]:
-        """Class names that the file carries.
-
-        Raises:
-            AaeError: the file is not a classifier exported by this tool.
-        """
-        if self.metadata.get("aae.artifact") != "classifier":
-            raise AaeError(f"{self.artifact} is not a classifier written by aae export: its metadata does not say so")
-        try:
-            return [str(name) for name in json.loads(self.metadata["aae.class_names"])]
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise AaeError(f"{self.artifact} is damaged: it names no classes; run aae export again") from error
-
-    def classify(self, images: NDArray[np.uint8]) -> Tensors:
-        """Run images [N, C, H, W] of a file that anybody may have written: its outputs must be a classifier's.
-
-        Raises:
-            AaeError: the file cannot run them, or gives something else.
-        """
-        n, n_classes = len(images), len(self.class_names)
-        try:
-            outputs = self.run({"images": images})
-        except Exception as error:  # its exception types are not public
-            raise AaeError(f"{self.artifact} cannot label images: {' '.join(str(error).split())[:200]}") from error
-        label, probabilities = outputs.get("label"), outputs.get("probabilities")
-        if (
-            label is None
-            or probabilities is None
-            or (label.shape, probabilities.shape) != ((n,), (n, n_classes))
-            or label.dtype != np.int64
-            or not ((label >= 0) & (label < n_classes)).all()
-        ):
-            raise AaeError(f"{self.artifact} does not give a label and {n_classes} probabilities; run aae export again")
-        return outputs
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images that it takes, in pixels.
-
-        Raises:
-            AaeError: it takes something else.
-        """
-        match list(self.input_shapes.items()):
-            case [("images", [_, int(c), int(h), int(w)])] if c in (1, 3) and 0 < h <= _MAX_SIDE and 0 < w <= _MAX_SIDE:
-                return c, h, w
-        raise AaeError(f"{self.artifact} takes no images of 1 or 3 channels up to {_MAX_SIDE} pixels wide and high")
-
-    @property
-    def border_brightness(self) -> float | None:
-        """How bright the borders of the training images are, 0-255; None where the file does not say."""
-        try:
-            return float(json.loads(self.metadata["aae.border_brightness"]))
-        except Exception:  # written by an earlier version, for data without images, or damaged
-            return None
 
 
 def _prove_provider(session: Any, wanted: str) -> dict[str, int]:

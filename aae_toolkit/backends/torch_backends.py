@@ -15,23 +15,29 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from aae_toolkit.backends.base import Bound, Runnable, Tensors
 from aae_toolkit.backends.programs import check_torch_export, check_torchscript
+from aae_toolkit.backends.protocol import Bound, Closing, Runnable
 from aae_toolkit.errors import AaeError, DeviceError
-from aae_toolkit.export.contract import contract_of
+from aae_toolkit.export.contract import Tensors
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import compiled_for
-from aae_toolkit.export.writer import load_exported
 from aae_toolkit.machine.device import resolve_device
-from aae_toolkit.models.description import read_description
 from aae_toolkit.text import one_line
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
-class TorchBackend:
+def open_artifact(export: ExportDirectory, runnable: Runnable, device: str, threads: int | None) -> TorchBackend:
+    """Load an artifact; `threads` sets torch's threads for the whole process."""
+    return TorchBackend(export, runnable, device=device, threads=threads)
+
+
+class TorchBackend(Closing):
     """An artifact in PyTorch; see `Backend` for the attributes."""
 
-    def __init__(self, directory: Path, runnable: Runnable, *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, export: ExportDirectory, runnable: Runnable, *, device: str = "cpu", threads: int | None = None
+    ) -> None:
         """Load the artifact; `threads` sets torch's threads for the whole process.
 
         Raises:
@@ -49,17 +55,15 @@ class TorchBackend:
         self.metadata: dict[str, str] | None = None
         self.device = str(resolved)
         self._on_cuda = resolved.type == "cuda"
-        contract = contract_of(runnable.artifact, read_description(directory))
+        contract = export.contract(runnable.artifact)
         self.input_names = contract.input_names
         self._output_names = contract.output_names
-        path = directory / runnable.file
+        path = export.path / runnable.file
         if not path.is_file():
             raise AaeError(f"{path} does not exist; write it with aae export")
         loaders: dict[str, Callable[[], Callable[..., Any]]] = {
-            "eager": lambda: load_exported(directory, self.device).deployed()[runnable.artifact].to(resolved),
-            "compiled": lambda: torch.compile(
-                load_exported(directory, self.device).deployed()[runnable.artifact].to(resolved), dynamic=True
-            ),
+            "eager": lambda: export.module(runnable.artifact, resolved),
+            "compiled": lambda: torch.compile(export.module(runnable.artifact, resolved), dynamic=True),
             "torchscript": lambda: _load_torchscript(path, self.device),
             "torch-export": lambda: _load_torch_export(path, resolved),
             "aoti": lambda: _load_aoti(path, resolved),

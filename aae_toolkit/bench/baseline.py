@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aae_toolkit.backends.base import Runnable
+from aae_toolkit.backends.protocol import Runnable
 from aae_toolkit.bench.results import Measurement, read_report
 from aae_toolkit.bench.scenarios import Cell
 from aae_toolkit.errors import AaeError, SlowerError, UsageError

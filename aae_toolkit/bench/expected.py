@@ -1,19 +1,17 @@
-"""What a timed run must have given: the golden outputs of its images."""
+"""Golden outputs that a timed run must have given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.backends.base import Tensors
-from aae_toolkit.export.contract import Precision
-from aae_toolkit.models.description import read_description
-from aae_toolkit.parity.cases import Case
-from aae_toolkit.parity.comparison import GATES, REDUCED_GOLDEN_GATE
+from aae_toolkit.export.contract import Precision, Tensors
+from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.parity.cases import Case, golden_case
+from aae_toolkit.parity.comparison import GATES, REDUCED_GOLDEN_GATE, explained_by_rounding
 
 
 @dataclass(frozen=True)
@@ -54,14 +52,14 @@ class Golden:
         expected = {name: values[chosen] for name, values in self.expected.items()}
         return Golden(self.images[chosen], expected, self.margins[chosen], self.tolerance)
 
-    def problem(self, found: Tensors) -> str | None:
-        """What is wrong with these outputs; None where nothing is."""
+    def problem(self, given: Tensors) -> str | None:
+        """Name what is wrong with these outputs; None where nothing is."""
         for name, expected in self.expected.items():
-            values = found.get(name)
+            values = given.get(name)
             if values is None or (values.shape, values.dtype) != (expected.shape, expected.dtype):
                 return f"no {name} that is {expected.dtype} {expected.shape}"
-            if np.issubdtype(expected.dtype, np.integer):  # rounding moves either of two categories by the tolerance
-                wrong = int(((values != expected) & (self.margins > 2 * self.tolerance)).sum())
+            if np.issubdtype(expected.dtype, np.integer):
+                wrong = int(((values != expected) & ~explained_by_rounding(self.margins, self.tolerance)).sum())
                 if wrong:
                     return f"{name} differs for {wrong} of {len(expected)} images, beyond rounding"
                 continue
@@ -71,19 +69,14 @@ class Golden:
         return None
 
 
-def golden_by_precision(export_dir: Path, precisions: Iterable[Precision]) -> dict[Precision, Golden]:
-    """What each precision is held against: where rounding is coarse by design, what the file gave where it was written.
+def golden_by_precision(export: ExportDirectory, precisions: Iterable[Precision]) -> dict[Precision, Golden]:
+    """Expected outputs of each precision; where rounding is coarse by design, what the file gave when it was written.
 
     Raises:
         AaeError: absent or damaged vectors.
     """
-    from aae_toolkit.parity.golden import golden_case, reduced_golden_case  # brings torch
-
-    description = read_description(export_dir)
-    full = golden_case(export_dir, description)
-    found = {}
+    expected = {}
     for precision in precisions:
-        own = GATES[precision].tolerance is None
-        case = reduced_golden_case(export_dir, description, precision, full) if own else full
-        found[precision] = Golden.of_case(case, precision)
-    return found
+        coarse = GATES[precision].tolerance is None
+        expected[precision] = Golden.of_case(golden_case(export, precision if coarse else "fp32"), precision)
+    return expected

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from aae_toolkit.backends.base import BackendName
+from aae_toolkit.backends.protocol import BackendName
 from aae_toolkit.bench.intervals import median_interval
 from aae_toolkit.bench.scenarios import Scenario
 from aae_toolkit.bench.session import Io

@@ -6,10 +6,10 @@ import hashlib
 import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from aae_toolkit.backends.base import BackendName, require_device_name, runnables
+from aae_toolkit.backends.protocol import BackendName
+from aae_toolkit.backends.registry import require_device_name, runnables
 from aae_toolkit.bench.baseline import Baseline, Key
 from aae_toolkit.bench.expected import golden_by_precision
 from aae_toolkit.bench.results import BenchReport, Measurement
@@ -17,7 +17,7 @@ from aae_toolkit.bench.scenarios import Cell, plan
 from aae_toolkit.bench.session import Effort, Io, Job, Opened, Session
 from aae_toolkit.bench.worker import Worker
 from aae_toolkit.errors import UsageError
-from aae_toolkit.export.manifest import WEIGHTS_FILE, Manifest, read_verified
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.machine.environment import describe_environment, usable_cores
 from aae_toolkit.progress import Progress
 
@@ -26,7 +26,7 @@ _DEFAULT_EFFORT = Effort()
 
 
 def bench(
-    export_dir: Path,
+    export: ExportDirectory,
     batch_sizes: tuple[int, ...],
     threads: tuple[int, ...],
     backends: tuple[BackendName, ...],
@@ -37,62 +37,70 @@ def bench(
     p99_ms: float = P99_MS,
     effort: Effort = _DEFAULT_EFFORT,
     baseline: Baseline | None = None,
-    trust: bool = False,
     progress: Progress,
 ) -> BenchReport:
-    """Measure the classifier of an export directory.
+    """Measure the classifier of an export.
 
     Args:
-        export_dir: written by `aae export`; its checksums are verified first.
+        export: the opened export.
         batch_sizes: images a run.
         threads: within one operator.
         backends: which to measure; those that the export has no file for are left out.
         device: where they run.
         ios: from host to host, or with inputs and outputs left on the device.
         server_rates: queries a second, each a cell of the server scenario.
-        p99_ms: what their 99th percentile is held against.
+        p99_ms: limit of the server scenario's 99th percentile latency, in ms.
         effort: how long to measure.
         baseline: an earlier report, which must be comparable before anything is measured.
-        trust: load artifacts of which the manifest has no checksum too.
         progress: told of each cell.
 
     Raises:
-        AaeError: a missing, damaged or unloadable file, a process that died, or a baseline of another machine.
+        AaeError: an unloadable file, a process that died, or a baseline of another machine.
         DeviceError: another device ran than was asked for.
         ParityError: a timed run gave other outputs than the golden ones.
-        UsageError: none of the backends can be run on this export.
+        UsageError: none of the backends can run this export.
     """
     require_device_name(device)
-    manifest = read_verified(export_dir, trust=trust)
-    wanted = [r for r in runnables(manifest, "classifier", device) if r.backend in backends]
+    wanted = [r for r in runnables(export, "classifier", device) if r.backend in backends]
     if not wanted:
-        raise UsageError(f"{export_dir} has no file for {', '.join(backends)}; export those formats, or ask for others")
+        raise UsageError(
+            f"{export.path} has no file for {', '.join(backends)}; export those formats, or ask for others"
+        )
     threads, cells = tuple(dict.fromkeys(threads)), plan(batch_sizes, ios, server_rates)
     settings = {"cells": [asdict(c) for c in cells], "p99_ms": p99_ms, "device": device, "effort": asdict(effort)}
-    environment = _environment(device, threads, settings | {"backends": backends}, manifest)
+    environment = _environment(device, threads, settings | {"backends": backends}, export)
     if baseline is not None:
         planned = [Key.of_cell(runnable, n, cell) for runnable in wanted for n in threads for cell in cells]
         baseline.require_comparable(environment, planned)
-    golden = golden_by_precision(export_dir, {runnable.precision for runnable in wanted})
+    golden = golden_by_precision(export, {runnable.precision for runnable in wanted})
     if max(threads) > usable_cores():
         progress.say(
             f"warning: --threads {max(threads)}, but this process may use {usable_cores()} cores: they compete"
         )
+    jobs = {n: [Job(export, r, device, n, golden[r.precision]) for r in wanted] for n in threads}
+    return BenchReport(environment, _measure_all(jobs, cells, p99_ms, effort, progress))
+
+
+def _measure_all(
+    jobs: dict[int, list[Job]], cells: list[Cell], p99_ms: float, effort: Effort, progress: Progress
+) -> list[Measurement]:
+    """Measure every cell with the jobs of each number of threads, whose processes run for all of its cells."""
     results: list[Measurement] = []
     with ExitStack() as running:
         contestants: list[_Contestant] = []
-        steps = [(n, cell) for n in threads for cell in cells]
+        steps = [(n, cell) for n in jobs for cell in cells]
         for n, cell in progress.track(steps, "bench", len(steps)):
             if not contestants or contestants[0].job.threads != n:
                 running.close()
-                jobs = [Job(export_dir, runnable, device, n, golden[runnable.precision]) for runnable in wanted]
-                contestants = [_start(job, running) for job in jobs]
+                contestants = [_start(job, running) for job in jobs[n]]
             results += _measure(contestants, cell, p99_ms, effort)
-    return BenchReport(environment, results)
+    return results
 
 
-def _environment(device: str, threads: tuple[int, ...], settings: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
-    """Where it runs, a hash by which reports of the same settings on the same files are told, and which model it is."""
+def _environment(
+    device: str, threads: tuple[int, ...], settings: dict[str, Any], export: ExportDirectory
+) -> dict[str, Any]:
+    """Machine, a hash that reports of the same settings on the same files share, and the model's checksum."""
     environment: dict[str, Any] = describe_environment()
     if device.startswith("cuda"):
         import torch
@@ -101,9 +109,9 @@ def _environment(device: str, threads: tuple[int, ...], settings: dict[str, Any]
 
         name = torch.cuda.get_device_name(resolve_device(device))
         environment |= {"gpu": name, "cuda": torch.version.cuda}
-    content = json.dumps(settings | {"threads": threads, "sha256": manifest.sha256}, sort_keys=True)
+    content = json.dumps(settings | {"threads": threads, "sha256": export.manifest.sha256}, sort_keys=True)
     environment |= {"threads": list(threads), "config_hash": hashlib.sha256(content.encode()).hexdigest()[:12]}
-    return environment | {"weights_sha256": manifest.sha256[WEIGHTS_FILE]}
+    return environment | {"weights_sha256": export.weights_sha256}
 
 
 @dataclass
@@ -166,5 +174,5 @@ def _warm_up(contestant: _Contestant, cell: Cell, p99_ms: float, effort: Effort)
         import_seconds=opened.import_seconds,
         load_seconds=opened.load_seconds,
         first_run_ms=contestant.first_run_ms,
-        file_bytes=(job.directory / job.runnable.file).stat().st_size,
+        file_bytes=(job.export.path / job.runnable.file).stat().st_size,
     )

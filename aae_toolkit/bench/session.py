@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import resource
 import statistics
 import sys
@@ -14,9 +13,12 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
-from aae_toolkit.backends.base import Backend, Bound, Runnable, Tensors, open_backend
+from aae_toolkit.backends.protocol import Backend, Bound, Runnable
+from aae_toolkit.backends.registry import import_engine, open_backend
 from aae_toolkit.bench.expected import Golden
 from aae_toolkit.errors import AaeError, ParityError
+from aae_toolkit.export.contract import Tensors
+from aae_toolkit.export.directory import ExportDirectory
 
 T = TypeVar("T")
 Io = Literal["end-to-end", "bound"]
@@ -47,9 +49,9 @@ class Effort:
 
 @dataclass(frozen=True)
 class Job:
-    """What a session opens, and what its outputs are held against."""
+    """What a session opens, and the golden outputs that its own are compared with."""
 
-    directory: Path
+    export: ExportDirectory
     runnable: Runnable
     device: str
     threads: int
@@ -95,11 +97,9 @@ class Session:
             DeviceError: another device or provider ran than was asked for.
         """
         started = time.perf_counter()
-        if self._job.runnable.backend == "onnxruntime":
-            importlib.import_module("onnxruntime")
-        else:
-            importlib.import_module("aae_toolkit.backends.torch_backends")
-            importlib.import_module("torch").set_num_interop_threads(1)
+        import_engine(self._job.runnable.backend)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_interop_threads(1)
         imported = time.perf_counter()
         self.load()
         return Opened(self._backend.device, imported - started, time.perf_counter() - imported)
@@ -107,7 +107,7 @@ class Session:
     def load(self) -> None:
         """Open the backend; raises what `open_backend` raises."""
         job = self._job
-        self._backend = open_backend(job.directory, job.runnable, device=job.device, threads=job.threads)
+        self._backend = open_backend(job.export, job.runnable, device=job.device, threads=job.threads)
 
     def prepare(self, io: Io, batch_size: int) -> float:
         """Have golden images ready, run them once, and check what came; milliseconds of that first run.

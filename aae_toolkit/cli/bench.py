@@ -13,6 +13,31 @@ from aae_toolkit.errors import UsageError
 
 if TYPE_CHECKING:
     from aae_toolkit.bench.results import BenchReport, Measurement
+    from aae_toolkit.export.directory import ExportDirectory
+
+
+_BatchSizes = Annotated[str, typer.Option(help="Images a run, separated by commas.")]
+_Threads = Annotated[str, typer.Option(help="Threads within one operator, separated by commas.")]
+_Backends = Annotated[
+    str | None,
+    typer.Option(help="Backends: eager,compiled,torchscript,torch-export,aoti,onnxruntime; default: all."),
+]
+_Device = Annotated[str, typer.Option("--device", help="Device to run on: cpu, cuda or cuda:<index>.")]
+_InputsOutputs = Annotated[
+    str | None,
+    typer.Option(
+        help="end-to-end: host arrays in and out; bound: arrays stay on the device. Default: end-to-end, on CUDA both."
+    ),
+]
+_Rounds = Annotated[int, typer.Option(min=5, help="Turns of each backend; intervals come from their spread.")]
+_ServerRates = Annotated[
+    str | None, typer.Option(help="Server scenario: queries of one image a second, separated by commas.")
+]
+_P99 = Annotated[float, typer.Option(help="p99 latency limit of the server scenario, in ms.")]
+_Output = Annotated[Path | None, typer.Option(help="JSON file for the results.")]
+_Html = Annotated[Path | None, typer.Option(help="Self-contained HTML page for the results.")]
+_Baseline = Annotated[Path | None, typer.Option(help="An earlier --output of this machine; exit 6 if slower.")]
+_MaxRegression = Annotated[str | None, typer.Option(help="Allowed slowdown against the baseline; default: 10%.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,42 +48,31 @@ def register(app: typer.Typer) -> None:
 def bench(
     context: typer.Context,
     export_dir_path: ExportDirOption,
-    batch_sizes: Annotated[str, typer.Option(help="Images a run, separated by commas.")] = "1,32,256,1024",
-    threads: Annotated[str, typer.Option(help="Threads within one operator, separated by commas.")] = "1,2",
-    backends: Annotated[
-        str | None, typer.Option(help="eager,compiled,torchscript,torch-export,aoti,onnxruntime.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="Where they run: cpu, cuda or cuda:<index>.")] = "cpu",
-    io: Annotated[
-        str | None,
-        typer.Option(help="end-to-end: host arrays in and out; bound: all stays on the device. Default: both on CUDA."),
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=5, help="Turns of each backend; intervals come from their spread.")] = 10,
-    server_rates: Annotated[
-        str | None, typer.Option(help="Queries of one image a second, separated by commas: the server scenario.")
-    ] = None,
-    p99_ms: Annotated[float, typer.Option(help="What the server's 99th percentile is held against.")] = 10.0,
-    output: Annotated[Path | None, typer.Option(help="JSON file for the results.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Page with the results, in one file.")] = None,
-    baseline: Annotated[
-        Path | None, typer.Option(help="An earlier --output of this machine: exit 6 if slower.")
-    ] = None,
-    max_regression: Annotated[
-        str | None, typer.Option(help="How much slower than the baseline is allowed; default: 10%.")
-    ] = None,
+    batch_sizes: _BatchSizes = "1,32,256,1024",
+    threads: _Threads = "1,2",
+    backends: _Backends = None,
+    device: _Device = "cpu",
+    io: _InputsOutputs = None,
+    rounds: _Rounds = 10,
+    server_rates: _ServerRates = None,
+    p99_ms: _P99 = 10.0,
+    output: _Output = None,
+    html: _Html = None,
+    baseline: _Baseline = None,
+    max_regression: _MaxRegression = None,
     trust: TrustOption = False,
 ) -> None:
     """Measure speed on every backend.
 
     Images per second and latency percentiles of the classifier, by batch size and threads, each backend in a process of
-    its own. The outputs of timed runs are checked. Exit 6 where a --baseline is given and a backend is slower.
+    its own. The outputs of timed runs are checked. Exit 6 if a backend is slower than --baseline allows.
     """
-    from aae_toolkit.backends.base import parse_backends
+    from aae_toolkit.backends.registry import parse_backends
     from aae_toolkit.bench import Effort, parse_sizes
     from aae_toolkit.bench import bench as run_bench
     from aae_toolkit.bench.baseline import parse_regression, read_baseline
     from aae_toolkit.bench.scenarios import parse_ios, parse_rates
-    from aae_toolkit.files import write_json
+    from aae_toolkit.export.directory import ExportDirectory
 
     sizes, n_threads = parse_sizes("--batch-sizes", batch_sizes), parse_sizes("--threads", threads)
     names, ios, rates = parse_backends(backends), parse_ios(io, device), parse_rates(server_rates)
@@ -71,32 +85,42 @@ def bench(
     require_writable("--output", output)
     require_writable("--html", html)
     progress = ConsoleProgress()
+    export = ExportDirectory.open(export_dir_path, trust=trust)
     report = run_bench(
-        export_dir_path,
-        sizes,
-        n_threads,
-        names,
+        export,
+        *(sizes, n_threads, names),
         device=device,
         ios=ios,
         server_rates=rates,
         p99_ms=p99_ms,
         effort=Effort(rounds=rounds),
         baseline=earlier,
-        trust=trust,
         progress=progress,
     )
     show(report, progress)
+    _write(report, export, output, html, command_line(context), progress)
+    if earlier is not None:
+        progress.say(earlier.judge(report.results, allowed))
+
+
+def _write(
+    report: BenchReport,
+    export: ExportDirectory,
+    output: Path | None,
+    html: Path | None,
+    made_by: str,
+    progress: ConsoleProgress,
+) -> None:
+    """Write the files that were asked for."""
+    from aae_toolkit.bench.bench_page import write_page
+    from aae_toolkit.files import write_json
+
     if output is not None:
         write_json(output, report.to_json())
         progress.say(f"written to {output}")
     if html is not None:
-        from aae_toolkit.bench.bench_page import write_page
-        from aae_toolkit.export.manifest import read_manifest
-
-        write_page(html, report, read_manifest(export_dir_path, trust=trust), command_line(context))
+        write_page(html, report, export.manifest, made_by)
         progress.say(f"page written to {html}")
-    if earlier is not None:
-        progress.say(earlier.judge(report.results, allowed))
 
 
 def show(report: BenchReport, progress: ConsoleProgress) -> None:

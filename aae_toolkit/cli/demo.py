@@ -27,7 +27,7 @@ def demo(
     Trains both variants on scikit-learn's digits, draws, exports, proves parity, measures speed and writes a report;
     no network needed.
     """
-    from aae_toolkit.backends.base import BACKENDS
+    from aae_toolkit.backends.registry import BACKENDS
     from aae_toolkit.bench import Effort
     from aae_toolkit.bench import bench as run_bench
     from aae_toolkit.cli import bench, parity
@@ -37,6 +37,7 @@ def demo(
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.errors import ParityError
     from aae_toolkit.evaluation import evaluate
+    from aae_toolkit.export.directory import ExportDirectory
     from aae_toolkit.export.formats import DEFAULT_FORMATS
     from aae_toolkit.export.writer import export_model
     from aae_toolkit.files import write_json
@@ -67,12 +68,13 @@ def demo(
         draw_all(model, validation, model_dir / "visualization", progress)
         export_dir = model_dir / "export"
         export_model(model_dir, export_dir, DEFAULT_FORMATS, progress)
-        proof = check_parity(export_dir, test, "test", progress=progress)
+        export = ExportDirectory.open(export_dir)  # the files as they lie there
+        proof = check_parity(export, test, "test", progress=progress)
         parity.show(proof, progress)
-        measured = run_bench(export_dir, (1, 256), (1,), BACKENDS, effort=quick, progress=progress)
+        measured = run_bench(export, (1, 256), (1,), BACKENDS, effort=quick, progress=progress)
         bench.show(measured, progress)
         write_json(model_dir / "bench.json", measured.to_json())
-        sources = Sources(model_dir, export_dir, model_dir / "bench.json", data_dir, "test")
+        sources = Sources(model_dir, ExportDirectory.open(export_dir), model_dir / "bench.json", data_dir, "test")
         made_by = command("aae", "demo", "--output-dir-path", output_dir_path)
         progress.say(write_report(model_dir / "report.html", gather(sources, progress), made_by))
         fastest = [

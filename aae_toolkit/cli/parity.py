@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from aae_toolkit.backends.base import ARBITER
+from aae_toolkit.backends.registry import ARBITER
 from aae_toolkit.cli.options import (
     ConsoleProgress,
     DataDirOption,
@@ -44,18 +44,19 @@ def parity(
     model; ONNX files by the standard's own evaluator too. Exit 3 where one differs.
     """
     from aae_toolkit.data.directory import DataDirectory
+    from aae_toolkit.export.directory import ExportDirectory
     from aae_toolkit.parity.check import check_parity
 
     progress = ConsoleProgress(stderr=json)
     data = DataDirectory(dir_path)
+    images = data.load(split)
     report = check_parity(
-        export_dir_path,
-        data.load(split),
+        ExportDirectory.open(export_dir_path, trust=trust),
+        images,
         split,
         class_names=data.class_names,
         device=device,
         per_layer=per_layer,
-        trust=trust,
         progress=progress,
     )
     if json:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from aae_toolkit.models.description import ModelDescription
@@ -14,6 +15,8 @@ ARTIFACTS: tuple[ArtifactName, ...] = ("classifier", "encoder", "decoder")
 Precision = Literal["fp32", "fp16", "int8"]
 REDUCED: tuple[Precision, ...] = ("fp16", "int8")
 BATCH_AXIS = "N"
+
+Tensors = dict[str, NDArray[Any]]  # by the contract's names
 
 
 class Format(StrEnum):

@@ -14,12 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aae_toolkit import __version__
 from aae_toolkit.errors import AaeError
-from aae_toolkit.export.contract import BATCH_AXIS, ArtifactName, Contract, Format
+from aae_toolkit.export.contract import BATCH_AXIS, Contract, Format
 from aae_toolkit.files import atomic_path
 from aae_toolkit.files.archives import check_archive
-from aae_toolkit.models.description import ModelDescription
 
 SUFFIXES = {
     Format.ONNX: ".onnx",
@@ -176,20 +174,3 @@ def compiled_for(path: Path) -> str:
         return f"{device}, {facts['AOTI_MACHINE']}, {kind.lower()}"
     except (OSError, zipfile.BadZipFile, StopIteration, KeyError, TypeError, AttributeError, ValueError) as error:
         raise AaeError(f"{path} is damaged or not an AOTInductor package; run aae export again") from error
-
-
-def metadata_of(
-    artifact: ArtifactName, contract: Contract, description: ModelDescription, weights_sha256: str
-) -> dict[str, str]:
-    """Strings that travel inside an artifact, so that the file alone says what it is."""
-    return {
-        "aae.artifact": artifact,
-        "aae.variant": description.variant,
-        "aae.class_names": json.dumps(description.class_names),
-        "aae.contract": contract.model_dump_json(),
-        "aae.validation_accuracy": json.dumps(description.validation_accuracy),
-        "aae.border_brightness": json.dumps(description.border_brightness),
-        "aae.arrays": "null" if description.arrays is None else description.arrays.model_dump_json(),
-        "aae.weights_sha256": weights_sha256,
-        "aae.toolkit_version": __version__,
-    }

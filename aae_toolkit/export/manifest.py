@@ -87,10 +87,10 @@ class Manifest(BaseModel):
         """Write `manifest.json`, whole or not at all."""
         write_text(directory / FILE_NAME, self.model_dump_json(indent=2) + "\n")
 
-    def verify(self, directory: Path) -> None:
-        """Raise `AaeError` unless every file is there with its recorded checksum."""
-        for name, expected in self.sha256.items():
-            verify_sha256(directory / name, expected)
+    def verify(self, directory: Path, *names: str) -> None:
+        """Raise `AaeError` unless each file, or those of `names`, is there with its recorded checksum."""
+        for name in names or self.sha256:
+            verify_sha256(directory / name, self.sha256[name])
 
 
 def read_manifest(directory: Path, *, trust: bool = False) -> Manifest:
@@ -125,11 +125,4 @@ def read_manifest(directory: Path, *, trust: bool = False) -> Manifest:
             f"{path} has no checksum of {', '.join(sorted(unchecked))}; it cannot be trusted: loading TorchScript or"
             " .pt2 can run what is in it; if you know who wrote it, give --trust"
         )
-    return manifest
-
-
-def read_verified(directory: Path, *, trust: bool = False) -> Manifest:
-    """As `read_manifest`; and raise `AaeError` unless every file beside it has its checksum."""
-    manifest = read_manifest(directory, trust=trust)
-    manifest.verify(directory)
     return manifest

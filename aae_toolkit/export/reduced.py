@@ -60,7 +60,6 @@ def write_reduced(
         opset: of the file.
     """
     reduced = copy.deepcopy(classifier)
-    metadata = metadata | {"aae.precision": precision}
     if precision == "fp16":
         reduced.encoder = HalfEncoder(classifier.encoder)  # type: ignore[assignment]  # the same signature
         return write_artifact(Format.ONNX, reduced.eval(), contract, path, metadata, opset=opset)

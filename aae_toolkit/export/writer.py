@@ -5,29 +5,22 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from safetensors.torch import save
 
 from aae_toolkit import __version__
 from aae_toolkit.errors import AaeError
-from aae_toolkit.export.card import model_card
 from aae_toolkit.export.contract import ARTIFACTS, REDUCED, Format, contract_of
-from aae_toolkit.export.formats import OPSET, SUFFIXES, metadata_of, write_artifact
+from aae_toolkit.export.directory import CARD_FILE, ExportDirectory
+from aae_toolkit.export.formats import OPSET, SUFFIXES, write_artifact
+from aae_toolkit.export.golden import compute_golden, write_golden
 from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
 from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry, Manifest, golden_file, reduced_file
-from aae_toolkit.files import atomic_path, sha256, write_bytes, write_text
+from aae_toolkit.export.metadata import metadata_of
+from aae_toolkit.files import sha256, write_bytes, write_text
 from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
-from aae_toolkit.models.description import read_description
-from aae_toolkit.models.directory import TrainedModel, load_model, load_weights, require_weights
-from aae_toolkit.models.networks import Decoder, Encoder, decode_modes
+from aae_toolkit.models.directory import TrainedModel, load_model
 from aae_toolkit.progress import Progress
-
-CARD_FILE = "MODEL_CARD.md"
-
-_N_GOLDEN_NOISE = 16
 
 
 def export_model(
@@ -38,8 +31,8 @@ def export_model(
     *,
     opset: int = OPSET,
     device: str = "cpu",
-) -> Manifest:
-    """Write every artifact in every format, then the manifest that makes the directory an export.
+) -> ExportDirectory:
+    """Write every artifact in every format, then the manifest that makes the directory an export; return it opened.
 
     Args:
         model_dir: a trained model.
@@ -62,7 +55,7 @@ def export_model(
 
 def _write(
     model: TrainedModel, output_dir: Path, formats: tuple[Format, ...], progress: Progress, opset: int, device: str
-) -> Manifest:
+) -> ExportDirectory:
     """Remove an earlier export, its manifest first, and write this one, its manifest after all that it names."""
     description, modules = model.description, model.deployed()
     artifacts = [f"{artifact}{suffix}" for artifact in ARTIFACTS for suffix in SUFFIXES.values()]
@@ -74,8 +67,7 @@ def _write(
     write_bytes(output_dir / WEIGHTS_FILE, save(flat))
     weights_sha256 = sha256(output_dir / WEIGHTS_FILE)
     write_text(output_dir / DESCRIPTION_FILE, description.model_dump_json(indent=2) + "\n")
-    with atomic_path(output_dir / golden_file()) as temporary:
-        np.savez(temporary, **golden(model))  # type: ignore[arg-type]  # numpy's stub takes kwargs for a flag
+    write_golden(output_dir, compute_golden(model))
     wanted = [(format_, artifact) for format_ in formats for artifact in ARTIFACTS]
     entries = []
     for format_, artifact in progress.track(wanted, "export", len(wanted)):
@@ -101,48 +93,4 @@ def _write(
         artifacts=tuple(entries),
         sha256={name: sha256(output_dir / name) for name in names},
     )
-    manifest.save(output_dir)
-    write_text(output_dir / CARD_FILE, model_card(description, manifest))
-    return manifest
-
-
-def load_exported(directory: Path, device: str = "cpu") -> TrainedModel:
-    """Rebuild the trained model from an export directory alone: the reference that artifacts are compared with.
-
-    Raises:
-        AaeError: absent or damaged files.
-    """
-    description = read_description(directory)
-    for kind in (Encoder, Decoder):
-        require_weights(description.architecture, kind, directory / WEIGHTS_FILE)
-    model = TrainedModel(description, Encoder(description.architecture), Decoder(description.architecture))
-    for name, network in (("encoder", model.encoder), ("decoder", model.decoder)):
-        load_weights(network, directory / WEIGHTS_FILE, prefix=f"{name}.")
-        network.eval().requires_grad_(False).to(device)
-    return model
-
-
-@torch.inference_mode()
-def golden(model: TrainedModel) -> dict[str, NDArray[np.generic]]:
-    """Inputs and the outputs they must give, by `<artifact>.<tensor>`.
-
-    The images need no data set: black, white, seeded noise, and the model's own modes, which look like real images.
-    """
-    c, h, w = model.architecture.image_shape
-    modes = (decode_modes(model.decoder, model.architecture).sigmoid() * 255).round().to(torch.uint8)
-    noise = torch.randint(0, 256, (_N_GOLDEN_NOISE, c, h, w), generator=torch.Generator().manual_seed(0))
-    flat = torch.tensor([0, 255]).reshape(2, 1, 1, 1).expand(2, c, h, w)
-    images = torch.cat([flat.to(torch.uint8), noise.to(torch.uint8), modes.reshape(-1, c, h, w)])
-    modules = model.deployed()
-    feeds = {"classifier": (images,), "encoder": (images,), "decoder": modules["encoder"](images)}
-    vectors: dict[str, NDArray[np.generic]] = {}
-    for artifact in ARTIFACTS:
-        contract = contract_of(artifact, model.description)
-        outputs = modules[artifact](*feeds[artifact])
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        for side, names, tensors in (
-            ("input", contract.input_names, feeds[artifact]),
-            ("output", contract.output_names, outputs),
-        ):
-            vectors |= {f"{artifact}.{side}.{k}": t.numpy() for k, t in zip(names, tensors, strict=True)}
-    return vectors
+    return ExportDirectory(output_dir, manifest, description).recorded()

@@ -30,9 +30,18 @@ def require_own(path: Path) -> None:
 
 def verify_sha256(path: Path, expected: str) -> None:
     """Raise `AaeError` unless `path` exists, is its directory's own, and has the checksum recorded at its writing."""
+    require_present(path)
+    require_equal_sha256(path, sha256(path), expected)
+
+
+def require_present(path: Path) -> None:
+    """Raise `AaeError` unless a file that its directory's index names is there, and the directory's own."""
     require_own(path)
     if not path.is_file():
         raise AaeError(f"{path} is missing, though its directory's index names it; write the directory again")
-    found = sha256(path)
-    if found != expected:
-        raise AaeError(f"{path} is damaged: SHA-256 is {found[:12]}…, recorded {expected[:12]}…; write it again")
+
+
+def require_equal_sha256(path: Path, actual: str, expected: str) -> None:
+    """Raise `AaeError` unless the checksum of `path` is the recorded one."""
+    if actual != expected:
+        raise AaeError(f"{path} is damaged: SHA-256 is {actual[:12]}…, recorded {expected[:12]}…; write it again")

@@ -57,10 +57,24 @@ def read_json(path: Path) -> Any:
         OSError: the file cannot be read.
         ValueError: it is not JSON, or of a size or depth that nothing here has; the message says which.
     """
+    return parse_json(read_limited(path))
+
+
+def read_limited(path: Path) -> bytes:
+    """The bytes of a file; raises as `read_json` does where it is larger than any document."""
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"it is larger than {_MAX_BYTES // 2**20} MiB")
+    return path.read_bytes()
+
+
+def parse_json(content: bytes) -> Any:
+    """The content of a JSON file that was read already.
+
+    Raises:
+        ValueError: as `read_json` does.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError:
@@ -74,8 +88,17 @@ def read_document(path: Path, kind: type[Document]) -> Document:
         OSError: the file cannot be read.
         ValueError: it is not JSON, or not what `kind` describes; the message is one line that names the key.
     """
+    return parse_document(read_json(path), kind)
+
+
+def parse_document(content: Any, kind: type[Document]) -> Document:
+    """JSON that was parsed already as the model that describes it.
+
+    Raises:
+        ValueError: as `read_document` does.
+    """
     try:
-        return kind.model_validate(read_json(path))
+        return kind.model_validate(content)
     except ValidationError as error:
         raise ValueError(explain(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_own, why_absent
-from aae_toolkit.files.documents import Name, brief, read_document, read_json
+from aae_toolkit.files.checksums import require_equal_sha256
+from aae_toolkit.files.documents import Name, brief, parse_document, parse_json, read_limited
 
 FILE_NAME = "model.json"
 
@@ -97,8 +99,8 @@ class ModelDescription(BaseModel):
             raise AaeError(f"the model's classes are {own}; the data's are {other}; name data with the model's classes")
 
 
-def read_description(directory: Path) -> ModelDescription:
-    """Read `model.json` of a model or export directory.
+def read_description(directory: Path, *, sha256: str | None = None) -> ModelDescription:
+    """Read `model.json` of a model or export directory; its checksum is verified where `sha256` is given.
 
     Raises:
         AaeError: the directory or the file is absent or damaged.
@@ -110,13 +112,20 @@ def read_description(directory: Path) -> ModelDescription:
         )
     require_own(path)
     try:
-        content, own = read_json(path), ModelDescription.model_fields["format"].default
-        if isinstance(content, dict) and content.get("format", own) != own:
-            raise AaeError(
-                f"{path} is of format {brief(content['format'])}, written by version"
-                f" {brief(content.get('toolkit_version'))} of aae-toolkit; this one reads {own}: use that version, or"
-                " train again"
-            )
-        return read_document(path, ModelDescription)
+        content = read_limited(path)
+        if sha256 is not None:
+            require_equal_sha256(path, hashlib.sha256(content).hexdigest(), sha256)
+        return _parse(path, content)
     except (OSError, ValueError) as error:
         raise AaeError(f"{path} does not describe a model: {error}") from error
+
+
+def _parse(path: Path, content: bytes) -> ModelDescription:
+    description, own = parse_json(content), ModelDescription.model_fields["format"].default
+    if isinstance(description, dict) and description.get("format", own) != own:
+        raise AaeError(
+            f"{path} is of format {brief(description['format'])}, written by version"
+            f" {brief(description.get('toolkit_version'))} of aae-toolkit; this one reads {own}: use that version, or"
+            " train again"
+        )
+    return parse_document(description, ModelDescription)

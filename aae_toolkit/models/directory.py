@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_own, sha256, verify_sha256, write_bytes, write_text
@@ -83,6 +83,25 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> TrainedMo
     return model
 
 
+def load_single_file(description: ModelDescription, path: Path) -> TrainedModel:
+    """Rebuild encoder and decoder on the CPU from one file whose tensors are named `<network>.<weight>`.
+
+    Raises:
+        AaeError: the file is absent, damaged, or does not fit `description`.
+    """
+    a = description.architecture
+    for kind in (Encoder, Decoder):
+        require_weights(a, kind, path)
+    tensors = _read_tensors(path)
+    model = TrainedModel(description, Encoder(a), Decoder(a))
+    for name, network in (("encoder", model.encoder), ("decoder", model.decoder)):
+        prefix = f"{name}."
+        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        _load_tensors(network, own, path)
+        network.eval().requires_grad_(False)
+    return model
+
+
 def require_weights(architecture: Architecture, kind: type[nn.Module], path: Path) -> None:
     """Raise `AaeError` where a file is too small for a network's weights, before memory is taken for them."""
     require_own(path)
@@ -92,18 +111,28 @@ def require_weights(architecture: Architecture, kind: type[nn.Module], path: Pat
         raise AaeError(f"{path} does not fit model.json, whose {kind.__name__.lower()} has {n_bytes} bytes of weights")
 
 
-def load_weights(network: nn.Module, path: Path, prefix: str = "") -> None:
-    """Load `prefix`-ed tensors of a safetensors file into `network`.
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load the tensors of a safetensors file into `network`.
 
     Raises:
         AaeError: the file is absent, damaged, or of another architecture.
     """
+    _load_tensors(network, _read_tensors(path), path)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise AaeError(f"{path} is missing; train the model again, or name another directory")
     try:
-        tensors = {k.removeprefix(prefix): v for k, v in load_file(path).items() if k.startswith(prefix)}
+        return load_file(path)
+    except Exception as error:  # safetensors' own, and what its header's types and shapes lead to
+        raise AaeError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
+
+
+def _load_tensors(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    try:
         network.load_state_dict(tensors)
     except RuntimeError as error:  # load_state_dict lists every misfit, a line each
         raise AaeError(f"{path} does not fit model.json: {' '.join(str(error).split())[:200]}") from error
-    except Exception as error:  # safetensors' own, and what its header's types and shapes lead to
+    except Exception as error:  # odd types and shapes
         raise AaeError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.backends.base import ARBITER, Backend, BackendName, Runnable, Tensors
-from aae_toolkit.export.contract import Contract, Precision
+from aae_toolkit.backends.protocol import Backend, BackendName, Runnable
+from aae_toolkit.backends.registry import ARBITER
+from aae_toolkit.export.contract import Contract, Precision, Tensors
 from aae_toolkit.parity.cases import Case, run_batches
 from aae_toolkit.parity.paired import PairedAccuracy, compare_accuracy
 
@@ -187,6 +188,14 @@ def _score(result: Comparison, case: Case, wanted: NDArray[Any], labels: NDArray
         result.accuracy_delta = float(right.mean() - expected_right.mean()) if len(right) else None
 
 
+def explained_by_rounding(margin: Any, difference: float) -> Any:
+    """Whether outputs that differ by at most `difference` can swap two categories that are `margin` apart.
+
+    Rounding may lower one and raise the other by as much. `margin` is a number or an array; nan is never explained.
+    """
+    return margin <= 2 * difference
+
+
 def share(right: NDArray[np.bool_]) -> float | None:
     """Of those that are right, a fraction; None where there are none at all."""
     return float(right.mean()) if len(right) else None
@@ -197,7 +206,7 @@ def _judge(result: Comparison, gate: Gate) -> None:
     floats = {k: v for k, v in result.max_abs_diff.items() if k not in ("label", "category")}
     worst = max(floats, key=lambda name: np.inf if np.isnan(floats[name]) else floats[name])
     largest = floats[worst]
-    unexplained = [flip for flip in result.flips if not flip.margin <= 2 * largest]  # rounding moves either by as much
+    unexplained = [flip for flip in result.flips if not explained_by_rounding(flip.margin, largest)]
     if np.isfinite(largest) and not (unexplained and gate.rounding_only):
         result.tolerance_needed = largest
     agreement, paired = result.label_agreement, result.paired

@@ -1,11 +1,10 @@
-"""Where a refused ONNX file parts from the trained model: both are run node by node.
+"""The first node at which a refused ONNX file parts from the trained model; both are run node by node.
 
 The exporter names values of its graph after those of PyTorch's, so that a file that this tool wrote can be followed.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from aae_toolkit.backends.base import Tensors
-from aae_toolkit.export.contract import Contract
+from aae_toolkit.backends.protocol import Runnable
+from aae_toolkit.export.contract import Contract, Tensors
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import to_onnx
 from aae_toolkit.parity.comparison import TOLERANCE
 
@@ -35,13 +35,12 @@ class _Recorder(torch.fx.Interpreter):
         return result
 
 
-def first_difference(path: Path, module: nn.Module, contract: Contract, feeds: Tensors) -> str:
+def first_difference(export: ExportDirectory, runnable: Runnable, feeds: Tensors) -> str:
     """Name the first node of an ONNX file, in its order, whose output is not the trained model's.
 
     Args:
-        path: the file, float32.
-        module: what it was exported from, in PyTorch.
-        contract: of both.
+        export: the opened export.
+        runnable: the file, float32.
         feeds: inputs by name; the first 256 are run.
 
     Returns:
@@ -50,17 +49,18 @@ def first_difference(path: Path, module: nn.Module, contract: Contract, feeds: T
     import onnx
     import onnxruntime as ort
 
+    contract = export.contract(runnable.artifact)
     feeds = {name: feeds[name][:_N_IMAGES] for name in contract.input_names}
-    wanted = _trained_values(module, contract, feeds)
-    model = onnx.load(path)
+    wanted = _trained_values(export.module(runnable.artifact), contract, feeds)
+    model = onnx.load(export.path / runnable.file)
     nodes = {name: node for node in model.graph.node for name in node.output if name in wanted}
     outputs = {output.name for output in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in nodes if name not in outputs)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = dict(zip(nodes, session.run(list(nodes), feeds), strict=True))
+    given = dict(zip(nodes, session.run(list(nodes), feeds), strict=True))
     last = "the input"
     for name, node in nodes.items():
-        have, want = np.asarray(found[name]), wanted[name]
+        have, want = np.asarray(given[name]), wanted[name]
         called = f"{node.op_type} {node.name or name}"
         if have.shape != want.shape:
             return f"parts at {called}: {have.shape} for {want.shape}, after {last} agreed"

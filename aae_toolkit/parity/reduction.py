@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.backends.base import Backend, Runnable, Tensors
-from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.backends.protocol import Backend, Runnable
+from aae_toolkit.backends.registry import open_backend
 from aae_toolkit.data.directory import DataDirectory, Split
 from aae_toolkit.errors import AaeError, GateError, UsageError
-from aae_toolkit.export.card import model_card
-from aae_toolkit.export.contract import Format, Precision, contract_of
-from aae_toolkit.export.formats import OPSET, SUFFIXES, metadata_of
-from aae_toolkit.export.manifest import (
-    WEIGHTS_FILE,
-    ArtifactEntry,
-    Manifest,
-    ReductionGate,
-    golden_file,
-    read_manifest,
-    reduced_file,
-)
+from aae_toolkit.export.contract import Format, Precision, Tensors
+from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.export.formats import OPSET, SUFFIXES
+from aae_toolkit.export.golden import write_reduced_golden
+from aae_toolkit.export.manifest import ArtifactEntry, ReductionGate, golden_file, reduced_file
+from aae_toolkit.export.metadata import metadata_of
 from aae_toolkit.export.reduced import write_reduced
-from aae_toolkit.export.writer import CARD_FILE, load_exported
-from aae_toolkit.files import atomic_path, sha256, write_text
+from aae_toolkit.files import atomic_path, sha256
 from aae_toolkit.models.deployed import DeployedClassifier
-from aae_toolkit.models.description import read_description
 from aae_toolkit.parity.cases import reference_cases
 from aae_toolkit.parity.comparison import Comparison, compare
 from aae_toolkit.progress import Progress
@@ -41,7 +35,7 @@ _MOST_ROUNDS_LOST = 2  # of 11: as few happen to a file that is no faster in 3 o
 
 
 def add_reduced(
-    export_dir: Path,
+    export: ExportDirectory,
     precision: Precision,
     data: DataDirectory,
     *,
@@ -49,106 +43,94 @@ def add_reduced(
     force: bool = False,
     opset: int = OPSET,
     progress: Progress,
-) -> Manifest:
-    """Add the classifier at reduced precision to an export, if it passes; leave the export as it is where not.
+) -> ExportDirectory:
+    """Add the classifier at reduced precision to an export, if it passes; else leave the export as it is.
 
     Ranges are calibrated on training images, accuracy is judged on the validation split, speed against the float32
     file in interleaved rounds on one thread.
 
     Args:
-        export_dir: written by `aae export`, with ONNX.
+        export: the opened export, with ONNX files.
         precision: `int8`, or `fp16` for GPUs.
         data: the model's.
         device: where it is judged.
         force: keep it though it does not pass.
         opset: of the file.
-        progress: told of what was found.
+        progress: told of the result.
+
+    Returns:
+        The export with the new file.
 
     Raises:
-        AaeError: a damaged export, or data of another shape or with other classes.
+        AaeError: data of another shape or with other classes.
         DeviceError: the device did not run.
         GateError: it loses too much accuracy, or is not faster or not smaller.
         UsageError: the export has no ONNX classifier to compare with.
     """
-    manifest, description = read_manifest(export_dir), read_description(export_dir)
-    manifest.verify(export_dir)
-    full = next((e for e in manifest.artifacts if e.file == f"classifier{SUFFIXES[Format.ONNX]}"), None)
+    full = export.entry(f"classifier{SUFFIXES[Format.ONNX]}")
     if full is None:
-        raise UsageError(f"{precision} is judged against classifier.onnx, which {export_dir} lacks; add --format onnx")
+        raise UsageError(f"{precision} is judged against classifier.onnx, which {export.path} lacks; add --format onnx")
     validation = data.load("validation")
-    description.require_image_shape(validation.images.shape[1:])
-    description.require_class_names(data.class_names)
+    export.description.require_image_shape(validation.images.shape[1:])
+    export.description.require_class_names(data.class_names)
     if len(validation) == 0:
         raise UsageError(f"{precision} is judged on validation images, of which {data.path} has none")
-    path, golden_path = export_dir / reduced_file(precision), export_dir / golden_file(precision)
-    contract = contract_of("classifier", description)
-    metadata = metadata_of("classifier", contract, description, manifest.sha256[WEIGHTS_FILE])
-    trained = load_exported(export_dir).deployed()["classifier"]
-    assert isinstance(trained, DeployedClassifier)
+    path, golden_path = export.path / reduced_file(precision), export.path / golden_file(precision)
     try:
         with atomic_path(golden_path) as golden, atomic_path(path) as written:
-            facts = write_reduced(precision, trained, contract, written, metadata, _calibration_images(data), opset)
-            entry = ArtifactEntry(
-                file=path.name,
-                artifact="classifier",
-                format=Format.ONNX,
-                precision=precision,
-                contract=contract,
-                size_bytes=written.stat().st_size,
-                gate=_judge(export_dir, written, full, precision, validation, device, golden),
-                **facts,
-            )
-            assert entry.gate is not None
-            progress.say(f"{path.name}: {entry.gate.summary()}; {entry.size_bytes / full.size_bytes:.2f} of the size")
-            if entry.gate.problems and not force:
-                raise GateError(f"{path.name} refused: {'; '.join(entry.gate.problems)}; --force keeps it")
-        others = tuple(e for e in manifest.artifacts if e.file != entry.file)
-        checksums = manifest.sha256 | {p.name: sha256(p) for p in (path, golden_path)}
-        manifest = manifest.model_copy(
-            update={"artifacts": (*others, entry), "sha256": checksums, "parity": None, "accuracy": None}
-        )
-        manifest.save(export_dir)
-        write_text(export_dir / CARD_FILE, model_card(description, manifest))
+            facts = _write(export, precision, written, _calibration_images(data), opset)
+            gate, outputs = _judge(export, written, full, precision, validation, device)
+            write_reduced_golden(golden, outputs)
+            entry = full.model_copy(
+                update={"file": path.name, "precision": precision, "size_bytes": written.stat().st_size, "gate": gate}
+            ).model_copy(update=facts)
+            progress.say(f"{path.name}: {gate.summary()}; {entry.size_bytes / full.size_bytes:.2f} of the size")
+            if gate.problems and not force:
+                raise GateError(f"{path.name} refused: {'; '.join(gate.problems)}; --force keeps it")
+        others = tuple(e for e in export.artifacts if e.file != entry.file)
+        checksums = export.manifest.sha256 | {p.name: sha256(p) for p in (path, golden_path)}
+        return export.recorded(artifacts=(*others, entry), sha256=checksums, parity=None, accuracy=None)
     except OSError as error:
         raise AaeError(f"{path} cannot be written: {error.strerror or error}") from error
-    return manifest
+
+
+def _write(
+    export: ExportDirectory, precision: Precision, path: Path, calibration: NDArray[np.uint8], opset: int
+) -> dict[str, Any]:
+    """Write the file; return its opset and IR version, as read back."""
+    contract = export.contract("classifier")
+    metadata = metadata_of("classifier", contract, export.description, export.weights_sha256, precision)
+    trained = export.module("classifier")
+    assert isinstance(trained, DeployedClassifier)
+    return write_reduced(precision, trained, contract, path, metadata, calibration, opset)
 
 
 def _judge(
-    export_dir: Path,
-    written: Path,
-    full: ArtifactEntry,
-    precision: Precision,
-    validation: Split,
-    device: str,
-    golden: Path,
-) -> ReductionGate:
-    """Compare, time, and keep in `golden` what the file gives for the golden images."""
-    reduced = OnnxRuntimeBackend(written, device=device, threads=1)
-    float32 = OnnxRuntimeBackend(export_dir / full.file, device=device, threads=1)
-    try:
-        cases = reference_cases(export_dir, validation, "validation images", (_BATCH_SIZE,))
-        runnable = Runnable("classifier", "onnxruntime", written.name, precision)
+    export: ExportDirectory, written: Path, full: ArtifactEntry, precision: Precision, validation: Split, device: str
+) -> tuple[ReductionGate, Tensors]:
+    """Compare and time the written file; return the verdict, and its outputs for the golden images."""
+    runnable = Runnable("classifier", "onnxruntime", written.name, precision)
+    with (
+        open_backend(export, runnable, device=device, threads=1) as reduced,
+        open_backend(export, replace(runnable, file=full.file), device=device, threads=1) as float32,
+    ):
+        cases = reference_cases(export, validation, "validation images", (_BATCH_SIZE,))
         comparison = compare(reduced, runnable, full.contract, cases)
         if not comparison.max_abs_diff:  # it did not even run
             raise GateError(f"{reduced_file(precision)} refused: {comparison.reason}")
         batch = np.resize(validation.images, (_BATCH_SIZE, *validation.images.shape[1:]))
         speedups = _time(float32, reduced, {"images": batch})
-        with np.load(export_dir / golden_file(), allow_pickle=False) as vectors:
-            outputs = reduced.run({"images": vectors["classifier.input.images"]})
-        np.savez(golden, **{f"classifier.output.{k}": v for k, v in outputs.items()})  # type: ignore[arg-type]
-    finally:
-        reduced.close()
-        float32.close()
-    return ReductionGate(
-        n=len(validation),
-        agreement=comparison.label_agreement,
-        accuracy_delta=comparison.accuracy_delta,
-        drop_bound=comparison.paired.drop_bound if comparison.paired else None,
-        speedup=float(np.median(speedups)),
-        device=reduced.device,
-        problems=tuple(_problems(comparison, speedups, written.stat().st_size, full.size_bytes)),
-    )
+        outputs = reduced.run(export.golden.inputs["classifier"])
+        gate = ReductionGate(
+            n=len(validation),
+            agreement=comparison.label_agreement,
+            accuracy_delta=comparison.accuracy_delta,
+            drop_bound=comparison.paired.drop_bound if comparison.paired else None,
+            speedup=float(np.median(speedups)),
+            device=reduced.device,
+            problems=tuple(_problems(comparison, speedups, written.stat().st_size, full.size_bytes)),
+        )
+    return gate, outputs
 
 
 def _calibration_images(data: DataDirectory) -> NDArray[np.uint8]:
@@ -176,9 +158,9 @@ def _time(float32: Backend, reduced: Backend, feeds: Tensors) -> NDArray[np.floa
 
 
 def _problems(comparison: Comparison, speedups: NDArray[np.float64], size_bytes: int, full_bytes: int) -> list[str]:
-    found = [] if comparison else [comparison.reason]
+    problems = [] if comparison else [comparison.reason]
     if int((speedups <= 1).sum()) > _MOST_ROUNDS_LOST:
-        found.append(f"it is not faster here ({np.median(speedups):.2f} of float32's speed)")
+        problems.append(f"it is not faster here ({np.median(speedups):.2f} of float32's speed)")
     if size_bytes >= full_bytes:
-        found.append(f"it is not smaller ({size_bytes} bytes of {full_bytes})")
-    return found
+        problems.append(f"it is not smaller ({size_bytes} bytes of {full_bytes})")
+    return problems

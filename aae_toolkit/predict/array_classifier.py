@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.errors import AaeError
+from aae_toolkit.export import metadata
 from aae_toolkit.models import scaling
 from aae_toolkit.models.description import ArrayFacts
+from aae_toolkit.predict.classifier_file import ClassifierFile
 
 _BATCH_SIZE = 1024
 
@@ -31,16 +32,17 @@ class OnnxClassifier:
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None) -> None:
         """Load a file; see `load_classifier`."""
-        self._backend = OnnxRuntimeBackend(path, device=device, threads=threads)
-        names = self._backend.class_names
-        facts = self._backend.metadata.get("aae.arrays", "null")
+        self._file = ClassifierFile(path, device=device, threads=threads)
+        facts = self._file.metadata.get(metadata.ARRAYS, "null")
         try:
             arrays = None if facts == "null" else ArrayFacts.model_validate_json(facts)
         except ValueError as error:
             raise AaeError(f"{path} is damaged: its metadata does not say what it takes; export it again") from error
         self._scaling = None if arrays is None else arrays.scaling
-        self.classes_: NDArray[Any] = np.array(arrays.classes if arrays is not None and arrays.classes else names)
-        _, c, h, w = self._backend.input_shapes["images"]
+        self.classes_: NDArray[Any] = np.array(
+            arrays.classes if arrays is not None and arrays.classes else self._file.class_names
+        )
+        _, c, h, w = self._file.input_shape
         self.image_shape: tuple[int, int, int] = (c, h, w)
         self.n_features_in_ = math.prod(self.image_shape)
 
@@ -64,7 +66,7 @@ class OnnxClassifier:
     def _run(self, X: ArrayLike, output: str) -> NDArray[Any]:
         images = self._images(np.asarray(X))
         batches = [images[first : first + _BATCH_SIZE] for first in range(0, len(images), _BATCH_SIZE)]
-        return np.concatenate([self._backend.run({"images": batch})[output] for batch in batches])
+        return np.concatenate([self._file.run(batch)[output] for batch in batches])
 
     def _images(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
         if samples.ndim < 2 or len(samples) == 0 or math.prod(samples.shape[1:]) != self.n_features_in_:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.errors import UsageError
 from aae_toolkit.machine.environment import usable_cores
+from aae_toolkit.predict.classifier_file import ClassifierFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,52 +110,50 @@ def predict(
     import onnxruntime  # noqa: F401 - Python imports one module at a time; a session can open beside that
 
     with ThreadPoolExecutor(1) as pool:
-        opening = pool.submit(OnnxRuntimeBackend, model, threads=threads, prepacked=False)
+        opening = pool.submit(ClassifierFile, model, threads=threads, prepacked=False)
         from aae_toolkit.predict.decoding import decode_ahead  # pillow takes longer to import than the model to open
-    backend = opening.result()
-    names = backend.class_names
-    decoder = decoder_of(backend, invert)
+    classifier = opening.result()
+    decoder = decoder_of(classifier, invert)
     batches = decode_ahead(paths, decoder, batch_size, threads or usable_cores(), processes=processes)
-    return _label(backend, batches, names, top_k, threshold)
+    return _label(classifier, batches, top_k, threshold)
 
 
-def decoder_of(backend: OnnxRuntimeBackend, invert: Invert) -> Decoder:
+def decoder_of(classifier: ClassifierFile, invert: Invert) -> Decoder:
     """How images are read for a classifier.
 
     Raises:
-        AaeError: `backend` is no classifier of this tool.
+        AaeError: the classifier does not take images.
         UsageError: `invert` is `auto`, and the model does not tell dark from light.
     """
     from aae_toolkit.predict.decoding import Decoder
 
-    backend.class_names  # noqa: B018 - refuses what is no classifier
-    if invert == "auto" and backend.border_brightness is None:
+    if invert == "auto" and classifier.border_brightness is None:
         raise UsageError(
-            f"--invert auto: {backend.artifact} does not say how bright its training images' borders are; say yes or"
+            f"--invert auto: {classifier.name} does not say how bright its training images' borders are; say yes or"
             " no, or export it again"
         )
-    return Decoder(backend.image_shape, invert, backend.border_brightness)
+    return Decoder(classifier.image_shape, invert, classifier.border_brightness)
 
 
 def _label(
-    backend: OnnxRuntimeBackend, batches: Iterator[list[Decoded]], names: list[str], top_k: int, threshold: float
+    classifier: ClassifierFile, batches: Iterator[list[Decoded]], top_k: int, threshold: float
 ) -> Iterator[Prediction]:
-    for batch in batches:
-        yield from label_batch(backend, batch, names, top_k, threshold)
-    backend.close()
+    with classifier:
+        for batch in batches:
+            yield from label_batch(classifier, batch, top_k, threshold)
 
 
 def label_batch(
-    backend: OnnxRuntimeBackend, batch: Sequence[Decoded], names: list[str], top_k: int, threshold: float
+    classifier: ClassifierFile, batch: Sequence[Decoded], top_k: int, threshold: float
 ) -> Iterator[Prediction]:
-    """What `predict` says of images that are decoded already, and run together; `names` are the backend's classes."""
+    """Label images that are decoded already, in one run."""
     readable = [file.pixels for file in batch if file.pixels is not None]
-    found = iter(_classes(backend.classify(np.stack(readable)), names, top_k) if readable else ())
+    labels = iter(_classes(classifier.classify(np.stack(readable)), classifier.class_names, top_k) if readable else ())
     for file in batch:
         if file.error is not None:
             yield Prediction(str(file.path), error=file.error)
             continue
-        best, top = next(found)
+        best, top = next(labels)
         if best.probability < threshold:
             best = Candidate(_UNSURE_LABEL, UNSURE, best.probability)
         yield Prediction(str(file.path), *best, top, file.notes)

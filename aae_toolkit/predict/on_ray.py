@@ -16,10 +16,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.data.images import Invert
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.files import sha256
+from aae_toolkit.predict.classifier_file import ClassifierFile
 from aae_toolkit.predict.image_files import BATCH_SIZE, Prediction, decoder_of, label_batch
 from aae_toolkit.predict.parts import (
     begin_or_continue,
@@ -100,9 +100,8 @@ def predict_ray(
         UsageError: `output` holds something else, there is no room for a single worker, or `invert` cannot be done.
         DeviceError: no Ray answers at the address, or the GPU does not run.
     """
-    session = OnnxRuntimeBackend(model)
-    decoder = decoder_of(session, options.invert)
-    session.close()
+    with ClassifierFile(model) as classifier:
+        decoder = decoder_of(classifier, options.invert)
     shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=options.column)
     if options.invert != "no" and (npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)):
         raise UsageError(f"--invert is for image files; {npz} holds pixels as the model takes them")
@@ -155,20 +154,20 @@ class _Worker:
         return errors
 
     @cached_property
-    def _session(self) -> OnnxRuntimeBackend:
+    def _classifier(self) -> ClassifierFile:
         device = "cuda" if self._job.cluster.num_gpus else "cpu"  # Ray shows a worker only the GPU that it was given
         with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
             file.write(self._job.model)
             file.flush()
-            return OnnxRuntimeBackend(Path(file.name), device=device, threads=self._job.cluster.num_cpus)
+            return ClassifierFile(Path(file.name), device=device, threads=self._job.cluster.num_cpus)
 
     def _label(self, shard: Shard) -> Iterator[Prediction]:
-        options, names = self._job.options, self._session.class_names
-        decoder = decoder_of(self._session, options.invert)
+        options = self._job.options
+        decoder = decoder_of(self._classifier, options.invert)
         sources = read_sources(shard, self._job.root, options.column)
         while batch := list(islice(sources, self._job.batch_size)):
             decoded = list(self._decoders.map(decode, batch, repeat(decoder)))
-            yield from label_batch(self._session, decoded, names, options.top_k, options.threshold)
+            yield from label_batch(self._classifier, decoded, options.top_k, options.threshold)
 
 
 def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:

@@ -12,13 +12,13 @@ from aae_toolkit.data.directory import DataDirectory, DatasetIndex, SplitName
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import Evaluation, evaluate
-from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel, load_model, weights_path
 from aae_toolkit.progress import Progress
-from aae_toolkit.report.evidence import Benchmark, Export, read_benchmark, read_export
+from aae_toolkit.report.evidence import Benchmark, Export, export_of, read_benchmark
 from aae_toolkit.report.gallery import Gallery, curve_captions, hang, picture_captions
 from aae_toolkit.report.training import CONFIG_FILE, Training, read_training
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
@@ -33,14 +33,14 @@ class Sources:
 
     Attributes:
         model_dir: a trained model.
-        export_dir: an export of it; None: <model>/export, where there is one.
+        export: an export of it, opened.
         bench: what `aae bench --output` wrote of that export.
         data_dir: images to score the model on, and to draw where no picture is there yet.
         split: which of them to score beside validation.
     """
 
     model_dir: Path
-    export_dir: Path | None = None
+    export: ExportDirectory | None = None
     bench: Path | None = None
     data_dir: Path | None = None
     split: SplitName = "validation"
@@ -89,7 +89,7 @@ def gather(sources: Sources, progress: Progress) -> Contents:
     if sources.data_dir is None and sources.split != "validation":
         raise UsageError(f"--split {sources.split} needs --dir-path, the data directory that holds it")
     model = load_model(sources.model_dir)
-    export = _find_export(sources, model)
+    export = None if sources.export is None else export_of(model, sources.model_dir, sources.export)
     if sources.bench is not None and export is None:
         raise UsageError("--bench needs --export-dir-path, the export that it measured")
     benchmark = read_benchmark(sources.bench, export) if sources.bench and export else None
@@ -124,15 +124,6 @@ def mix_ups(evaluation: Evaluation) -> list[MixUp]:
     order = np.argsort(-counts, axis=None, kind="stable")[:_N_MIX_UPS]
     pairs = [divmod(int(i), len(names)) for i in order]
     return [MixUp(names[i], names[j], int(counts[i, j])) for i, j in pairs if counts[i, j]]
-
-
-def _find_export(sources: Sources, model: TrainedModel) -> Export | None:
-    directory = sources.export_dir
-    if directory is None:
-        directory = sources.model_dir / "export"
-        if not (directory / MANIFEST_FILE).is_file():
-            return None
-    return read_export(directory, model, sources.model_dir)
 
 
 def _pictures(model_dir: Path, model: TrainedModel, data: DataDirectory | None, progress: Progress) -> Gallery:

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from aae_toolkit.backends.base import BackendName
+from aae_toolkit.backends.protocol import BackendName
 from aae_toolkit.bench.bench_page import Speed, speed_of
 from aae_toolkit.bench.results import PERCENTILES, BenchReport, read_report
 from aae_toolkit.data.directory import SplitName
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import Precision
-from aae_toolkit.export.manifest import FILE_NAME, WEIGHTS_FILE, Manifest, read_manifest
-from aae_toolkit.export.writer import load_exported
+from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.export.manifest import FILE_NAME, Manifest
 from aae_toolkit.html.rendering import command
 from aae_toolkit.models.directory import TrainedModel
 
@@ -49,9 +49,13 @@ class Verdict(BaseModel):
 class Export:
     """An export of the model; `verdict` is None where parity was not checked."""
 
-    directory: Path
-    manifest: Manifest
+    opened: ExportDirectory
     verdict: Verdict | None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The export's index."""
+        return self.opened.manifest
 
     @property
     def uncompared(self) -> list[str]:
@@ -68,22 +72,21 @@ class Benchmark:
     speed: Speed
 
 
-def read_export(directory: Path, model: TrainedModel, model_dir: Path) -> Export:
-    """Read an export, and make sure that every file is whole and that it is of `model`, which `model_dir` holds.
+def export_of(model: TrainedModel, model_dir: Path, export: ExportDirectory) -> Export:
+    """Make sure that an export is of `model`, which `model_dir` holds, and read its verdict.
 
     Raises:
-        AaeError: absent, damaged, or of another model.
+        AaeError: another model's export, or a damaged verdict.
     """
-    manifest = read_manifest(directory)
-    manifest.verify(directory)
-    if difference := _difference(model, load_exported(directory)):
-        again = command("aae", "export", "--model-dir-path", model_dir, "--output-dir-path", directory)
-        raise AaeError(f"export directory {directory} is of another model: {difference}; name its own, or: {again}")
+    if difference := _difference(model, export.reference):
+        again = command("aae", "export", "--model-dir-path", model_dir, "--output-dir-path", export.path)
+        raise AaeError(f"export directory {export.path} is of another model: {difference}; name its own, or: {again}")
+    parity = export.manifest.parity
     try:
-        verdict = None if manifest.parity is None else Verdict.model_validate(manifest.parity)
+        verdict = None if parity is None else Verdict.model_validate(parity)
     except ValidationError as error:
-        raise AaeError(f"{directory / FILE_NAME} holds a verdict that is none; run aae parity again") from error
-    return Export(directory, manifest, verdict)
+        raise AaeError(f"{export.path / FILE_NAME} holds a verdict that is none; run aae parity again") from error
+    return Export(export, verdict)
 
 
 def _difference(model: TrainedModel, exported: TrainedModel) -> str | None:
@@ -109,11 +112,11 @@ def read_benchmark(path: Path, export: Export) -> Benchmark:
         AaeError: unreadable, of another export, or without latencies.
     """
     report = read_report("--bench", path)
-    measured, own = report.environment.get("weights_sha256"), export.manifest.sha256[WEIGHTS_FILE]
+    measured, own = report.environment.get("weights_sha256"), export.opened.weights_sha256
     if measured != own:
         found = f"weights {measured:.12}…" if isinstance(measured, str) else "weights that it does not name"
-        again = command("aae", "bench", "--export-dir-path", export.directory, "--output", path)
-        raise AaeError(f"--bench {path} measured {found}, {export.directory} holds {own:.12}…; measure it: {again}")
+        again = command("aae", "bench", "--export-dir-path", export.opened.path, "--output", path)
+        raise AaeError(f"--bench {path} measured {found}, {export.opened.path} holds {own:.12}…; measure it: {again}")
     if not any(m.rate is None for m in report.results):
         raise AaeError(f"--bench {path} holds no measurement; measure again")
     for m in report.results:

@@ -30,7 +30,7 @@ class Commands:
     def of(cls, sources: Sources, variant: str) -> Commands:
         """The commands for a model, with the directories that are known."""
         model, data = sources.model_dir, sources.data_dir or "DATA"
-        export = sources.export_dir or model / "export"
+        export = sources.export.path if sources.export else model / "export"
         on_model, on_export = ("--model-dir-path", model), ("--export-dir-path", export)
         return cls(
             train=line(

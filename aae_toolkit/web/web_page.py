@@ -11,14 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.backends.base import Tensors
 from aae_toolkit.errors import AaeError
-from aae_toolkit.export.contract import ArtifactName
-from aae_toolkit.export.manifest import golden_file, read_manifest
-from aae_toolkit.files import verify_sha256, write_bytes
+from aae_toolkit.export.contract import ArtifactName, Tensors
+from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.files import write_bytes
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
-from aae_toolkit.models.description import read_description
-from aae_toolkit.parity.golden import golden_case
 
 INDEX = "index.html"
 CHECKSUMS = "SHA256SUMS"
@@ -28,19 +25,19 @@ _MARK = b'<meta name="generator" content="aae_toolkit">'  # by which an earlier 
 
 
 def require_place(directory: Path) -> None:
-    """Raise `AaeError` where another page than an earlier one of `aae export --web` would be overwritten."""
+    """Raise `AaeError` where another page than an earlier one of `aae web` would be overwritten."""
     index = directory / INDEX
     if index.exists() and _MARK not in index.read_bytes():
-        raise AaeError(f"{index} was not written by aae export --web, and is kept; give a directory without one")
+        raise AaeError(f"{index} was not written by aae web, and is kept; give a directory without one")
 
 
-def write_page(export_dir: Path, directory: Path, runtime: dict[str, bytes]) -> dict[str, int]:
+def write_page(export: ExportDirectory, directory: Path, runtime: dict[str, bytes]) -> dict[str, int]:
     """Write the page of an export.
 
     `index.html` is removed first and written last, so that a directory with one is whole.
 
     Args:
-        export_dir: an export with ONNX files.
+        export: the opened export, with ONNX files.
         directory: where to write; an earlier page there is replaced, other files stay.
         runtime: content by file name, of `runtime_files`.
 
@@ -48,12 +45,11 @@ def write_page(export_dir: Path, directory: Path, runtime: dict[str, bytes]) -> 
         Size in bytes of every file, by its path within `directory`.
 
     Raises:
-        AaeError: an export without ONNX files, or a damaged one; a directory that cannot be written, or has another
-            `index.html`.
+        AaeError: an export without ONNX files; a directory that cannot be written, or has another `index.html`.
     """
     require_place(directory)
     files = _own_files() | {f"{RUNTIME_DIR}/{name}": content for name, content in runtime.items()}
-    files |= _model_files(export_dir)
+    files |= _model_files(export)
     index = files.pop(INDEX)
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in {**files, INDEX: index}.items()]
     files[CHECKSUMS] = "".join(sums).encode()
@@ -72,17 +68,16 @@ def _own_files() -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(static.iterdir(), key=lambda file: file.name)}
 
 
-def _model_files(export_dir: Path) -> dict[str, bytes]:
-    """Networks, what they are, and the golden vectors, each with its recorded checksum."""
-    manifest = read_manifest(export_dir)
+def _model_files(export: ExportDirectory) -> dict[str, bytes]:
+    """Networks, their description, and the golden vectors."""
     networks = [f"{artifact}.onnx" for artifact in _ON_PAGE]
-    if absent := sorted(set(networks) - {entry.file for entry in manifest.artifacts}):
-        raise AaeError(f"{export_dir} has no {', '.join(absent)}, which a page needs; export with --format onnx")
-    for name in (*networks, DESCRIPTION_FILE, golden_file()):
-        verify_sha256(export_dir / name, manifest.sha256[name])
-    files = {name: (export_dir / name).read_bytes() for name in (*networks, DESCRIPTION_FILE)}
-    case = golden_case(export_dir, read_description(export_dir))
-    vectors = {a: {"inputs": _encoded(case.inputs[a]), "outputs": _encoded(case.expected[a])} for a in _ON_PAGE}
+    if absent := sorted(name for name in networks if export.entry(name) is None):
+        raise AaeError(f"{export.path} has no {', '.join(absent)}, which a page needs; export with --format onnx")
+    files = {name: (export.path / name).read_bytes() for name in (*networks, DESCRIPTION_FILE)}
+    vectors = {
+        a: {"inputs": _encoded(export.golden.inputs[a]), "outputs": _encoded(export.golden.outputs[a])}
+        for a in _ON_PAGE
+    }
     return files | {"golden.json": json.dumps(vectors).encode()}
 
 

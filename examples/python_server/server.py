@@ -23,9 +23,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.data.images import read_image
 from aae_toolkit.errors import AaeError
+from aae_toolkit.predict.classifier_file import ClassifierFile
 
 Pixels = NDArray[np.uint8]  # [C, H, W]
 Label = tuple[int, list[float]]  # class index, probabilities by class
@@ -50,8 +50,8 @@ class Settings(BaseModel):
 class Batcher:
     """Collects images of concurrent requests and runs them together."""
 
-    def __init__(self, backend: OnnxRuntimeBackend, settings: Settings) -> None:  # noqa: D107 - nothing to add
-        self._backend, self._settings = backend, settings
+    def __init__(self, classifier: ClassifierFile, settings: Settings) -> None:  # noqa: D107 - nothing to add
+        self._classifier, self._settings = classifier, settings
         self._queue: asyncio.Queue[tuple[Pixels, asyncio.Future[Label]]] = asyncio.Queue()
         self._runner = ThreadPoolExecutor(1)  # one batch at a time: its operators use all threads
 
@@ -71,9 +71,10 @@ class Batcher:
             if not batch:
                 continue
             images, waiting = zip(*batch, strict=True)
-            feeds = {"images": np.stack(images)}
             try:
-                out = await asyncio.get_running_loop().run_in_executor(self._runner, self._backend.run, feeds)
+                out = await asyncio.get_running_loop().run_in_executor(
+                    self._runner, self._classifier.run, np.stack(images)
+                )
             except Exception as error:
                 for future in waiting:
                     future.cancelled() or future.set_exception(error)
@@ -92,7 +93,7 @@ class Batcher:
     def close(self) -> None:
         """Free the session, when the batch that is running has run."""
         self._runner.shutdown()
-        self._backend.close()
+        self._classifier.close()
 
 
 async def receive(request: Request, settings: Settings) -> Request:
@@ -224,15 +225,15 @@ def create_app(settings: Settings | None = None) -> Starlette:
     if settings is None:
         given = {name: os.environ.get(f"AAE_{name.upper()}") for name in Settings.model_fields}
         settings = Settings.model_validate({name: value for name, value in given.items() if value})
-    backend = OnnxRuntimeBackend(settings.model, threads=settings.threads)
-    about_model = {"model": backend.artifact, "class_names": backend.class_names}
-    about_model["image_shape"] = shape = tuple(backend.input_shapes["images"][1:])
+    classifier = ClassifierFile(settings.model, threads=settings.threads)
+    about_model = {"model": classifier.name, "class_names": classifier.class_names}
+    about_model["image_shape"] = shape = tuple(classifier.input_shape[1:])
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.settings, app.state.shape = settings, shape
         app.state.about = about_model | {"settings": settings.model_dump(exclude={"model"})}
-        app.state.batcher = batcher = Batcher(backend, settings)
+        app.state.batcher = batcher = Batcher(classifier, settings)
         app.state.slots = asyncio.Semaphore(settings.max_requests)
         app.state.decoders = ThreadPoolExecutor(settings.threads)
         app.state.running = asyncio.create_task(batcher.run())

@@ -1,0 +1,113 @@
+"""The table of backends: which module runs what. A module is imported when a backend of it is opened."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import get_args
+
+from aae_toolkit.backends.protocol import Backend, BackendName, Runnable
+from aae_toolkit.errors import UsageError
+from aae_toolkit.export.contract import ArtifactName, Format
+from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry
+from aae_toolkit.machine.environment import can_compile
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The module of a backend.
+
+    Attributes:
+        module: beside this one; its `open_artifact(export, runnable, device, threads)` returns a `Backend`.
+        package: the package that the module runs on.
+        format: exported files that it runs; None where it runs the weights file.
+    """
+
+    module: str
+    package: str
+    format: Format | None
+
+
+_ENGINES: dict[BackendName, Engine] = {
+    "eager": Engine("torch_backends", "torch", None),
+    "compiled": Engine("torch_backends", "torch", None),
+    "torchscript": Engine("torch_backends", "torch", Format.TORCHSCRIPT),
+    "torch-export": Engine("torch_backends", "torch", Format.TORCH_EXPORT),
+    "aoti": Engine("torch_backends", "torch", Format.AOTI),
+    "onnxruntime": Engine("onnxruntime_backend", "onnxruntime", Format.ONNX),
+    "onnx-reference": Engine("onnx_reference", "onnx", Format.ONNX),
+}
+assert set(_ENGINES) == set(get_args(BackendName))
+
+ARBITER: BackendName = "onnx-reference"  # too slow for anything but parity
+BACKENDS: tuple[BackendName, ...] = tuple(name for name in _ENGINES if name != ARBITER)
+WEIGHTS_BACKENDS: tuple[BackendName, ...] = tuple(name for name in BACKENDS if _ENGINES[name].format is None)
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+
+
+def runnables(export: ExportDirectory, artifact: ArtifactName, device: str = "cpu") -> list[Runnable]:
+    """Every backend that can run `artifact` of an export on `device`, the reference (`eager`) first."""
+    weights = [Runnable(artifact, name, WEIGHTS_FILE) for name in WEIGHTS_BACKENDS if name == "eager" or can_compile()]
+    return weights + [
+        Runnable(artifact, backend, entry.file, entry.precision)
+        for backend in BACKENDS
+        for entry in export.artifacts
+        if (entry.artifact, entry.format) == (artifact, _ENGINES[backend].format) and is_for(entry, device)
+    ]
+
+
+def is_for(entry: ArtifactEntry, device: str) -> bool:
+    """Whether a file runs on `device`: int8 is for processors, AOTInductor's for the device it was compiled for."""
+    kind = device.partition(":")[0]
+    return (entry.precision != "int8" or kind == "cpu") and (entry.compiled_for or kind).startswith(kind)
+
+
+def open_backend(
+    export: ExportDirectory, runnable: Runnable, *, device: str = "cpu", threads: int | None = None
+) -> Backend:
+    """Load an artifact of an export.
+
+    Args:
+        export: the opened export.
+        runnable: artifact and backend.
+        device: `cpu`, `cuda` or `cuda:i`.
+        threads: within one operator; None leaves the runtime's default. For torch this is the process's setting.
+
+    Raises:
+        AaeError: the file cannot be loaded.
+        DeviceError: another device or provider ran than was asked for.
+        UsageError: not the name of a device.
+    """
+    require_device_name(device)
+    backend: Backend = import_engine(runnable.backend).open_artifact(export, runnable, device, threads)
+    return backend
+
+
+def import_engine(backend: BackendName) -> ModuleType:
+    """Import what a backend runs on, and its module."""
+    import_module(_ENGINES[backend].package)
+    return import_module(f"aae_toolkit.backends.{_ENGINES[backend].module}")
+
+
+def require_device_name(device: str) -> None:
+    """Raise `UsageError` unless this names a device; opening a backend finds out whether the device is there."""
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"--device {device} is no device that artifacts run on; choose cpu, cuda or cuda:<index>")
+
+
+def parse_backends(names: str | None) -> tuple[BackendName, ...]:
+    """A comma-separated list of backend names; None is all of them.
+
+    Raises:
+        UsageError: an unknown name, or none.
+    """
+    if names is None:
+        return BACKENDS
+    asked = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in BACKENDS]
+    if unknown or not asked:
+        raise UsageError(f"--backends {names!r}: choose from {', '.join(BACKENDS)}")
+    return tuple(name for name in BACKENDS if name in asked)

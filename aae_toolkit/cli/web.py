@@ -1,0 +1,42 @@
+"""`aae web`: write a static page on which the classifier runs in the browser."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aae_toolkit.cli.options import ConsoleProgress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("web")(web)
+
+
+def web(
+    export: Annotated[Path, typer.Argument(help="Export directory with ONNX files, written by export.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory for the page; an earlier page there is replaced.")
+    ],
+    web_runtime: Annotated[
+        Path | None,
+        typer.Option(help="onnxruntime-web as npm packs it, or its folder; default: npm downloads it once."),
+    ] = None,
+) -> None:
+    """Write a page that runs the classifier in the browser.
+
+    A static page for any web server, with the export's classifier and decoder; nothing is loaded from elsewhere.
+    """
+    from aae_toolkit.export.directory import ExportDirectory
+    from aae_toolkit.web.runtime import runtime_files
+    from aae_toolkit.web.web_page import require_place, write_page
+
+    progress = ConsoleProgress()
+    require_place(directory)
+    opened = ExportDirectory.open(export)
+    sizes = write_page(opened, directory, runtime_files(web_runtime))
+    progress.say(f"page of {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB, written to {directory}; to see it:")
+    progress.say(f"python -m http.server --directory {shlex.quote(str(directory))}")

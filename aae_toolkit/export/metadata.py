@@ -1,0 +1,89 @@
+"""The `aae.*` strings that travel inside an exported file, so that the file alone says what it is.
+
+`aae predict` imports this module, so it imports neither torch nor pydantic.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from aae_toolkit import __version__
+from aae_toolkit.errors import AaeError
+
+if TYPE_CHECKING:
+    from aae_toolkit.export.contract import ArtifactName, Contract, Precision
+    from aae_toolkit.models.description import ModelDescription
+
+ARTIFACT = "aae.artifact"
+VARIANT = "aae.variant"
+CLASS_NAMES = "aae.class_names"
+CONTRACT = "aae.contract"
+VALIDATION_ACCURACY = "aae.validation_accuracy"
+BORDER_BRIGHTNESS = "aae.border_brightness"
+ARRAYS = "aae.arrays"
+WEIGHTS_SHA256 = "aae.weights_sha256"
+TOOLKIT_VERSION = "aae.toolkit_version"
+PRECISION = "aae.precision"  # reduced precision only
+
+Metadata = Mapping[str, str]
+
+
+def metadata_of(
+    artifact: ArtifactName,
+    contract: Contract,
+    description: ModelDescription,
+    weights_sha256: str,
+    precision: Precision = "fp32",
+) -> dict[str, str]:
+    """Metadata of an artifact of a model."""
+    metadata = {
+        ARTIFACT: artifact,
+        VARIANT: description.variant,
+        CLASS_NAMES: json.dumps(description.class_names),
+        CONTRACT: contract.model_dump_json(),
+        VALIDATION_ACCURACY: json.dumps(description.validation_accuracy),
+        BORDER_BRIGHTNESS: json.dumps(description.border_brightness),
+        ARRAYS: "null" if description.arrays is None else description.arrays.model_dump_json(),
+        WEIGHTS_SHA256: weights_sha256,
+        TOOLKIT_VERSION: __version__,
+    }
+    return metadata if precision == "fp32" else metadata | {PRECISION: precision}
+
+
+def contradiction(
+    metadata: Metadata, artifact: ArtifactName, contract: Contract, description: ModelDescription
+) -> str | None:
+    """Metadata of a file that contradicts the model, in words: labels are read by its class names; None where none."""
+    expected = {
+        ARTIFACT: artifact,
+        CLASS_NAMES: json.dumps(description.class_names),
+        CONTRACT: contract.model_dump_json(),
+    }
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            return f"its metadata say {key} is {str(metadata.get(key))[:80]}, the model's is {value[:80]}"
+    return None
+
+
+def class_names_in(metadata: Metadata, file: str) -> list[str]:
+    """Class names that a classifier file carries.
+
+    Raises:
+        AaeError: the file is not a classifier exported by this tool.
+    """
+    if metadata.get(ARTIFACT) != "classifier":
+        raise AaeError(f"{file} is not a classifier written by aae export: its metadata does not say so")
+    try:
+        return [str(name) for name in json.loads(metadata[CLASS_NAMES])]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise AaeError(f"{file} is damaged: it names no classes; run aae export again") from error
+
+
+def border_brightness_in(metadata: Metadata) -> float | None:
+    """Mean brightness of the training images' borders, 0-255; None where the file does not say."""
+    try:
+        return float(json.loads(metadata[BORDER_BRIGHTNESS]))
+    except Exception:  # written by an earlier version, for data without images, or damaged
+        return None

@@ -1,0 +1,100 @@
+"""A `classifier.onnx` that anybody may have written, read with care: its metadata, its input, its outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.backends.protocol import Closing
+from aae_toolkit.errors import AaeError
+from aae_toolkit.export.metadata import border_brightness_in, class_names_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from aae_toolkit.export.contract import Tensors
+
+_MAX_SIDE = 4096  # pixels
+
+
+class ClassifierFile(Closing):
+    """A classifier file in ONNX Runtime; leaving its context closes it.
+
+    Attributes:
+        name: the file's name.
+        class_names: names of the classes, by label.
+    """
+
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, prepacked: bool = True) -> None:
+        """Load `path`; see `OnnxRuntimeBackend` for the arguments.
+
+        Raises:
+            AaeError: the file is absent, damaged, or not a classifier of this tool.
+            DeviceError: the asked-for provider did not run.
+        """
+        self._backend = OnnxRuntimeBackend(path, device=device, threads=threads, prepacked=prepacked)
+        self.name = path.name
+        self.class_names: list[str] = class_names_in(self._backend.metadata, path.name)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Strings that the file carries."""
+        return self._backend.metadata
+
+    @property
+    def input_shape(self) -> list[Any]:
+        """Shape of its input `images`; a dynamic axis is a string or None."""
+        shape: list[Any] = self._backend.input_shapes["images"]
+        return shape
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images that it takes, in pixels.
+
+        Raises:
+            AaeError: it takes something else.
+        """
+        match list(self._backend.input_shapes.items()):
+            case [("images", [_, int(c), int(h), int(w)])] if c in (1, 3) and 0 < h <= _MAX_SIDE and 0 < w <= _MAX_SIDE:
+                return c, h, w
+        raise AaeError(f"{self.name} takes no images of 1 or 3 channels up to {_MAX_SIDE} pixels wide and high")
+
+    @property
+    def border_brightness(self) -> float | None:
+        """Mean brightness of the training images' borders, 0-255; None where the file does not say."""
+        return border_brightness_in(self.metadata)
+
+    def run(self, images: NDArray[np.uint8]) -> Tensors:
+        """Run images [N, C, H, W]; outputs by the contract's names."""
+        return self._backend.run({"images": images})
+
+    def classify(self, images: NDArray[np.uint8]) -> Tensors:
+        """Run images [N, C, H, W] and make sure that the outputs are a classifier's.
+
+        Raises:
+            AaeError: the file cannot run them, or gives something else.
+        """
+        n, n_classes = len(images), len(self.class_names)
+        try:
+            outputs = self.run(images)
+        except Exception as error:  # its exception types are not public
+            raise AaeError(f"{self.name} cannot label images: {' '.join(str(error).split())[:200]}") from error
+        label, probabilities = outputs.get("label"), outputs.get("probabilities")
+        if (
+            label is None
+            or probabilities is None
+            or (label.shape, probabilities.shape) != ((n,), (n, n_classes))
+            or label.dtype != np.int64
+            or not ((label >= 0) & (label < n_classes)).all()
+        ):
+            raise AaeError(f"{self.name} does not give a label and {n_classes} probabilities; run aae export again")
+        return outputs
+
+    def close(self) -> None:
+        """Free the session."""
+        self._backend.close()
