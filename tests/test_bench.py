@@ -80,7 +80,8 @@ def measure(
     effort: Effort = ONCE,
     **more: Any,
 ) -> BenchReport:
-    return bench(export_dir, batch_sizes, threads, backends, effort=effort, progress=Silent(), **more)
+    export = ExportDirectory.open(export_dir)
+    return bench(export, batch_sizes, threads, backends, effort=effort, progress=Silent(), **more)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +204,7 @@ def test_more_threads_than_cores_are_measured_with_one_line_of_warning(
     progress = Silent()
     monkeypatch.setattr(progress, "say", said.append)
     n = usable_cores() + 1
-    report = bench(export_dir, (1,), (1, n), ("onnxruntime",), effort=ONCE, progress=progress)
+    report = bench(ExportDirectory.open(export_dir), (1,), (1, n), ("onnxruntime",), effort=ONCE, progress=progress)
     assert [r.threads for r in report.results] == [1, n]
     assert said == [f"warning: --threads {n}, but this process may use {n - 1} cores: they compete"]
 

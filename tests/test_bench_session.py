@@ -209,10 +209,11 @@ def test_arrivals_are_poisson_s_at_the_rate_and_differ_by_round(monkeypatch: pyt
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
 @pytest.mark.parametrize("io", ["end-to-end", "bound"])
 def test_real_backends_give_the_golden_outputs(export_dir: Path, backend: str, io: str) -> None:
-    golden = Golden.of_case(golden_case(ExportDirectory.open(export_dir)), "fp32")
+    opened = ExportDirectory.open(export_dir)
+    golden = Golden.of_case(golden_case(opened), "fp32")
     file = {"eager": "weights.safetensors", "onnxruntime": "classifier.onnx"}[backend]
     threads_before = torch.get_num_threads()
-    session = Session(Job(export_dir, Runnable("classifier", backend, file), "cpu", 1, golden))  # type: ignore[arg-type]
+    session = Session(Job(opened, Runnable("classifier", backend, file), "cpu", 1, golden))  # type: ignore[arg-type]
     session.load()
     assert session.prepare(io, 50) > 0  # type: ignore[arg-type]
     assert len(session.time(replace(ONCE, iterations=2))) == 2

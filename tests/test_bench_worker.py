@@ -25,8 +25,9 @@ linux = pytest.mark.skipif(not Path("/proc/thread-self/children").is_file(), rea
 
 @pytest.fixture(scope="module")
 def job(export_dir: Path) -> Job:
-    golden = Golden.of_case(golden_case(ExportDirectory.open(export_dir)), "fp32")
-    return Job(export_dir, Runnable("classifier", "onnxruntime", "classifier.onnx"), "cpu", 1, golden)
+    export = ExportDirectory.open(export_dir)
+    golden = Golden.of_case(golden_case(export), "fp32")
+    return Job(export, Runnable("classifier", "onnxruntime", "classifier.onnx"), "cpu", 1, golden)
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import onnx  # noqa: TID253  (the rule keeps the package quick to import)
 import pytest
-from exports import copy_with_only, one_variant, replace_artifact, rerecord
+from exports import copy_with_only, one_variant, replace_artifact, rerecord, unverified
 from onnx import helper  # noqa: TID253
 
 from aae_toolkit.backends import registry
+from aae_toolkit.backends.protocol import Runnable
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.export.contract import ArtifactName, Format, contract_of
+from aae_toolkit.export.contract import ArtifactName, Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.parity.layers import first_difference
@@ -18,10 +19,8 @@ pytestmark = one_variant
 
 
 def found(export: Path, data_dir: Path, artifact: ArtifactName = "classifier") -> str:
-    model = ExportDirectory.open(export).reference
     feeds = {"images": DataDirectory(data_dir).load("test").images}
-    path, contract = export / f"{artifact}.onnx", contract_of(artifact, model.description)
-    return first_difference(path, model.deployed()[artifact], contract, feeds)
+    return first_difference(unverified(export), Runnable(artifact, "onnxruntime", f"{artifact}.onnx"), feeds)
 
 
 @pytest.fixture

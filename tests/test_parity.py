@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from aae_toolkit.backends import registry
 from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
-from aae_toolkit.backends.protocol import Backend, Runnable
+from aae_toolkit.backends.protocol import Backend, Closing, Runnable
 from aae_toolkit.backends.registry import open_backend
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import Variant
@@ -282,13 +282,13 @@ def test_an_edited_onnx_file_is_refused_though_its_checksum_is_right(
     assert reason in report["results"][0]["reason"]
 
 
-class Liar:
+class Liar(Closing):
     """A backend that shifts categories in batches larger than 7, as a kernel chosen by size could."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.name, self.artifact, self.device = backend.name, backend.artifact, backend.device
-        self.input_names, self.nodes, self.close = backend.input_names, backend.nodes, backend.close
+        self.input_names, self.nodes = backend.input_names, backend.nodes
         self.metadata = backend.metadata
 
     def run(self, feeds: Tensors) -> Tensors:
@@ -297,14 +297,17 @@ class Liar:
             outputs["category"] = (outputs["category"] + 1) % 3
         return outputs
 
+    def close(self) -> None:
+        self.backend.close()
+
 
 @one_variant
 @pytest.mark.usefixtures("without_compiling")
 def test_a_category_that_is_wrong_at_one_batch_size_alone_is_refused(
     export_dir: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lying(directory: Path, runnable: Runnable, **options: Any) -> Backend:
-        opened = open_backend(ExportDirectory.open(directory), runnable, **options)
+    def lying(export: ExportDirectory, runnable: Runnable, **options: Any) -> Backend:
+        opened = open_backend(export, runnable, **options)
         return opened if runnable.backend == "eager" else Liar(opened)
 
     monkeypatch.setattr(check_module, "open_backend", lying)

@@ -283,7 +283,7 @@ def test_impossible_wishes_are_refused_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("aae_toolkit.backends.onnxruntime_backend.OnnxRuntimeBackend.border_brightness", None)
+    monkeypatch.setattr("aae_toolkit.predict.classifier_file.ClassifierFile.border_brightness", None)
     wishes = flags.format(file=png_files[1]).split()
     assert run(["predict", str(png_files[0]), "--model", str(export_dir / "classifier.onnx"), *wishes]) == status
     printed = capsys.readouterr()

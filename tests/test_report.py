@@ -23,8 +23,9 @@ from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.progress import Silent
-from aae_toolkit.report import gallery, page
-from aae_toolkit.report.contents import MixUp, Sources, gather, mix_ups
+from aae_toolkit.report import gallery, report_page
+from aae_toolkit.report.contents import Contents, MixUp, Sources, gather, mix_ups
+from aae_toolkit.report.evidence import open_export
 from aae_toolkit.report.gallery import Caption, hang, picture_captions
 from aae_toolkit.report.report_page import render
 from aae_toolkit.report.training import Setting, read_training
@@ -68,8 +69,12 @@ def told(told_dir: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(told_dir, tmp_path / "model"))
 
 
+def gathered(model_dir: Path, **sources: Any) -> Contents:
+    return gather(Sources(model_dir, open_export(model_dir, None), **sources), Silent())
+
+
 def page_of(model_dir: Path, command: str = "aae report", **sources: Any) -> Reader:
-    return Reader(render(gather(Sources(model_dir, **sources), Silent()), command))
+    return Reader(render(gathered(model_dir, **sources), command))
 
 
 def contents_of(directory: Path) -> dict[str, bytes]:
@@ -234,7 +239,7 @@ def test_data_without_labels_is_not_scored(told_dir: Path, tmp_path: Path) -> No
 def test_of_many_classes_the_mistakes_are_shown_and_no_table(
     told_dir: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "_LARGEST_TABLE", 2)
+    monkeypatch.setattr(report_page, "_LARGEST_TABLE", 2)
     words = page_of(told_dir, data_dir=data_dir).words
     assert "3 classes are too many for a table here. aae evaluate" in words
     assert "True class by row" not in words
@@ -242,7 +247,7 @@ def test_of_many_classes_the_mistakes_are_shown_and_no_table(
 
 @one_variant
 def test_mistakes_are_listed_most_frequent_first(told_dir: Path, data_dir: Path) -> None:
-    [evaluation] = gather(Sources(told_dir, data_dir=data_dir), Silent()).evaluations
+    [evaluation] = gathered(told_dir, data_dir=data_dir).evaluations
     confused = evaluation.__class__(**vars(evaluation) | {"confusion": [[9, 1, 0], [0, 9, 4], [2, 0, 9]]})
     assert mix_ups(confused) == [MixUp("row_1", "row_2", 4), MixUp("row_2", "row_0", 2), MixUp("row_0", "row_1", 1)]
 
@@ -473,7 +478,7 @@ def test_a_browser_shows_the_page_without_an_error_a_request_or_scrolling_sidewa
     if not long_name.exists():
         long_name.symlink_to(told_dir)
     output = tmp_path / "report.html"
-    told = gather(Sources(long_name, bench=told_dir / "bench.json", data_dir=data_dir, split="test"), Silent())
+    told = gathered(long_name, bench=told_dir / "bench.json", data_dir=data_dir, split="test")
     output.write_text(render(told, f"aae report --output {output}"))
     with chromium_page(width=width, colors=colors) as visit:
         visit.page.goto(output.as_uri())
@@ -514,7 +519,7 @@ def test_names_that_look_like_markup_run_nothing_in_a_browser(told: Path, tmp_pa
         change_json(directory / "model.json", lambda content: content.update(class_names=HOSTILE))
     shutil.rmtree(told / "export")
     output = tmp_path / "report.html"
-    output.write_text(render(gather(Sources(told), Silent()), "aae report"))
+    output.write_text(render(gathered(told), "aae report"))
     with chromium_page() as visit:
         opened: list[str] = []
         visit.page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))

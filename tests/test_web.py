@@ -107,7 +107,7 @@ def test_an_earlier_page_is_replaced_and_another_one_is_kept(export_dir: Path, t
     write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     assert (tmp_path / "main.js").read_text() == STATIC.joinpath("main.js").read_text()
     (tmp_path / "index.html").write_text("<!doctype html><title>mine</title>")
-    with refused(tmp_path / "index.html", "was not written by aae export --web, and is kept"):
+    with refused(tmp_path / "index.html", "was not written by aae web, and is kept"):
         write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     assert "mine" in (tmp_path / "index.html").read_text()
 

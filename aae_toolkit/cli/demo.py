@@ -45,6 +45,7 @@ def demo(
     from aae_toolkit.models.directory import load_model
     from aae_toolkit.parity.check import check_parity
     from aae_toolkit.report.contents import Sources, gather
+    from aae_toolkit.report.evidence import open_export
     from aae_toolkit.report.report_page import write_report
     from aae_toolkit.visualization.pictures import draw_all
 
@@ -74,7 +75,7 @@ def demo(
         measured = run_bench(export, (1, 256), (1,), BACKENDS, effort=quick, progress=progress)
         bench.show(measured, progress)
         write_json(model_dir / "bench.json", measured.to_json())
-        sources = Sources(model_dir, ExportDirectory.open(export_dir), model_dir / "bench.json", data_dir, "test")
+        sources = Sources(model_dir, open_export(model_dir, export_dir), model_dir / "bench.json", data_dir, "test")
         made_by = command("aae", "demo", "--output-dir-path", output_dir_path)
         progress.say(write_report(model_dir / "report.html", gather(sources, progress), made_by))
         fastest = [

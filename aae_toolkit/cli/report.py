@@ -38,17 +38,14 @@ def report(
     How it was trained, learning curves, pictures, scores, parity, speed, environment and checksums, in one HTML file
     that loads nothing from elsewhere. What is absent is said, with the command that adds it.
     """
-    from aae_toolkit.export.directory import ExportDirectory
-    from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
     from aae_toolkit.report.contents import Sources, gather
+    from aae_toolkit.report.evidence import open_export
     from aae_toolkit.report.report_page import write_report
 
     progress = ConsoleProgress()
     if output.suffix.lower() not in _SUFFIXES:  # which keeps a slip from replacing a model's own files
         raise UsageError(f"--output {output} is no name of a page; give one such as report.html")
     require_writable("--output", output)
-    usual = model_dir_path / "export"
-    export_dir = export_dir_path or (usual if (usual / MANIFEST_FILE).is_file() else None)
-    export = None if export_dir is None else ExportDirectory.open(export_dir)
+    export = open_export(model_dir_path, export_dir_path)
     contents = gather(Sources(model_dir_path, export, bench, dir_path, split), progress)
     progress.say(write_report(output, contents, command_line(context)))

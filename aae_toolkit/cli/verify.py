@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    export: Annotated[Path, typer.Argument(help="Export directory, written by export.")],
+    export: Annotated[Path, typer.Argument(metavar="EXPORT", help="Export directory, written by export.")],
     device: Annotated[str, typer.Option("--device", help="Device that artifacts run on: cpu or cuda.")] = "cpu",
     trust: TrustOption = False,
     json: JsonOption = False,

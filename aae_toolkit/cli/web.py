@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def web(
-    export: Annotated[Path, typer.Argument(help="Export directory with ONNX files, written by export.")],
+    export: Annotated[
+        Path, typer.Argument(metavar="EXPORT", help="Export directory with ONNX files, written by export.")
+    ],
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Directory for the page; an earlier page there is replaced.")
     ],

@@ -72,6 +72,19 @@ class Benchmark:
     speed: Speed
 
 
+def open_export(model_dir: Path, export_dir: Path | None) -> ExportDirectory | None:
+    """Open the named export, or else the one in the model directory; None where there is none.
+
+    Raises:
+        AaeError: the export is absent or damaged.
+    """
+    if export_dir is None:
+        export_dir = model_dir / "export"
+        if not (export_dir / FILE_NAME).is_file():
+            return None
+    return ExportDirectory.open(export_dir)
+
+
 def export_of(model: TrainedModel, model_dir: Path, export: ExportDirectory) -> Export:
     """Make sure that an export is of `model`, which `model_dir` holds, and read its verdict.
 
