@@ -28,7 +28,7 @@ def locked(text: str) -> dict[str, str]:
 
 
 def licence_of(package: Distribution) -> str:
-    """Licence in a package's metadata: an SPDX expression, else classifiers, else the first line of its licence field."""
+    """Licence in a package's metadata: an SPDX expression, else classifiers, else the start of its licence field."""
     metadata = package.metadata
     if expression := metadata.get("License-Expression"):
         return str(expression)
