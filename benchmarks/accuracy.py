@@ -2,9 +2,9 @@
 
     python benchmarks/accuracy.py --raw-dir RAW [--rows labels-100,clusters-10] [--work-dir results]
 
-One run at a time, each with the commands that the page shows: splits drawn by the seed, training from that seed, and at
-the end one look at the test split. Runs that docs/results.json has are skipped; one that was cut off goes on where its
-last checkpoint is. The page is written anew after each.
+Runs follow one another, each with the commands that the page shows: the seed draws the splits and starts the training,
+and the test split is read once at the end. Runs in docs/results.json are skipped. An interrupted run continues from its
+last checkpoint. The page is written again after each run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what is trained on what, and what it should reach."""
+    """Row of the table: configuration, data and target."""
 
     name: str
     title: str
@@ -54,12 +54,12 @@ class Row:
 
     @property
     def config_sha256(self) -> str:
-        """Of the configuration as it is now; results of another one do not count."""
+        """Checksum of the current configuration; results of another one are ignored."""
         chosen = load_config(self.config, self.variant).model_dump(mode="json", exclude_defaults=True)
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
     def commands(self, seed: int, directory: str = "data", raw_dir: str = "RAW") -> list[list[str]]:
-        """What is run, as arguments of `aae`; `raw_dir` holds MNIST's files, or folders of glyphs."""
+        """Commands of a run, as arguments of `aae`; `raw_dir` holds MNIST's files, or folders of glyphs."""
         source = {
             "mnist": ["--source", "mnist", "--raw-dir", raw_dir],
             "digits": ["--source", "digits"],
@@ -145,7 +145,7 @@ def main(
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas; default: all that a row needs.")] = "",
     work_dir: Annotated[Path, typer.Option(help="Data, models and logs, kept.")] = Path("results"),
 ) -> None:
-    """Run what is missing."""
+    """Measure all missing runs."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the clock of a run that is cut off is kept
     known = {row.name: row for row in ROWS}
     chosen = [known[name] for name in rows.split(",")] if rows else ROWS
@@ -163,7 +163,7 @@ def main(
 
 
 def draw_glyphs(work_dir: Path) -> Path:
-    """The folder of the second data set, drawn unless it is there."""
+    """Folder of glyphs; draw it if it does not exist."""
     script, flag, folder, *n = GLYPHS
     if not (work_dir / folder).exists():
         drawn = work_dir / f"{folder}.part"
@@ -174,7 +174,7 @@ def draw_glyphs(work_dir: Path) -> Path:
 
 
 def run(row: Row, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
-    """Draw, train, score once."""
+    """Draw the splits, train, and score once."""
     split, training = row.commands(seed, str(directory), str(raw_dir))
     if not (directory / "dataset.json").exists():
         subprocess.run([sys.executable, "-m", "aae_toolkit", *split], check=True, stdout=subprocess.DEVNULL)
@@ -195,7 +195,7 @@ def run(row: Row, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
 
 
 def score(row: Row, directory: Path) -> dict[str, Any]:
-    """Percentages on the test split, and on validation, which names the categories."""
+    """Accuracy in percent on test and validation images; the latter name the categories."""
     model, data = load_model(directory / row.variant), DataDirectory(directory)
     found = {}
     mapping = np.array(model.description.category_to_class)
@@ -250,20 +250,20 @@ TITLES = ("", "target", "test accuracy, %", "n", "minutes (limit)", "SVM, %", "A
 
 
 def mean_and_spread(accuracies: list[float]) -> str:
-    """Mean, and the standard deviation where there are several."""
+    """Mean, with the standard deviation of several values."""
     spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else ""
     return f"{np.mean(accuracies):.2f}{spread}"
 
 
 def reference_cells(row: Row, results: dict[str, dict[str, Any]]) -> str:
-    """The baseline and the published accuracies beside a row's own."""
+    """Cells with the baseline and the published accuracies of a row."""
     runs = results.get(f"svm-{row.labeled}", {}) if row.source == "mnist" else {}
     baseline = mean_and_spread([run["accuracy"] for run in runs.values()]) if runs else ""
     return f"| {baseline} | {row.aae_paper} | {row.best_published} |"
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
-    """The table, each run, and how to repeat them."""
+    """Text of docs/results.md: the table, each run, and the commands that repeat it."""
     lines = [PROTOCOL, f"| {' | '.join(TITLES)} |", "| --- " * len(TITLES) + "|"]
     details: list[str] = []
     machines: dict[str, str] = {}  # letters, by what they are
@@ -298,7 +298,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
 
 
 def describe_machine(environment: dict[str, Any]) -> str:
-    """A line: processor, cores and versions."""
+    """Processor, cores and versions, in one line."""
     cores = environment["cores"]
     versions = [f"{package} {version}" for package, version in environment["versions"].items()]
     return ", ".join(
