@@ -69,7 +69,7 @@ def check_that_plain_computes_the_same(config: VariantConfig, batch: Batch) -> N
 
 
 def measure(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each step in interleaved rounds; an untimed call first loads its weights into the caches."""
+    """Median milliseconds of each step in interleaved rounds; an untimed call first loads weights into the caches."""
     samples: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
