@@ -2,9 +2,9 @@
 
     python benchmarks/accuracy.py --raw-dir RAW [--rows labels-100,clusters-10] [--work-dir results]
 
-One run at a time, each with the commands that the page shows: splits drawn by the seed, training from that seed, and at
-the end one look at the test split. Runs that docs/results.json has are skipped; one that was cut off goes on where its
-last checkpoint is. The page is written anew after each.
+Runs follow one another, each with the commands that the page shows: the seed draws the splits and starts the training,
+and the test split is read once at the end. Runs in docs/results.json are skipped. An interrupted run continues from its
+last checkpoint. The page is written again after each run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what is trained on what, and what it should reach."""
+    """Row of the table: configuration, data and target."""
 
     name: str
     title: str
@@ -49,15 +49,17 @@ class Row:
     source: Literal["mnist", "digits", "glyphs"] = "mnist"
     labeled: int = 0
     one_to_one: bool = False  # categories are matched to classes one to one, on validation
+    aae_paper: str = ""  # published test accuracy in percent: of the adversarial autoencoder's paper,
+    best_published: str = ""  # and of the best method that we know for the same labels and kind of network
 
     @property
     def config_sha256(self) -> str:
-        """Of the configuration as it is now; results of another one do not count."""
+        """Checksum of the current configuration; results of another one are ignored."""
         chosen = load_config(self.config, self.variant).model_dump(mode="json", exclude_defaults=True)
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
     def commands(self, seed: int, directory: str = "data", raw_dir: str = "RAW") -> list[list[str]]:
-        """What is run, as arguments of `aae`; `raw_dir` holds MNIST's files, or folders of glyphs."""
+        """Commands of a run, as arguments of `aae`; `raw_dir` holds MNIST's files, or folders of glyphs."""
         source = {
             "mnist": ["--source", "mnist", "--raw-dir", raw_dir],
             "digits": ["--source", "digits"],
@@ -72,12 +74,51 @@ SEMI, UN = "semi_supervised", "unsupervised"
 ROWS = [
     Row("seed", "3000 labels, the seed's configuration", SEMI, "seed", 97.5, 20, labeled=3000),
     Row("labels-3000", "3000 labels", SEMI, "labels-3000", 99.45, 10, labeled=3000),
-    Row("labels-1000", "1000 labels", SEMI, "labels-1000", 99.35, 10, labeled=1000),
-    Row("labels-100", "100 labels", SEMI, "labels-100", 99.2, 10, seeds=5, labeled=100),
-    Row("labels-100-mlp", "100 labels, MLP, no augmentation", SEMI, "labels-100-mlp", 98.9, 30, labeled=100),
-    Row("clusters-10", "no labels, K = 10, one-to-one", UN, "clusters-10", 98.9, 10, seeds=5, one_to_one=True),
-    Row("clusters-30", "no labels, K = 30, majority", UN, "clusters-30", 98.9, 10),
-    Row("clusters-30-mlp", "no labels, K = 30, majority, MLP, no augmentation", UN, "clusters-30-mlp", 95.9, 30),
+    Row("labels-1000", "1000 labels", SEMI, "labels-1000", 99.35, 10, labeled=1000, aae_paper="98.40 [1]"),
+    Row(
+        "labels-100",
+        "100 labels",
+        SEMI,
+        "labels-100",
+        99.2,
+        10,
+        seeds=5,
+        labeled=100,
+        aae_paper="98.10 [1]",
+        best_published="99.20 [2]",
+    ),
+    Row(
+        "labels-100-mlp",
+        "100 labels, MLP, no augmentation",
+        SEMI,
+        "labels-100-mlp",
+        98.9,
+        30,
+        labeled=100,
+        aae_paper="98.10 [1]",
+        best_published="98.94 [3]",
+    ),
+    Row(
+        "clusters-10",
+        "no labels, K = 10, one-to-one",
+        UN,
+        "clusters-10",
+        98.9,
+        10,
+        seeds=5,
+        one_to_one=True,
+        best_published="98.4 [4], [5]",
+    ),
+    Row("clusters-30", "no labels, K = 30, majority", UN, "clusters-30", 98.9, 10, aae_paper="95.90 [1]"),
+    Row(
+        "clusters-30-mlp",
+        "no labels, K = 30, majority, MLP, no augmentation",
+        UN,
+        "clusters-30-mlp",
+        95.9,
+        30,
+        aae_paper="95.90 [1]",
+    ),
     Row("digits-100", "digits, 100 labels", SEMI, "digits", 97.0, 2, source="digits", labeled=100),
     Row(
         "digits-10",
@@ -104,7 +145,7 @@ def main(
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas; default: all that a row needs.")] = "",
     work_dir: Annotated[Path, typer.Option(help="Data, models and logs, kept.")] = Path("results"),
 ) -> None:
-    """Run what is missing."""
+    """Measure all missing runs."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the clock of a run that is cut off is kept
     known = {row.name: row for row in ROWS}
     chosen = [known[name] for name in rows.split(",")] if rows else ROWS
@@ -122,7 +163,7 @@ def main(
 
 
 def draw_glyphs(work_dir: Path) -> Path:
-    """The folder of the second data set, drawn unless it is there."""
+    """Folder of glyphs; draw it if it does not exist."""
     script, flag, folder, *n = GLYPHS
     if not (work_dir / folder).exists():
         drawn = work_dir / f"{folder}.part"
@@ -133,7 +174,7 @@ def draw_glyphs(work_dir: Path) -> Path:
 
 
 def run(row: Row, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
-    """Draw, train, score once."""
+    """Draw the splits, train, and score once."""
     split, training = row.commands(seed, str(directory), str(raw_dir))
     if not (directory / "dataset.json").exists():
         subprocess.run([sys.executable, "-m", "aae_toolkit", *split], check=True, stdout=subprocess.DEVNULL)
@@ -154,7 +195,7 @@ def run(row: Row, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
 
 
 def score(row: Row, directory: Path) -> dict[str, Any]:
-    """Percentages on the test split, and on validation, which names the categories."""
+    """Accuracy in percent on test and validation images; the latter name the categories."""
     model, data = load_model(directory / row.variant), DataDirectory(directory)
     found = {}
     mapping = np.array(model.description.category_to_class)
@@ -176,25 +217,54 @@ def score(row: Row, directory: Path) -> dict[str, Any]:
 PROTOCOL = """\
 # Results
 
-Written by `make results` from [results.json](results.json); no number here is typed by hand.
+`make results` measures these accuracies into [results.json](results.json) and writes this page from it. Only published
+figures and targets are typed by hand.
 
-- Accuracies are of the official test set (digits: of the 360 images split off), which is read once a run, at its end.
-  Nothing was chosen on it: settings were chosen on validation images, a few trials a row.
+- Accuracy is measured on the official test set (digits: on the 360 images that were split off). Each run reads it once,
+  at its end. All settings were chosen on validation images, with a few trials a row.
 - Glyphs are ten letters in matplotlib's fonts ([benchmarks/glyphs.py](../benchmarks/glyphs.py)). No setting was chosen
-  on them, and their rows have no target.
-- A seed draws the splits, hence the labelled images, and starts the training. Settings are the same for every seed, and
+  on them, so their rows have no target.
+- A seed draws the splits, including the labelled images, and starts the training. All seeds use the same settings, and
   no seed was left out.
-- There is no early stopping: the last weights count, or their moving average where the configuration keeps one.
-- Without labels, categories are named on the validation images, by majority or, where the row says so, one to one, and
-  scored on the test set by those names.
-- Minutes are of the whole training command, start-up and search for neighbours included. `--precision auto` computes in
-  bf16 on the Xeon, which has it, and in fp32 on the EPYC, which has not.
+- Training never stops early. The model is the last weights, or their moving average where the configuration keeps one.
+- Without labels, validation images name the categories: by majority, or one to one where the row says so. The test set
+  is then scored with these names.
+- Minutes cover the whole training command, including start-up and the search for neighbours. `--precision auto`
+  computes in bf16 on the Xeon, whose hardware supports it, and in fp32 on the EPYC.
+- *SVM* is a baseline: a support vector machine with an RBF kernel (C = 10, not tuned) on the pixels of the same
+  labelled images, without the unlabelled ones. It was measured with seeds 0 to 2
+  (`python benchmarks/baselines.py --raw-dir RAW`).
 """
+
+SOURCES = """
+Accuracies are the mean ± standard deviation over n seeds. On MNIST, 50000 images are used for training. The rows named
+MLP, the seed's configuration and digits use a fully connected network, all others a convolutional one. The adversarial
+autoencoders of [1] are MLPs trained without augmentation: compare them with the rows named *MLP, no augmentation*.
+
+[1] Makhzani et al., "Adversarial Autoencoders", 2016. [2] Dai et al., "Good Semi-supervised Learning That Requires a
+Bad GAN", 2017: convolutional. [3] Rasmus et al., "Semi-Supervised Learning with Ladder Networks", 2015. [4] Hu et al.,
+"Learning Discrete Representations via Information Maximizing Self-Augmented Training", 2017. [5] Ji et al., "Invariant
+Information Clustering", 2019: mean over heads.
+"""
+TITLES = ("", "target", "test accuracy, %", "n", "minutes (limit)", "SVM, %", "AAE paper, %", "best published, %")
+
+
+def mean_and_spread(accuracies: list[float]) -> str:
+    """Mean, with the standard deviation of several values."""
+    spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else ""
+    return f"{np.mean(accuracies):.2f}{spread}"
+
+
+def reference_cells(row: Row, results: dict[str, dict[str, Any]]) -> str:
+    """Cells with the baseline and the published accuracies of a row."""
+    runs = results.get(f"svm-{row.labeled}", {}) if row.source == "mnist" else {}
+    baseline = mean_and_spread([run["accuracy"] for run in runs.values()]) if runs else ""
+    return f"| {baseline} | {row.aae_paper} | {row.best_published} |"
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
-    """The table, each run, and how to repeat them."""
-    lines = [PROTOCOL, "| | target | test accuracy, % | n | minutes (limit) |", "| --- | --- | --- | --- | --- |"]
+    """Text of docs/results.md: the table, each run, and the commands that repeat it."""
+    lines = [PROTOCOL, f"| {' | '.join(TITLES)} |", "| --- " * len(TITLES) + "|"]
     details: list[str] = []
     machines: dict[str, str] = {}  # letters, by what they are
     for row in ROWS:
@@ -202,16 +272,15 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         runs = {seed: run for seed, run in found if run["config_sha256"] == row.config_sha256}
         target = "" if row.target is None else row.target
         if not runs:
-            lines.append(f"| {row.title} | {target} | not run | 0 | ({row.minutes:g}) |")
+            lines.append(f"| {row.title} | {target} | not run | 0 | ({row.minutes:g}) {reference_cells(row, results)}")
             continue
         accuracies = [run["accuracy"] for run in runs.values()]
-        spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else ""
         met = "" if row.target is None or np.mean(accuracies) >= row.target else ", **below**"
         minutes = max(run["minutes"] for run in runs.values())
         late = "" if minutes <= row.minutes else ", **over**"
         lines.append(
-            f"| {row.title} | {target} | {np.mean(accuracies):.2f}{spread}{met} | {len(runs)} |"
-            f" {minutes:.1f} at most ({row.minutes:g}){late} |"
+            f"| {row.title} | {target} | {mean_and_spread(accuracies)}{met} | {len(runs)} |"
+            f" {minutes:.1f} at most ({row.minutes:g}){late} {reference_cells(row, results)}"
         )
         each = []
         for seed, run in runs.items():
@@ -223,13 +292,13 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             commands = "\n".join(["python benchmarks/" + " ".join(GLYPHS), commands.replace("RAW", GLYPHS[2])])
         details.append(f"**{row.title}**. {', '.join(each)}.\n\n```sh\n{commands}\n```\n")
     where = "\n".join(f"- {letter}: {machine}" for machine, letter in machines.items())
-    each_run = "Test accuracy by seed, in brackets that of the validation images; the commands are those of seed 0."
-    parts = ["\n".join(lines), "\n## Where\n", where, "\n## Each run\n", each_run + "\n", "\n".join(details)]
+    each_run = "Test accuracy by seed, with validation accuracy in brackets. The commands are those of seed 0."
+    parts = ["\n".join(lines), SOURCES, "## Machines\n", where, "\n## Each run\n", each_run + "\n", "\n".join(details)]
     return "\n".join(parts)
 
 
 def describe_machine(environment: dict[str, Any]) -> str:
-    """A line: processor, cores and versions."""
+    """Processor, cores and versions, in one line."""
     cores = environment["cores"]
     versions = [f"{package} {version}" for package, version in environment["versions"].items()]
     return ", ".join(

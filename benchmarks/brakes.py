@@ -1,4 +1,4 @@
-"""What the brakes cost that training takes off: page faults, subnormal numbers, dropout's mask.
+"""Cost of three slowdowns that training avoids: page faults, subnormal numbers, dropout's mask.
 
     python benchmarks/brakes.py
 
@@ -25,7 +25,7 @@ from aae_toolkit.training import device
 
 
 def median_ms(call: Callable[[], object], n: int = 9) -> float:
-    """Median of `n` calls after one that is not timed, ms."""
+    """Median time of `n` calls in ms, after one untimed call."""
     call()
     samples = []
     for _ in range(n):
@@ -36,7 +36,7 @@ def median_ms(call: Callable[[], object], n: int = 9) -> float:
 
 
 def allocator(precision: str, keep: bool) -> str:
-    """A step of the seed's unsupervised configuration in this process, and its page faults."""
+    """Time a step of the seed's unsupervised configuration in this process, and count its page faults."""
     if keep:
         device._keep_freed_memory()
     step = our_step(with_flags(load_config("seed", "unsupervised"), precision=precision, compile=False), a_batch(100))
@@ -49,7 +49,7 @@ def allocator(precision: str, keep: bool) -> str:
 
 
 def subnormals(flush: bool) -> str:
-    """A fused Adam step and a product on numbers below float32's normal range."""
+    """Time a fused Adam step and a product on numbers below float32's normal range."""
     torch.set_flush_denormal(flush)
     weight = nn.Parameter(torch.randn(1000, 1000))
     weight.grad = torch.zeros_like(weight)
@@ -64,7 +64,7 @@ def subnormals(flush: bool) -> str:
 
 
 def main() -> None:
-    """Print a line a measurement."""
+    """Print a line for each measurement."""
     if len(sys.argv) > 1:
         print(allocator(sys.argv[1], sys.argv[2] == "keep"))
         return

@@ -1,4 +1,4 @@
-"""One export of a model of the seed's size, and what every benchmark says about where it ran."""
+"""Fixtures: an export of a model of the seed's size, and the description of the machine in every benchmark."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ARCHITECTURE = Architecture(
 
 @pytest.fixture(scope="session")
 def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export with random weights, reduced precisions included: speed does not depend on what was learned."""
+    """Export with random weights, including reduced precisions: training does not affect speed."""
     torch.manual_seed(0)
     networks = Networks(ARCHITECTURE, mode_decoder=False)
     description = ModelDescription(
@@ -60,7 +60,7 @@ def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def facts(benchmark, request: pytest.FixtureRequest):
-    """The benchmark, with environment and a hash of its configuration in `extra_info`."""
+    """Benchmark with environment and a hash of its configuration in `extra_info`."""
     benchmark.extra_info |= describe_environment() | {"threads": torch.get_num_threads()}
     config = f"{ARCHITECTURE.model_dump_json()} {request.node.callspec.params}"
     benchmark.extra_info["config_hash"] = hashlib.sha256(config.encode()).hexdigest()[:12]
@@ -68,7 +68,7 @@ def facts(benchmark, request: pytest.FixtureRequest):
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A comparison with a saved run that lacks a benchmark would pass it unseen."""
+    """Fail if the saved run lacks a benchmark, which the comparison would ignore."""
     saved = session.config._benchmarksession.compared_mapping
     missing = [item.nodeid for item in session.items if not any(item.nodeid in run for run in saved.values())]
     if saved and missing:

@@ -1,4 +1,4 @@
-"""CPU time of processes: it says what work costs also where the cores have other work, as rates do not."""
+"""CPU time of processes, which measures cost even on a machine with other work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cpu_seconds(root: int) -> float:
-    """CPU time of a process and of all that descend from it and still run (Linux)."""
+    """CPU time of a process and of its running descendants (Linux)."""
     parents, spent = {}, {}
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""The floor that no training step can be below: its matrix products alone, at the rate this machine multiplies at.
+"""Lower bound of a training step's time: its matrix products alone, on this machine.
 
 The products are recorded while one step runs, and then run by themselves on operands of the same shapes, strides and
 dtypes. Nothing else of a step is in it: no optimizer, no casts, no activations, no random numbers.
@@ -32,7 +32,7 @@ _KINDS = {
 
 
 class _Recorder(TorchDispatchMode):
-    """Remembers every product that runs under it, as a call that repeats it on operands of its own."""
+    """Recorder of every product that runs under it, as a call that repeats the product on its own operands."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _Recorder(TorchDispatchMode):
 
 
 class _Stopwatch(TorchDispatchMode):
-    """Adds up the seconds of every operator that runs under it, by kind."""
+    """Stopwatch of the operators that run under it, in seconds by kind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def _like(tensor: Tensor) -> Tensor:
 
 
 def record_floor(step: Callable[[], object]) -> Callable[[], None]:
-    """A function that runs the matrix products and convolutions of `step`, which is taken once, and nothing else."""
+    """Run `step` once, and return a function that repeats only its matrix products and convolutions."""
     with _Recorder() as recorder:
         step()
 
@@ -85,7 +85,7 @@ def record_floor(step: Callable[[], object]) -> Callable[[], None]:
 
 
 def profile(step: Callable[[], object], n: int = 10) -> dict[str, float]:
-    """Milliseconds of one step by kind of operator, and what is spent between operators; mean over `n` steps."""
+    """Milliseconds of one step by kind of operator, and between operators; mean over `n` steps."""
     for _ in range(3):
         step()  # until memory is there and optimizers have their state
     before = time.perf_counter()

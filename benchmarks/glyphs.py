@@ -1,4 +1,4 @@
-"""Ten letters in the fonts that come with matplotlib: a second data set in MNIST's shape, without a download.
+"""Data set of ten letters in matplotlib's fonts, in MNIST's shape, without a download.
 
     python benchmarks/glyphs.py --output-dir-path glyphs [--n 20000] [--seed 0]
 
@@ -22,13 +22,13 @@ _BLANK = ("Display", "NonUni", "NonUniBol", "NonUniBolIta", "NonUniIta")  # thos
 
 
 def font_files() -> list[Path]:
-    """The fonts that are drawn from, in a fixed order."""
+    """Fonts of the data set, in a fixed order."""
     directory = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     return [p for p in sorted(directory.glob("*.ttf")) if p.stem.startswith(_FAMILIES) and not p.stem.endswith(_BLANK)]
 
 
 def draw(letter: str, font: Path, random: np.random.Generator) -> Image.Image:
-    """One letter, white on black, somewhat turned, shifted and noisy."""
+    """Letter in white on black, slightly rotated, shifted and noisy."""
     canvas = Image.new("L", (SIDE, SIDE))
     place = SIDE / 2 + random.uniform(-2, 2, size=2)
     size = int(random.integers(16, 25))
@@ -40,8 +40,8 @@ def draw(letter: str, font: Path, random: np.random.Generator) -> Image.Image:
 
 def main(
     output_dir_path: Annotated[Path, typer.Option(help="Folder of classes, as `init-datasets --source folder` takes.")],
-    n: Annotated[int, typer.Option(help="Pictures in all.")] = 20000,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    n: Annotated[int, typer.Option(help="Total number of pictures.")] = 20000,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Draw every picture."""
     random = np.random.default_rng(seed)

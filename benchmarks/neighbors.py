@@ -1,4 +1,4 @@
-"""How often an image's nearest neighbours share its class, and how far labels spread among them, on all of MNIST.
+"""Share of nearest neighbours in the same class, and accuracy of spread labels, on all of MNIST.
 
     python benchmarks/neighbors.py --raw-dir RAW [--seeds 3]
 

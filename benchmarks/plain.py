@@ -1,4 +1,4 @@
-"""The yardstick that the training step is measured against: the seed's step, written straight down.
+"""Reference for the training step: a direct implementation of the seed's step.
 
 Eager, float32, one optimizer per network and phase, each without a fused or foreach kernel. The wastes that the seed's
 published code had are kept on purpose (DESIGN decisions list them as defects): losses that the configuration turns off
@@ -21,10 +21,10 @@ from aae_toolkit.training.batches import Batch
 
 
 class PlainStep:
-    """One step of either variant; call it with a batch."""
+    """Step of either variant; call it with a batch."""
 
     def __init__(self, architecture: Architecture, config: VariantConfig) -> None:
-        """Build networks (the mode decoder too, wanted or not) and optimizers."""
+        """Build networks (always with the mode decoder) and optimizers."""
         self.networks = networks = Networks(architecture, mode_decoder=isinstance(config, UnsupervisedConfig)).train()
         self.architecture, self.config = architecture, config
         rates = config.learning_rates
@@ -98,7 +98,7 @@ class PlainStep:
         return self._step(F.cross_entropy(y_logits, batch.labels), self.classifier_adam)
 
     def _unused(self, images: Tensor) -> dict[str, Tensor]:
-        """The cyclic mode and mode decoder losses: computed, and never stepped on."""
+        """Losses of cyclic mode and mode decoder, which are computed but not trained."""
         y, z = self._encode(images)
         again, _ = self._encode(self.networks.decoder(y, z).sigmoid().reshape_as(images))
         mode_decoder = self.networks.mode_decoder

@@ -1,4 +1,4 @@
-"""How long `aae predict` takes to start, and how many images a second it labels from a folder.
+"""Start-up time of `aae predict`, and images a second from a folder.
 
     python benchmarks/predict.py --export-dir-path E --dir-path D [--rounds 10] [--images 10000] [--output F.json]
 
@@ -38,7 +38,7 @@ PREDICT = [str(Path(sys.executable).with_name("aae")), "predict", "--model"]
 
 
 def write_images(data: DataDirectory, folder: Path, n: int) -> list[Path]:
-    """`n` PNG files of the test split, which is gone through as often as that takes."""
+    """Write `n` PNG files of the test split, repeated if necessary."""
     images = data.load("test").images
     paths = [folder / f"{index:06}.png" for index in range(n)]
     for index, path in enumerate(paths):
@@ -63,7 +63,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def compared(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call in each round, after a round that is not counted."""
+    """Seconds of each call in each round, after one uncounted round."""
     taken = [{name: seconds(call) for name, call in calls.items()} for _ in range(rounds + 1)][1:]
     return {name: [of_round[name] for of_round in taken] for name in calls}
 

@@ -1,4 +1,4 @@
-"""What Ray costs and gives: `aae predict --engine ray` beside one process with one thread, on the same PNG files.
+"""Comparison of `aae predict --engine ray` with one process and one thread, on the same PNG files.
 
     python benchmarks/predict_ray.py --model classifier.onnx --raw-dir data [--rounds 3] [--output F.json]
 
@@ -33,7 +33,7 @@ ALONE = "one process"
 
 
 class Times(Silent):
-    """When each part was finished: seconds since this was made, and CPU seconds."""
+    """Times at which parts were finished: seconds since the start, and CPU seconds."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
@@ -46,7 +46,7 @@ class Times(Silent):
 
 
 def write_images(raw_dir: Path, n: int, folder: Path) -> list[Path]:
-    """MNIST's first training images as PNG files."""
+    """Write MNIST's first training images as PNG files."""
     content = (raw_dir / "MNIST" / "raw" / "train-images-idx3-ubyte").read_bytes()
     images = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28)[:n]
     paths = [folder / f"{index:05}.png" for index in range(n)]

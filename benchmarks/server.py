@@ -1,4 +1,4 @@
-"""Load on examples/python_server: requests/s and latencies with batching and without, and what bad uploads get.
+"""Load test of examples/python_server: requests/s and latency with and without batching, and answers to bad uploads.
 
     python benchmarks/server.py --model classifier.onnx --raw-dir data [--clients 32] [--rounds 5] [--output F.json]
 
@@ -69,7 +69,7 @@ def as_base64(*images: np.ndarray) -> bytes:
 
 
 def workloads(images: np.ndarray) -> dict[str, tuple[int, list[bytes]]]:
-    """By name: images a request, and requests that are sent in turn."""
+    """Images a request, and requests that are sent in turn, by name of the workload."""
     return {
         "one PNG a form": (1, [as_upload(image) for image in images[:256]]),
         "one image as lists": (1, [as_lists(image) for image in images[:256]]),
@@ -78,7 +78,7 @@ def workloads(images: np.ndarray) -> dict[str, tuple[int, list[bytes]]]:
 
 
 def bad_requests(image: np.ndarray) -> dict[str, tuple[bytes, int]]:
-    """By name: a request, and the status that refuses it."""
+    """Bad requests with the expected status, by name."""
     large = encoded(np.zeros((5000, 5000), np.uint8))
     return {
         "text as an image": (as_upload(image).replace(b"\x89PNG", b"text"), 422),
@@ -139,7 +139,7 @@ async def send_alone(port: int, content: bytes) -> int:
 
 @contextmanager
 def serving(model: Path, settings: dict[str, str]) -> Iterator[tuple[int, int]]:
-    """A server in a process of its own: its port, and its process number."""
+    """Start a server in its own process; yield its port and its process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -162,7 +162,7 @@ def serving(model: Path, settings: dict[str, str]) -> Iterator[tuple[int, int]]:
 def measure(
     servers: dict[str, tuple[int, int]], images: np.ndarray, clients: int, rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """A row for each workload and server; ratios are medians of the rounds'."""
+    """Row for each workload and server; ratios are medians over rounds."""
     rows = []
     for name, (n, requests) in workloads(images).items():
         rates: dict[str, list[float]] = {server: [] for server in servers}
@@ -206,7 +206,7 @@ def measure(
 
 
 def overload(model: Path, images: np.ndarray) -> dict[str, int]:
-    """What 64 clients get from a server whose queue holds four images: an answer, or 503 at once."""
+    """Send requests of 64 clients to a server whose queue holds four images: each gets an answer, or 503 at once."""
     with serving(model, {"AAE_MAX_QUEUE": "4"}) as (port, _):
         _, statuses = asyncio.run(load(port, [as_lists(image) for image in images[:64]], 64, 2))
     return {str(status): n for status, n in sorted(statuses.items())}
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--raw-dir", type=Path, required=True, help="holds MNIST/raw")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2, help="of each round")
+    parser.add_argument("--seconds", type=float, default=2, help="duration of each round, in seconds")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     images = test_images(options.raw_dir)

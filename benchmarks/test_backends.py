@@ -1,4 +1,4 @@
-"""Latency of one run of the classifier on each backend and in each precision, its outputs held to the golden ones."""
+"""Latency of one run of the classifier on each backend and in each precision, with a check of its outputs."""
 
 from pathlib import Path
 

@@ -55,7 +55,7 @@ def run_seed(dir_path: Path, config_path: str, seed: int, thresholds: list[float
 def main(
     dir_path: Annotated[Path, typer.Option(help="Data directory, written by init-datasets.")],
     config_path: Annotated[str, typer.Option(help="YAML file, or the name of a shipped one.")] = "fast",
-    seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
     thresholds: Annotated[str, typer.Option(help="Validation accuracies in percent.")] = "97,98,99",
     output: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Time of one training step beside a plain writing of it and beside its floor, in one run, interleaved, as ratios.
+"""Time of a training step, compared with a plain implementation and with its lower bound in interleaved rounds.
 
     python benchmarks/training_step.py [--rounds 9] [--case unsupervised:seed] [--no-compiled] [--output F.json]
 
@@ -57,7 +57,7 @@ def our_step(config: VariantConfig, batch: Batch) -> Callable[[], dict[str, floa
 
 
 def check_that_plain_computes_the_same(config: VariantConfig, batch: Batch) -> None:
-    """Refuse to time what is not the same: the first loss, on equal weights, without noise."""
+    """Check that both implementations compute the same first loss, on equal weights and without noise."""
     model = config.model.model_copy(update={"hidden_size": 64, "encoder_dropout": 0.0})
     quiet = config.training.model_copy(update={"input_noise": 0.0, "precision": "fp32", "compile": False})
     config = config.model_copy(update={"model": model, "training": quiet})
@@ -69,7 +69,7 @@ def check_that_plain_computes_the_same(config: VariantConfig, batch: Batch) -> N
 
 
 def measure(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each, in interleaved rounds; an untimed call brings its weights into the caches first."""
+    """Median milliseconds of each step in interleaved rounds; an untimed call first loads weights into the caches."""
     samples: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
@@ -151,7 +151,7 @@ def main(
     compiled: Annotated[bool, typer.Option(help="Measure torch.compile too.")] = True,
     output: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
 ) -> None:
-    """Measure, print, and write."""
+    """Measure, print, and write the results."""
     console = Console(width=120)
     found = []
     with resolve_runtime("cpu", TrainingConfig()).at_full_speed():

@@ -135,11 +135,27 @@ def test_the_commands_are_those_of_the_command_line(accuracy: ModuleType, capsys
             assert all(flag in shown for flag in flags)
 
 
-def test_the_readme_has_what_was_measured(accuracy: ModuleType) -> None:
+def test_a_row_stands_beside_its_baseline_and_published_accuracies(accuracy: ModuleType, rows: dict[str, Any]) -> None:
+    accuracy.ROWS.append(
+        accuracy.Row("few", "few", "semi_supervised", "seed", None, 9, labeled=7, aae_paper="98.4 [1]")
+    )
+    svm = {"svm-7": {"0": {"accuracy": 80.0}, "1": {"accuracy": 81.0}}}
+    assert lines_of(accuracy.page(svm))["few"].endswith("| 80.50 ± 0.71 | 98.4 [1] |  |")
+    assert lines_of(accuracy.page({}))["few"].endswith("(9) |  | 98.4 [1] |  |")
+
+
+def test_the_page_of_results_is_written_from_them(accuracy: ModuleType) -> None:
     results = json.loads((REPOSITORY / "docs" / "results.json").read_text())
-    page = lines_of(accuracy.page(results))
-    shown = re.findall(r"^\| `(\S+)` \|.*?\|.*?\| ([\d.± ]+) \| (\d) \|", (REPOSITORY / "README.md").read_text(), re.M)
-    assert [name for name, *_ in shown] == [row.name for row in accuracy.ROWS if row.source == "mnist"]
-    for row in accuracy.ROWS[: len(shown)]:
-        _, mean, n, *_ = (cell.strip() for cell in page[row.title].split("|"))
-        assert (row.name, mean.removesuffix(", **below**"), n) in shown
+    assert (REPOSITORY / "docs" / "results.md").read_text() == accuracy.page(results)
+
+
+def test_the_readme_repeats_the_page_of_results(accuracy: ModuleType) -> None:
+    page = lines_of(accuracy.page(json.loads((REPOSITORY / "docs" / "results.json").read_text())))
+    shown = re.findall(r"^\| `(\S+)` \|[^|]*\| (.*) \|$", (REPOSITORY / "README.md").read_text(), re.M)
+    by_name = {row.name: row for row in accuracy.ROWS}
+    assert [name for name, _ in shown] == [name for name in by_name if name in dict(shown)]
+    assert len(shown) >= 4
+    for name, cells in shown:
+        _, mean, n, _, *references, _ = (cell.strip() for cell in page[by_name[name].title].split("|"))
+        expected = [mean.removesuffix(", **below**"), n, *(re.sub(r" \[.*", "", cell) for cell in references)]
+        assert [cell.strip() for cell in cells.split("|")] == expected, name

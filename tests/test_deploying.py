@@ -95,7 +95,7 @@ def test_the_table_is_the_contract_that_the_file_carries(export_dir: Path) -> No
 @one_variant
 def test_python_alone_gives_the_label_and_its_probability(place: Path) -> None:
     [expected] = predict(place / "classifier.onnx", [place / "image.png"])
-    name, probability = run(place, sys.executable, "-c", box("Python, with ONNX Runtime alone")).split()
+    name, probability = run(place, sys.executable, "-c", box("Python with ONNX Runtime alone")).split()
     assert name == expected.class_name
     assert float(probability) == pytest.approx(expected.probability, abs=1e-5)
 
@@ -111,8 +111,8 @@ def test_files_folders_patterns_and_standard_input_are_labelled(place: Path) -> 
 
 @one_variant
 def test_arrays_and_files_are_labelled_from_python(place: Path) -> None:
-    assert run(place, sys.executable, "-c", box("Arrays, from Python"))
-    found = run(place, sys.executable, "-c", box("Files, from Python")).splitlines()
+    assert run(place, sys.executable, "-c", box("Arrays in Python"))
+    found = run(place, sys.executable, "-c", box("Files in Python")).splitlines()
     assert [f"photos/{index}.png" in line for index, line in enumerate(found)] == [True] * 10
 
 
@@ -125,7 +125,7 @@ def test_the_http_service_answers_uploads_and_json(place: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    script = commands("An HTTP service").replace("localhost:8000", f"localhost:{port}")
+    script = commands("HTTP service").replace("localhost:8000", f"localhost:{port}")
     printed = run(place, "bash", "-mc", f"export AAE_PORT={port}\n{script}")
     printed = printed.replace(f"labelling at http://127.0.0.1:{port}/predict\n", "")
     decoder, answers = json.JSONDecoder(), []
@@ -150,7 +150,7 @@ def test_a_ray_cluster_writes_a_row_for_every_image(place: Path) -> None:
     for index in range(2):
         content = pa.table({"image": [(place / "image.png").read_bytes()] * 3})
         parquet.write_table(content, place / "shards" / f"{index}.parquet")
-    printed = run(place, "bash", "-ec", f"export RAY_USAGE_STATS_ENABLED=0\n{commands('On a Ray cluster')}")
+    printed = run(place, "bash", "-ec", f"export RAY_USAGE_STATS_ENABLED=0\n{commands('Ray cluster')}")
     assert "76 images, 0 unreadable, in 4 parts: labels" in printed
     assert "[76 rows x 7 columns]" in printed
     found = parquet.read_table(place / "labels").to_pylist()

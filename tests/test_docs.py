@@ -24,6 +24,7 @@ from conftest import REPOSITORY, TINY_MODEL, TINY_TRAINING
 from exports import one_variant
 from PIL import Image
 from pydantic import BaseModel
+from test_rooms import PACKAGE, ROOMS
 
 from aae_toolkit.cli.app import run
 from aae_toolkit.cli.commands import application
@@ -344,6 +345,23 @@ def test_every_shipped_configuration_and_every_command_is_written_about() -> Non
     text = "".join(page.read_text() for page in DOCUMENTS if page.name not in GENERATED)
     assert [name for name in shipped_configs() if f"`{name}`" not in text] == []
     assert [words for words in COMMANDS if f"aae {' '.join(words)}" not in text] == []
+
+
+# Plain English, and the map of the code
+
+
+@pytest.mark.parametrize("page", [*DOCUMENTS, REPOSITORY / "SECURITY.md"], ids=name_of)
+def test_headings_stand_alone(page: Path) -> None:
+    starts = {heading.split()[0] for heading in HEADING.findall(prose(page))}
+    assert not starts & {"Of", "What", "That", "So", "As", "Which", "How"}
+
+
+def test_the_architecture_page_names_every_room_and_only_files_that_exist() -> None:
+    named = INLINE.findall(prose(DOCS / "architecture.md"))
+    assert [room for room in ROOMS if room not in named and f"{room}/" not in named] == []
+    files = {code for code in named if re.fullmatch(r"\w+(/\w+)*\.py", code) and not code.startswith("tests/")}
+    assert len(files) > 20
+    assert sorted(file for file in files if not (PACKAGE / file).exists()) == []
 
 
 # Pages that are made

@@ -1,6 +1,6 @@
-"""Markdown extension that sets formulas as MathML while the site is built: no script, nothing to load.
+"""Markdown extension that converts formulas to MathML while the site is built, so that no script has to be loaded.
 
-It comes after `pymdownx.arithmatex`, which finds the formulas between dollar signs.
+It runs after `pymdownx.arithmatex`, which finds the formulas between dollar signs.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _CLASS = "arithmatex"
 
 
 class Formulas(Treeprocessor):
-    r"""Turns LaTeX between `\(` and `\)`, or `\[` and `\]`, in arithmatex's elements into MathML."""
+    r"""Convert LaTeX between `\(` and `\)`, or `\[` and `\]`, in arithmatex's elements, to MathML."""
 
     def run(self, root: Element) -> None:
         """Convert every formula of a page.
 
         Raises:
-            ValueError: a formula that cannot be set.
+            ValueError: a formula that cannot be converted.
         """
         for element in root.iter():
             if element.get("class") == _CLASS:
@@ -37,10 +37,10 @@ class Formulas(Treeprocessor):
 
 
 class FormulasExtension(Extension):
-    """What `markdown_extensions` names."""
+    """Extension that `markdown_extensions` loads."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  (the base class's name)
-        """Run after inline patterns, which find inline formulas."""
+        """Register the processor after the inline patterns, which find inline formulas."""
         md.treeprocessors.register(Formulas(md), "formulas", 5)
 
 

@@ -1,4 +1,4 @@
-"""Writes `docs/licences.md`: every package of `requirements.lock` with its licence, as its own metadata say."""
+"""Writer of `docs/licences.md`: every package of `requirements.lock` with the licence that its metadata name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 PAGE = Path(__file__).parent.parent / "docs" / "licences.md"
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 
-_HEAD = """# Licences of what is installed
+_HEAD = """# Licences of installed packages
 
-Every package of [requirements.lock](../requirements.lock), with the licence that its own metadata name. `make lock`
-writes this page. aae_toolkit itself is under the MIT licence; none of these packages is part of it.
+This page lists every package of [requirements.lock](../requirements.lock) with the licence that its metadata name.
+`make lock` writes it. aae_toolkit itself is under the MIT licence; none of these packages is part of it.
 
 | package | version | licence |
 | --- | --- | --- |
@@ -28,7 +28,7 @@ def locked(text: str) -> dict[str, str]:
 
 
 def licence_of(package: Distribution) -> str:
-    """What its metadata say: an SPDX expression, else classifiers, else the first line of its licence field."""
+    """Licence in a package's metadata: an SPDX expression, else classifiers, else the start of its licence field."""
     metadata = package.metadata
     if expression := metadata.get("License-Expression"):
         return str(expression)
@@ -41,7 +41,7 @@ def licence_of(package: Distribution) -> str:
 
 
 def page(text: str) -> str:
-    """The page for a lock file whose packages are installed."""
+    """Text of the page for a lock file whose packages are installed."""
     return _HEAD + "".join(
         f"| {name} | {version} | {licence_of(distribution(name)).replace('|', '/')} |\n"
         for name, version in sorted(locked(text).items())

@@ -1,6 +1,6 @@
-"""Markdown extension that leaves links to files outside docs/ as plain text: the site has no such files.
+"""Markdown extension that turns links to files outside docs/ into plain text, because the site has no such files.
 
-Who reads the pages in the repository can follow them.
+In the repository, these links can be followed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from zensical.extensions.context import ContextPreprocessor
 
 
 class Outside(Treeprocessor):
-    """Takes the target from links that leave the site."""
+    """Remove the target of links that leave the site."""
 
     def run(self, root: Element) -> None:
-        """Go through the links of a page."""
+        """Process the links of a page."""
         context = ContextPreprocessor.from_markdown(self.md)
         assert context is not None
         folder = posixpath.dirname(context.page.path)
@@ -30,10 +30,10 @@ class Outside(Treeprocessor):
 
 
 class OutsideExtension(Extension):
-    """What `markdown_extensions` names."""
+    """Extension that `markdown_extensions` loads."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  (the base class's name)
-        """Run after inline patterns, which make the links."""
+        """Register the processor after the inline patterns, which make the links."""
         md.treeprocessors.register(Outside(md), "outside", 5)
 
 

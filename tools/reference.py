@@ -1,8 +1,8 @@
-"""The pages of docs/ that are made from the code: docs/configuration.md and docs/commands.md.
+"""Generator of docs/configuration.md and docs/commands.md, the reference pages that are made from the code.
 
     python tools/reference.py
 
-`make docs` runs it. A test fails where a page is not what it would write.
+`make docs` runs it. A test fails if a page is not up to date.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _SOURCE = re.compile(r"\s*\[([^\[\]]+)\]\.$")  # at the end of a key's meaning
 CONFIGURATION = """\
 # Configuration reference
 
-Every key of the YAML file that `--config-path` takes. This page is written by `python tools/reference.py` from
+This page lists every key of the YAML file that `--config-path` takes. `python tools/reference.py` writes it from
 `aae_toolkit/config/sections.py`.
 
-A file has a section for each variant, `semi_supervised` and `unsupervised`, or for one of them; each holds the sections
-below. What a file leaves out has its default, and the defaults are the seed document's configuration. Flags of the
-command line win over the file. Unknown keys, values of another type and values out of range are refused with the key's
-full path and the nearest name.
+A file has a section for one variant or both, `semi_supervised` and `unsupervised`; each contains the sections below.
+Missing keys have their default, and the defaults are the seed document's configuration. Flags of the command line win
+over the file. Unknown keys, values of the wrong type and values out of range are refused, with the key's full path and
+the nearest valid name.
 
 ```yaml
 unsupervised:
@@ -54,48 +54,51 @@ unsupervised:
     lambda_balance: 4.0
 ```
 
-A run's complete configuration is kept as `config.yml` in the model directory; `--config-path` takes it back.
-[How the method works](method.md) says what the terms are, and lists the [sources](method.md#sources).
+Training writes its complete configuration to `config.yml` in the model directory; `--config-path` accepts that file.
+[Method](method.md) explains the terms and lists the [sources](method.md#sources).
 """
 
 COMMANDS = """\
 # Command reference
 
-Every command and flag, as `--help` prints them. This page is written by `python tools/reference.py` from the command
-line itself.
+This page lists every command and flag, as `--help` prints them. `python tools/reference.py` writes it from the command
+line's own definitions.
 
-`aae --version` prints the version. Any command takes `--help`, and `--debug`, which shows the traceback of an error.
-`python -m aae_toolkit` is `aae`. The exit status is 0 where all went well; else
+`aae --version` prints the version. Every command takes `--help`, and `--debug`, which shows the traceback of an error.
+`python -m aae_toolkit` is the same as `aae`. `--json` prints one JSON object on standard output and nothing else there
+(`predict`: one a line). An error is one line on standard error. Exit statuses:
 
-| status | means |
+| status | meaning |
 | --- | --- |
-| 1 | failed |
+| 0 | success |
+| 1 | failure |
 | 2 | wrong usage |
-| 3 | parity refused: a file is not the trained model |
-| 4 | reduced precision refused: it costs accuracy, or gains nothing |
-| 5 | the asked-for device or provider did not run |
+| 3 | parity refused: a file differs from the trained model |
+| 4 | reduced precision refused: it costs accuracy, or has no advantage |
+| 5 | the requested device or provider did not run |
 | 6 | slower than the baseline allows |
 | 130, 143 | stopped by SIGINT, by SIGTERM |
+| 141 | the reader of the output has ended |
 
-The seed document's four commands are the same code under other names: `init_datasets` is `aae init-datasets`,
+The seed document's four commands run the same code under other names: `init_datasets` is `aae init-datasets`,
 `train_semi_supervised` is `aae train semi-supervised`, `train_unsupervised` is `aae train unsupervised`, and
 `generate_model_visualization` is `aae visualize`.
 """
 
 
 def main() -> None:
-    """Write the pages."""
+    """Write both pages."""
     for name, text in pages().items():
         write_text(DOCS / name, text)
 
 
 def pages() -> dict[str, str]:
-    """The text of each page, by its name in docs/."""
+    """Text of each page, by its name in docs/."""
     return {"configuration.md": configuration_page(), "commands.md": commands_page()}
 
 
 def configuration_page() -> str:
-    """Tables of all keys, a section each, and of the shipped files."""
+    """Tables of all keys, one for each section, and of the shipped files."""
     parts = [CONFIGURATION]
     unsupervised = dict(_sections(UnsupervisedConfig()))
     for path, section in _sections(SemiSupervisedConfig()):
@@ -113,7 +116,7 @@ def configuration_page() -> str:
 
 
 def _sections(section: BaseModel, path: str = "") -> Iterator[tuple[str, BaseModel]]:
-    """The sections in one, by the path of their key."""
+    """Subsections of a section, by the path of their key."""
     for key, value in section:
         if isinstance(value, BaseModel):
             inner = f"{path}.{key}" if path else key
@@ -122,14 +125,14 @@ def _sections(section: BaseModel, path: str = "") -> Iterator[tuple[str, BaseMod
 
 
 def _meaning(field: FieldInfo) -> tuple[str, str]:
-    """A key's meaning, and its source."""
+    """Meaning of a key, and its source."""
     text = " ".join((field.description or "").split())
     source = _SOURCE.search(text)
     return _SOURCE.sub("", text), source[1] if source else ""
 
 
 def _defaults(semi_supervised: BaseModel, unsupervised: BaseModel, key: str) -> tuple[str, str]:
-    """The default as a file would have it, and the variants that know the key."""
+    """Default in YAML, and the variants that have the key."""
     sections = {"semi-supervised": semi_supervised, "unsupervised": unsupervised}
     found = {name: _plain(getattr(section, key)) for name, section in sections.items() if hasattr(section, key)}
     if len(found) == 1:
@@ -141,12 +144,12 @@ def _defaults(semi_supervised: BaseModel, unsupervised: BaseModel, key: str) -> 
 
 
 def _plain(value: Any) -> str:
-    """A value as YAML has it."""
+    """Value in YAML."""
     return f"`{json.dumps(value)}`".replace('"', "")
 
 
 def _type(annotation: Any) -> str:
-    """Type for people."""
+    """Readable name of a type."""
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
@@ -165,9 +168,9 @@ def _range(metadata: list[Any]) -> str:
 
 
 def _shipped() -> str:
-    """Table of the shipped files, by the comment that each begins with."""
-    lines = ["## Shipped configurations", "", "`--config-path` takes their names as well as paths of files.", ""]
-    lines += _table("name", "for", "variants")
+    """Table of the shipped files, with the comment at the top of each."""
+    lines = ["## Shipped configurations", "", "`--config-path` takes one of these names, or the path of a file.", ""]
+    lines += _table("name", "purpose", "variants")
     for name, path in shipped_configs().items():
         text = path.read_text(encoding="utf-8").splitlines()
         comment = " ".join(line.lstrip("# ") for line in text if line.startswith("#"))
@@ -177,7 +180,7 @@ def _shipped() -> str:
 
 
 def commands_page() -> str:
-    """A section a command: what it does, and its flags."""
+    """Section for each command, with its description and flags."""
     parts = [COMMANDS]
     for words, command in _commands(typer.main.get_command(application()), ("aae",)):
         meaning, flags = _of_argparse(parser()) if words[-1] == "predict" else _of_typer(command, words)
@@ -188,14 +191,14 @@ def commands_page() -> str:
 
 
 def _of_typer(command: Any, words: tuple[str, ...]) -> tuple[str, list[tuple[str, str]]]:
-    """What a command does, and its flags with their meaning."""
+    """Description of a command, and its flags with their meaning."""
     context = command.make_context(" ".join(words), [], resilient_parsing=True)
     records = (parameter.get_help_record(context) for parameter in command.params)
     return command.help, [record for record in records if record is not None]  # None: hidden
 
 
 def _of_argparse(command: ArgumentParser) -> tuple[str, list[tuple[str, str]]]:
-    """Likewise of `aae predict`."""
+    """Description and flags of `aae predict`."""
     flags = []
     for action in command._actions:  # argparse has no other list of them
         name = ", ".join(action.option_strings) or str(action.metavar)
@@ -209,7 +212,7 @@ def _value(action: Action) -> str:
 
 
 def _commands(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All commands under one, with the words that call them."""
+    """All commands below one, with the words that call them."""
     if hasattr(command, "commands"):
         for name, inner in command.commands.items():
             yield from _commands(inner, (*words, name))
@@ -218,17 +221,17 @@ def _commands(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str,
 
 
 def _escape(text: str) -> str:
-    """Text in which Markdown sees no markup."""
+    """Text without characters that Markdown treats as markup."""
     return escape(text, quote=False).replace("|", "&#124;").replace("[", "&#91;").replace("*", "&#42;")
 
 
 def _table(*titles: str) -> list[str]:
-    """Head of a table."""
+    """Header of a table."""
     return [_row(*titles), _row(*("---" for _ in titles))]
 
 
 def _row(*cells: str) -> str:
-    """A line of a table."""
+    """Row of a table."""
     return f"| {' | '.join(cells)} |"
 
 

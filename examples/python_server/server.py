@@ -1,4 +1,4 @@
-"""An HTTP service around one `classifier.onnx`: requests that come together are labelled together. No torch."""
+"""HTTP service for one `classifier.onnx`, without torch: concurrent requests are labelled in one batch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")  # that strangers may sen
 
 
 class Settings(BaseModel):
-    """Each is an environment variable too: AAE_MODEL, AAE_THREADS, ..."""
+    """Settings; each is also an environment variable: AAE_MODEL, AAE_THREADS, ..."""
 
     model: Path = Path("classifier.onnx")
     threads: int = Field(os.cpu_count() or 1, gt=0)  # of inference, and as many of decoding
@@ -48,7 +48,7 @@ class Settings(BaseModel):
 
 
 class Batcher:
-    """Collects images of concurrent requests and runs them together."""
+    """Queue that collects images of concurrent requests and runs them in one batch."""
 
     def __init__(self, classifier: ClassifierFile, settings: Settings) -> None:  # noqa: D107 - nothing to add
         self._classifier, self._settings = classifier, settings
@@ -91,7 +91,7 @@ class Batcher:
         return batch
 
     def close(self) -> None:
-        """Free the session, when the batch that is running has run."""
+        """Free the session after the running batch."""
         self._runner.shutdown()
         self._classifier.close()
 
@@ -142,7 +142,7 @@ async def read_items(request: Request, settings: Settings) -> list[Any]:
 
 
 def from_lists(lists: list[Any], shape: tuple[int, int, int]) -> Pixels:
-    """Pixels from nested lists; one channel need not be a list of its own."""
+    """Pixels from nested lists; a single channel may be left out as a level."""
     try:
         pixels = np.array(lists)
     except ValueError:  # lists of several lengths
@@ -154,7 +154,7 @@ def from_lists(lists: list[Any], shape: tuple[int, int, int]) -> Pixels:
 
 
 def from_file(content: bytes | str, shape: tuple[int, int, int], settings: Settings) -> Pixels:
-    """Pixels from an encoded image, or from one in base64; its size is known before it is unpacked."""
+    """Pixels from an encoded image, or from one in base64; its size is checked before it is decoded."""
     try:
         file = io.BytesIO(base64.b64decode(content, validate=True) if isinstance(content, str) else content)
         with Image.open(file, formats=FORMATS) as header:
@@ -170,7 +170,7 @@ def from_file(content: bytes | str, shape: tuple[int, int, int], settings: Setti
 
 
 def decode(items: list[Any], shape: tuple[int, int, int], settings: Settings) -> list[Pixels]:
-    """Pixels of each image; what is wrong with one is said with its index."""
+    """Pixels of each image; an error names the index of the image."""
     images = []
     for index, item in enumerate(items):
         try:
@@ -221,7 +221,7 @@ async def refuse(_: Request, error: Exception) -> Response:
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
-    """The service; settings come from the environment where none are given."""
+    """Create the service; without settings, they come from the environment."""
     if settings is None:
         given = {name: os.environ.get(f"AAE_{name.upper()}") for name in Settings.model_fields}
         settings = Settings.model_validate({name: value for name, value in given.items() if value})
