@@ -13,10 +13,11 @@ from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.training import losses
 from aae_toolkit.training.batches import Batch
-from aae_toolkit.training.consistency import ConsistencyPhase, Memory
+from aae_toolkit.training.consistency import ConsistencyPhase
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
+from aae_toolkit.training.terms.memory import Memory
 
 CPU = torch.device("cpu")
 PAIRS = {"lambda_pairs": 1.0, "lambda_balance": 2.0}

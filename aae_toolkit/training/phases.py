@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,27 +11,17 @@ from aae_toolkit.config import (
     SemiSupervisedConfig,
     SemiSupervisedTrainingConfig,
     TrainingConfig,
-    UnsupervisedConfig,
     VariantConfig,
 )
 from aae_toolkit.models.networks import Discriminator, Encoder, Networks, decode_modes
 from aae_toolkit.training import losses
 from aae_toolkit.training.augmentation import add_noise, random_warp
 from aae_toolkit.training.batches import Batch
-from aae_toolkit.training.consistency import ConsistencyPhase, Memory
+from aae_toolkit.training.consistency import ConsistencyPhase
 from aae_toolkit.training.phase import Phase
-
-
-@dataclass(frozen=True)
-class ZL2:
-    """Regularizer of the reconstruction phase: pushes information from z into y. [seed, section 7.1, point 2]."""
-
-    weight: float
-    name: ClassVar[str] = "z_l2"
-
-    def __call__(self, y: Tensor, z: Tensor) -> Tensor:
-        """Weighted penalty of codes y [B, K], z [B, Z]."""
-        return self.weight * losses.z_l2(z)
+from aae_toolkit.training.terms.memory import Memory
+from aae_toolkit.training.terms.registry import terms_on_codes
+from aae_toolkit.training.terms.term import Codes, Term, weighted
 
 
 class ReconstructionPhase(Phase):
@@ -49,21 +37,21 @@ class ReconstructionPhase(Phase):
         networks: Networks,
         learning_rate: float,
         training: TrainingConfig,
-        regularizers: Iterable[ZL2] = (),
+        terms: Iterable[Term[Codes]] = (),
         *,
         style_rate: float | None = None,
     ) -> None:
-        """Regularizers act on the codes."""
+        """Keep the noise and the optional terms on the codes."""
         super().__init__(networks, learning_rate, training, style_rate=style_rate)
         self.input_noise = training.input_noise
-        self.regularizers = list(regularizers)
+        self.terms = list(terms)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `reconstruction` and one per regularizer."""
+        """Terms `reconstruction` and the optional ones."""
         y_logits, z = self.encoder(add_noise(batch.images, self.input_noise))
         y = y_logits.softmax(dim=1)
-        terms = {"reconstruction": losses.reconstruction(self.decoder(y, z), batch.images)}
-        return terms | {regularizer.name: regularizer(y, z) for regularizer in self.regularizers}
+        reconstruction = losses.reconstruction(self.decoder(y, z), batch.images)
+        return {"reconstruction": reconstruction} | weighted(self.terms, Codes(y, z))
 
 
 class DiscriminatorPhase(Phase):
@@ -220,13 +208,10 @@ def build_phases(
         memory: of the unlabelled training images, of pseudo-labels.
     """
     rates, training, consistency = config.learning_rates, config.training, config.consistency
-    regularizers, weigh_categories = [], False
-    if isinstance(config, UnsupervisedConfig):
-        weigh_categories = config.training.use_adversarial_categorial_weights
-        if config.training.lambda_z_l2_regularization > 0:
-            regularizers.append(ZL2(config.training.lambda_z_l2_regularization))
+    weigh_categories = getattr(training, "use_adversarial_categorial_weights", False)
+    terms = terms_on_codes(config, networks)
     phases: list[Phase] = [
-        ReconstructionPhase(networks, rates.auto_encoder_lr, training, regularizers, style_rate=rates.style_lr),
+        ReconstructionPhase(networks, rates.auto_encoder_lr, training, terms, style_rate=rates.style_lr),
         DiscriminatorPhase(networks, rates.discriminator_lr, training, weigh_categories=weigh_categories),
         GeneratorPhase(networks, rates.generator_lr, training, style_rate=rates.style_lr),
     ]

@@ -27,12 +27,12 @@ from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
-from aae_toolkit.training.consistency import Memory
 from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
 from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
+from aae_toolkit.training.terms.memory import Memory
 from aae_toolkit.training.weights import working_networks
 
 CHECKPOINT_FILE = "checkpoint.pt"
