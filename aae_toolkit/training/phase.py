@@ -89,6 +89,10 @@ class Phase(nn.Module, ABC):
         for module in self._batch_norms:
             module.momentum = _BATCH_NORM_MOMENTUM if self.updates_batch_norm else 0.0
 
+    def is_due(self, epoch: int, step: int) -> bool:
+        """Whether the phase runs at this step of this epoch, both counted from 0."""
+        return epoch >= self.first_epoch and step % self.every == 0
+
     def untrained_names(self) -> list[str]:
         """Names of the parameters and buffers that this phase uses and its optimizer does not step."""
         return [*self._untrained, *(name for name, _ in self.named_buffers())]
