@@ -26,7 +26,7 @@ class TrainedEpoch(NamedTuple):
         number: its number, from 1.
         means: mean of each loss term.
         seconds: time of its steps.
-        images_per_second: unlabelled images that were trained on, a second.
+        images_per_second: unlabelled images a second.
     """
 
     number: int
@@ -36,7 +36,7 @@ class TrainedEpoch(NamedTuple):
 
 
 def train_epochs(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> Iterator[TrainedEpoch]:
-    """Train the epochs that are left; yield each one once it is done, when `state` stands at the start of the next.
+    """Train the epochs that are left, and yield each one when it is done; `state` then is at the start of the next.
 
     Raises:
         AaeError: a loss, a gradient or a weight is not finite.
@@ -50,7 +50,7 @@ def train_epochs(state: TrainingState, batches: Batches, run: Run, stop: StopReq
 
 
 def _train_steps(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> dict[str, float]:
-    """Train the steps that are left of the epoch, with a checkpoint where one is due; return the means of its terms."""
+    """Train the steps that are left of the epoch, with checkpoints when due; return the mean of each loss term."""
     state.working.train()
     n_steps = batches.steps_per_epoch
     steps = batches.epoch(state.epoch, state.step)
@@ -74,7 +74,7 @@ def _train_steps(state: TrainingState, batches: Batches, run: Run, stop: StopReq
 
 
 def _take_step(state: TrainingState, batch: Batch, n_steps: int, run: Run) -> None:
-    """Run every phase that is due on one batch; loss terms add up on the device, which nothing waits for."""
+    """Run every phase that is due on one batch; loss terms add up on the device, without waiting for it."""
     training = run.config.training
     run.runtime.seed(training.seed, state.epoch, state.step)
     factor = rate_factor(training.schedule, state.epoch + state.step / n_steps, training.n_epochs)
@@ -90,7 +90,7 @@ def _take_step(state: TrainingState, batch: Batch, n_steps: int, run: Run) -> No
 
 
 def _read_means(state: TrainingState) -> dict[str, float]:
-    """Mean of each loss term over the epoch's steps so far and over the processes, whose sums become equal.
+    """Read the mean of each loss term over the epoch's steps so far and over the processes, whose sums become equal.
 
     Raises:
         AaeError: a term or a gradient was not finite at some step, or a weight is not finite now.
@@ -110,7 +110,7 @@ def _read_means(state: TrainingState) -> dict[str, float]:
 
 
 def _faults(runner: PhaseRunner, means: dict[str, float]) -> list[str]:
-    """What was not finite in one phase since the epoch began, losses before gradients, which follow from them."""
+    """Describe what was not finite in a phase since the epoch began; a gradient only where all losses were finite."""
     phase = runner.phase.name
     if wrong := [f"{name} = {means[name]:g}" for name in runner.terms if not math.isfinite(means.get(name, 0.0))]:
         return [f"in phase {phase} loss terms became not finite ({', '.join(wrong)})"]
@@ -121,6 +121,6 @@ def _faults(runner: PhaseRunner, means: dict[str, float]) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    """The first few of many names."""
+    """List the first few of many names."""
     more = len(names) - _N_NAMES
     return ", ".join(names[:_N_NAMES]) + (f" and {more} more" if more > 0 else "")

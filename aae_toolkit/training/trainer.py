@@ -1,4 +1,4 @@
-"""Training one variant from a data directory into a model directory: a loop over epochs, batches and phases."""
+"""Training one variant from a data directory into a model directory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def train(
 ) -> ModelDescription:
     """Train one variant and write its model directory, a checkpoint each epoch.
 
-    Launched by `torchrun`, the processes share every batch, and the first of them writes.
+    Processes launched by `torchrun` share every batch, and the first of them writes.
 
     Args:
         config: the variant's section; its type says which variant.
@@ -67,17 +67,17 @@ def train(
         device: `auto`, `cpu`, `cuda` or `cuda:i`.
         resume: continue from the directory's checkpoint, or start where there is none yet.
         overwrite: replace a model that is already there.
-        checkpoint_every: steps between further checkpoints.
-        derived: files that were made from a model that is replaced; they go with it.
-        progress: told of each epoch.
-        observers: shown the model at the end of each epoch, in the main process.
+        checkpoint_every: steps between checkpoints within an epoch; None: no such checkpoints.
+        derived: files made from a model that is replaced; they are deleted with it.
+        progress: listener for progress and for a line an epoch.
+        observers: observers, which get the model at the end of each epoch, in the main process.
 
     Raises:
-        UsageError: a configuration that does not fit the data, or a directory that already holds a model.
-        AaeError: unreadable data or checkpoint, a loss or gradient that is not finite, too little memory, or a
-            directory that another process writes to, or that is removed meanwhile.
-        DeviceError: a device that is not there.
-        Stopped: SIGINT or SIGTERM came, and the running step was finished and kept.
+        UsageError: the configuration does not fit the data, or the directory already holds a model.
+        AaeError: data or checkpoint are unreadable, a loss or gradient is not finite, memory is too small, or the
+            directory is removed or in use by another process.
+        DeviceError: the device is not there.
+        Stopped: SIGINT or SIGTERM arrived, and the running step is in the checkpoint.
     """
     runtime = resolve_runtime(device, config.training)
     run = Run(
@@ -100,7 +100,7 @@ def train(
 
 
 def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescription:
-    """Train what is left to train, and write the model."""
+    """Train the epochs that are left, and write the model."""
     training = run.config.training
     with memory_advice(f"lower resident_mib (now {training.resident_mib}), so that images stay in their files"):
         validation = run.data.load("validation")
@@ -131,9 +131,9 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
 
 
 def _prepare_directory(state: TrainingState, run: Run, derived: Sequence[Path] | None) -> None:
-    """Leave in the model directory what this run has done so far, and nothing else; `derived` is None where resumed."""
+    """Remove from the model directory all that is not from this run; `derived` is None if it is resumed."""
     if derived is None:
-        _write_metrics(state, run)  # without the lines that are beyond the checkpoint
+        _write_metrics(state, run)  # without lines later than the checkpoint
     else:
         stale = (run.output_dir / name for name in (DESCRIPTION_FILE, CHECKPOINT_FILE, METRICS_FILE))
         for path in (*derived, *stale):
@@ -142,7 +142,7 @@ def _prepare_directory(state: TrainingState, run: Run, derived: Sequence[Path] |
 
 
 def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, stop: StopRequest) -> None:
-    """Train the epochs that are left, with a line of metrics and a checkpoint for each."""
+    """Train the epochs that are left; each gets a line of metrics and a checkpoint, and is shown to the observers."""
     n_epochs = run.config.training.n_epochs
     for epoch in train_epochs(state, batches, run, stop):
         codes = encode_validation(state.average.encoder, validation, run)

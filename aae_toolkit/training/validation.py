@@ -1,4 +1,4 @@
-"""What the validation images say of a model while it is trained, and what its categories are named by them."""
+"""Validation during training: accuracies, and the description of a model named by the validation images."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from aae_toolkit.training.naming import describe, learned_map, name_categories
 from aae_toolkit.training.setup import Run
 
 
-class Codes(NamedTuple):
-    """Of the validation images: category probabilities float32 [N, K] and styles float32 [N, Z]."""
+class ValidationCodes(NamedTuple):
+    """Codes of the validation images: category probabilities float32 [N, K] and styles float32 [N, Z]."""
 
     y: Floats
     z: Floats
 
 
-def encode_validation(encoder: Encoder, validation: Split, run: Run) -> Codes:
-    """Encode the validation images, each process its share of them."""
+def encode_validation(encoder: Encoder, validation: Split, run: Run) -> ValidationCodes:
+    """Encode the validation images; each process encodes its share."""
     world = run.runtime.world
     shares = gather(encode(encoder, validation.images[world.rank :: world.size]))
     whole = []
@@ -35,11 +35,11 @@ def encode_validation(encoder: Encoder, validation: Split, run: Run) -> Codes:
         for rank, part in enumerate(parts):
             codes[rank :: world.size] = part
         whole.append(codes)
-    return Codes(*whole)
+    return ValidationCodes(*whole)
 
 
 def accuracies(y: Floats, validation: Split, run: Run) -> dict[str, float]:
-    """Accuracies on the validation images, none where they have no labels."""
+    """Compute accuracies on the validation images; none where they have no labels."""
     known = validation.labels != UNLABELED
     if not known.any():
         return {}
@@ -53,7 +53,7 @@ def accuracies(y: Floats, validation: Split, run: Run) -> dict[str, float]:
 
 
 def describe_validated(networks: Networks, y: Floats, validation: Split, run: Run) -> ModelDescription:
-    """Describe a model whose categories are named by the validation images, with what those measure."""
+    """Describe a model whose categories are named by the validation images, with measurements on them."""
     naming = name_categories(y, validation.labels, run)
     known = validation.labels != UNLABELED
     correct = np.array(naming.category_to_class)[y[known].argmax(axis=1)] == validation.labels[known]
@@ -67,6 +67,6 @@ def describe_validated(networks: Networks, y: Floats, validation: Split, run: Ru
 
 
 def trained_model(networks: Networks, y: Floats, validation: Split, run: Run) -> TrainedModel:
-    """The networks as they are now, as a trained model, which shares their weights."""
+    """Make a trained model of the networks as they are now; it shares their weights."""
     description = describe_validated(networks, y, validation, run)
     return TrainedModel(description, networks.encoder, networks.decoder, networks.mode_decoder)
