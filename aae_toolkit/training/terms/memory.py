@@ -13,7 +13,7 @@ from aae_toolkit.distributed.collectives import gather_batch
 
 
 class Recalled(NamedTuple):
-    """What the memory holds of a batch.
+    """The memory of a batch.
 
     Attributes:
         y: category probabilities [B, K].
