@@ -47,13 +47,13 @@ def weights_path(directory: Path, network: str, variant: str) -> Path:
 
 def save_model(directory: Path, networks: Networks | TrainedModel, description: ModelDescription) -> None:
     """Write the trained networks, then `model.json` with their checksums, which completes a model directory."""
-    (directory / FILE_NAME).unlink(missing_ok=True)  # of an earlier training: a mix of both must not look complete
+    (directory / FILE_NAME).unlink(missing_ok=True)  # an earlier training's: a mix of both must not look complete
     checksums = {}
     for name in ("encoder", "decoder", "mode_decoder"):
         path = weights_path(directory, name, description.variant)
         network = getattr(networks, name)
         if network is None:
-            path.unlink(missing_ok=True)  # of an earlier training with a mode decoder
+            path.unlink(missing_ok=True)  # an earlier training may have had a mode decoder
         else:
             write_bytes(path, save({k: v.contiguous() for k, v in network.state_dict().items()}))
             checksums[path.name] = sha256(path)

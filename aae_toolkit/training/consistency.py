@@ -17,7 +17,7 @@ from aae_toolkit.training.terms.registry import terms_on_y, view_makers
 from aae_toolkit.training.terms.term import Encodings, weighted
 from aae_toolkit.training.terms.views import Augmentation, View, teacher_y
 
-_TEACHER_STRENGTH = 0.5  # of the changes in the teacher's view, where the encoder's views have 1
+_TEACHER_STRENGTH = 0.5  # strength of the changes in the teacher's view; the encoder's views have 1
 
 
 class ConsistencyPhase(Phase):
@@ -69,7 +69,7 @@ class ConsistencyPhase(Phase):
         return weighted(self.terms, Encodings(features, y_logits, rows, targets, self._recall(batch)))
 
     def _draw(self, batch: Batch) -> dict[str, View]:
-        """Draw every view; apart from `forward`, which torch.compile could not break off within a loop."""
+        """Draw every view. Not in `forward`: torch.compile would skip all of it for a graph break within a loop."""
         return {name: make(batch) for name, make in self.views.items()}
 
     @torch.no_grad()

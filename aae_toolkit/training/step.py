@@ -17,7 +17,7 @@ from aae_toolkit.training.phase import Phase
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.weights import hand_over_gradients, master, refresh
 
-_LEAST_SCALE = 2.0**-10  # of fp16 gradients; the scale starts at 2^16 and halves at each one that is not finite
+_LEAST_SCALE = 2.0**-10  # fp16 gradient scale; it starts at 2^16 and halves at each gradient that is not finite
 
 
 class PhaseRunner:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from aae_toolkit.distributed.collectives import is_alone, largest
 from aae_toolkit.errors import AaeError
 
-_STEPS_BETWEEN_AGREEMENTS = 10  # of several processes, which must stop at the same step
+_STEPS_BETWEEN_AGREEMENTS = 10  # several processes must stop at the same step
 
 
 class Stopped(AaeError):  # noqa: N818  (no error: it was asked for)
