@@ -1,4 +1,4 @@
-"""How good a classifier is: accuracy, clustering scores, and the category -> class map that names categories.
+"""Evaluation of a classifier: accuracy, clustering scores, and the category -> class map that names categories.
 
 Sources: the seed document, section 7.2 (majority accuracy); Kuhn, 1955, through scipy (Hungarian accuracy).
 """
@@ -38,37 +38,40 @@ def encode(encoder: Encoder, images: NDArray[np.uint8]) -> tuple[Floats, Floats]
 
 
 def contingency_table(labels: Integers, categories: Integers, n_classes: int, n_categories: int) -> Integers:
-    """Counts int64 [n_classes, n_categories] of images by true class and predicted category."""
+    """Count images by true class and predicted category, int64 [n_classes, n_categories]."""
     table = np.zeros((n_classes, n_categories), dtype=np.int64)
     np.add.at(table, (labels, categories), 1)
     return table
 
 
 def majority_map(table: Integers) -> Integers:
-    """The most frequent true class of each category, int64 [K]; the seed's matching."""
-    found: Integers = table.argmax(axis=0)
-    return found
+    """Find the most frequent true class of each category, int64 [K]; the seed's matching."""
+    classes: Integers = table.argmax(axis=0)
+    return classes
 
 
 def fit_category_map(y: Floats, labels: Integers, n_classes: int) -> tuple[int, ...]:
-    """Name every category by its most frequent true class; a category never predicted, by its probability mass.
+    """Map every category to its most frequent true class, or to that of most probability if it is never predicted.
 
     Args:
         y: category probabilities [N, K].
         labels: true classes int64 [N]; images with -1 are left out.
         n_classes: number of classes.
+
+    Returns:
+        The class of each category, K numbers.
     """
     known = labels != UNLABELED
     y, labels = y[known], labels[known]
     table = contingency_table(labels, y.argmax(axis=1), n_classes, y.shape[1])
     mass = np.eye(n_classes, dtype=np.float32)[labels].T @ y  # [n_classes, K]
-    found = np.where(table.sum(axis=0) > 0, majority_map(table), mass.argmax(axis=0))
-    return tuple(int(c) for c in found)
+    classes = np.where(table.sum(axis=0) > 0, majority_map(table), mass.argmax(axis=0))
+    return tuple(int(c) for c in classes)
 
 
 @dataclass(frozen=True)
 class ClassReport:
-    """One true class: how many of its `n` images were given its label, and which category holds most of them."""
+    """Scores of one true class: accuracy on its `n` images, and the category with most of them and its share."""
 
     class_name: str
     n: int
@@ -81,9 +84,9 @@ class ClassReport:
 class Evaluation:
     """Scores over one split; accuracies are fractions in [0, 1].
 
-    `accuracy` is of the label (unsupervised: under the stored category -> class map). `majority_accuracy` refits that
-    map on the scored images, as the seed does. `hungarian_accuracy` is one-to-one, None where K is not the number of
-    classes. `confusion[i][j]` counts images of class i labelled j.
+    `accuracy` is the accuracy of the label, under the stored category -> class map. `majority_accuracy` refits that map
+    on the scored images, as the seed does. `hungarian_accuracy` uses a one-to-one map; it is None where K is not the
+    number of classes. `confusion[i][j]` counts images of class i labelled j.
     """
 
     variant: Variant
@@ -99,7 +102,7 @@ class Evaluation:
     never_predicted_categories: list[int]
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `aae evaluate --json` prints."""
+        """Return the object that `aae evaluate --json` prints."""
         return asdict(self)
 
 
@@ -107,7 +110,7 @@ def evaluate(model: TrainedModel, split: Split, split_name: SplitName) -> Evalua
     """Score a trained model on the labelled images of a split.
 
     Raises:
-        AaeError: the split has no labels, another image shape, or more classes.
+        AaeError: the split has no labels, another image shape than the model, or more classes.
     """
     description = model.description
     description.require_image_shape(split.images.shape[1:])
@@ -165,7 +168,7 @@ def score(
 
 
 def majority_accuracy(table: Integers) -> float:
-    """Share of images whose true class is the most frequent one of their category."""
+    """Compute the share of images whose true class is the most frequent one of their category."""
     return float(table.max(axis=0).sum() / table.sum())
 
 

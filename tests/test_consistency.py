@@ -13,10 +13,11 @@ from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.training import losses
 from aae_toolkit.training.batches import Batch
-from aae_toolkit.training.consistency import ConsistencyPhase, Memory
+from aae_toolkit.training.consistency import ConsistencyPhase
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
+from aae_toolkit.training.terms.memory import Memory
 
 CPU = torch.device("cpu")
 PAIRS = {"lambda_pairs": 1.0, "lambda_balance": 2.0}
@@ -29,7 +30,7 @@ UNLABELED = a_batch()._replace(labeled_images=None, labels=None)
 def a_phase(
     nets: Networks, variant: Variant = "unsupervised", *, training: dict[str, Any] | None = None, **terms: Any
 ) -> ConsistencyPhase:
-    """The phase with these terms, whose looks are the images as they are unless asked otherwise."""
+    """The phase with these terms, whose views are the images as they are unless asked otherwise."""
     section = SemiSupervisedConfig if variant == "semi_supervised" else UnsupervisedConfig
     config = section.model_validate(
         {
@@ -53,39 +54,39 @@ def y_logits_of(nets: Networks, *images: Tensor) -> tuple[Tensor, ...]:
     return nets.encoder(torch.cat(images))[0].split([len(part) for part in images])
 
 
-def test_the_first_looks_count_alike_and_later_ones_fade_exponentially() -> None:
+def test_the_first_views_count_alike_and_later_ones_fade_exponentially() -> None:
     memory = Memory(6, 3, decay=0.8)
-    looks = torch.rand(12, 2, 3, generator=torch.Generator().manual_seed(0))
+    views = torch.rand(12, 2, 3, generator=torch.Generator().manual_seed(0))
     expected = torch.zeros(2, 3)
-    for n, look in enumerate(looks, start=1):
-        memory.add(torch.tensor([4, 1]), look)
-        expected = looks[:n].mean(dim=0) if n <= 5 else 0.8 * expected + 0.2 * look
+    for n, view in enumerate(views, start=1):
+        memory.add(torch.tensor([4, 1]), view)
+        expected = views[:n].mean(dim=0) if n <= 5 else 0.8 * expected + 0.2 * view
         torch.testing.assert_close(memory.y[[4, 1]], expected)
     assert memory.n_looks.tolist() == [0, 12, 0, 0, 12, 0]
     assert not memory.y[[0, 2, 3, 5]].any()
 
 
-def test_without_memory_the_last_look_counts_alone() -> None:
+def test_without_memory_the_last_view_counts_alone() -> None:
     memory = Memory(3, 2, decay=0.0)
-    for look in torch.rand(3, 3, 2):
-        memory.add(torch.arange(3), look)
-        assert torch.equal(memory.y, look)
+    for view in torch.rand(3, 3, 2):
+        memory.add(torch.arange(3), view)
+        assert torch.equal(memory.y, view)
 
 
-@pytest.mark.parametrize(("decay", "n_looks", "expected"), [(0.8, 1, 4), (0.8, 7, 7), (0.0, 2, 2), (0.97, 1, 32)])
-def test_a_memory_that_starts_with_known_categories_gives_them_up_look_by_look(
-    decay: float, n_looks: int, expected: int
+@pytest.mark.parametrize(("decay", "n_views", "expected"), [(0.8, 1, 4), (0.8, 7, 7), (0.0, 2, 2), (0.97, 1, 32)])
+def test_a_memory_that_starts_with_known_categories_gives_them_up_view_by_view(
+    decay: float, n_views: int, expected: int
 ) -> None:
     memory = Memory(4, 3, decay)
-    memory.start(torch.tensor([2, -1, 0, 1]), n_looks)
+    memory.start(torch.tensor([2, -1, 0, 1]), n_views)
     assert memory.y.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0]]
     assert memory.n_looks.tolist() == [expected, 0, expected, expected]
     memory.add(torch.arange(4), torch.tensor([[1.0, 0.0, 0.0]]).expand(4, 3))
     torch.testing.assert_close(memory.y[0], torch.tensor([1 - decay, 0.0, decay]), atol=0.001, rtol=0)
-    assert memory.y[1].tolist() == [1, 0, 0]  # its first look
+    assert memory.y[1].tolist() == [1, 0, 0]  # its first view
 
 
-def test_what_is_not_looked_at_stays() -> None:
+def test_images_without_a_new_view_keep_their_memory() -> None:
     memory = Memory(4, 2, decay=0.8)
     memory.add(torch.arange(4), torch.rand(4, 2))
     before = memory.y.clone()
@@ -155,7 +156,7 @@ def test_pairs_labels_and_balance_are_of_one_batch() -> None:
     torch.testing.assert_close(found["balance"], 2 * losses.balance(torch.cat([image, partner]).softmax(1)))
 
 
-def test_every_look_goes_through_the_encoder_at_once() -> None:
+def test_every_view_goes_through_the_encoder_at_once() -> None:
     nets, sizes = networks(), []
     nets.encoder.features.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     few = a_batch(6)
@@ -165,7 +166,7 @@ def test_every_look_goes_through_the_encoder_at_once() -> None:
 
 
 @pytest.mark.parametrize("terms", [{"augmentation": 1.0}, {"elastic": 0.1}, {}], ids=["augmented", "bent", "noisy"])
-def test_no_two_looks_at_an_image_are_alike(terms: dict[str, float]) -> None:
+def test_no_two_views_of_an_image_are_alike(terms: dict[str, float]) -> None:
     seen: list[Tensor] = []
     nets, batch = networks(n_over_clusters=None), UNLABELED
     nets.encoder.features.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
@@ -250,7 +251,7 @@ def test_pseudo_labels_are_the_memorys_and_of_sure_images_alone(n_sure: int) -> 
     torch.testing.assert_close(found, per_image[sure].sum() / 10)
 
 
-def test_the_memory_labels_by_all_looks_and_not_by_the_last() -> None:
+def test_the_memory_labels_by_all_views_and_not_by_the_last() -> None:
     nets, batch = networks(n_over_clusters=None), Batch(UNLABELED.images, indices=torch.arange(10))
     phase = a_phase(nets, **LABELS)
     assert phase.memory is not None
@@ -261,7 +262,7 @@ def test_the_memory_labels_by_all_looks_and_not_by_the_last() -> None:
     torch.testing.assert_close(found, F.cross_entropy(nets.encoder(batch.images)[0], torch.ones(10).long()))
 
 
-def test_an_image_is_labelled_once_the_memory_holds_enough_looks() -> None:
+def test_an_image_is_labelled_once_the_memory_holds_enough_views() -> None:
     phase = a_phase(networks(n_over_clusters=None), looks_to_trust=3, **LABELS)
     batch = Batch(UNLABELED.images, indices=torch.arange(10))
     early = batch._replace(images=batch.images[:5], indices=batch.indices[:5])
@@ -281,9 +282,9 @@ def test_pairs_count_by_how_likely_they_share_a_category_where_both_are_trusted(
     phase.memory.n_looks[:] = torch.tensor([0.0] * 3 + [5.0] * 9 + [1.0] * 8)  # this batch adds one to the first ten
     found = phase(batch)
     assert batch.partners is not None
-    y, looks = phase.memory.y, phase.memory.n_looks
+    y, n_views = phase.memory.y, phase.memory.n_looks
     weights = [
-        float(y[i] @ y[j]) if looks[i] >= 2 and looks[j] >= 2 else 1.0
+        float(y[i] @ y[j]) if n_views[i] >= 2 and n_views[j] >= 2 else 1.0
         for i, j in zip(batch.indices.tolist(), batch.partner_indices.tolist(), strict=True)
     ]
     assert 0 < weights.count(1.0) < 10

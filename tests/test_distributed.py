@@ -37,11 +37,11 @@ from aae_toolkit.errors import UsageError
 from aae_toolkit.progress import Silent
 from aae_toolkit.training import losses, phases
 from aae_toolkit.training.batches import Batch, Batches
-from aae_toolkit.training.consistency import Memory
 from aae_toolkit.training.neighbors import nearest_neighbors
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.setup import Run, build_batches
 from aae_toolkit.training.step import PhaseRunner
+from aae_toolkit.training.terms.memory import Memory
 from aae_toolkit.training.trainer import train
 from aae_toolkit.training.weights import average_in, master, working_networks
 

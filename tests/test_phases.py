@@ -8,11 +8,11 @@ from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.batches import Batch
-from aae_toolkit.training.consistency import Memory
 from aae_toolkit.training.phase import Phase
 from aae_toolkit.training.phases import OPTIONAL_PHASES, build_phases
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
+from aae_toolkit.training.terms.memory import Memory
 from aae_toolkit.training.weights import working_networks
 
 EAGER = Runtime(torch.device("cpu"), "fp32", compile=False)

@@ -25,7 +25,7 @@ from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.models.networks import Encoder
 from aae_toolkit.progress import Silent
-from aae_toolkit.training import losses, trainer, validation
+from aae_toolkit.training import loop, losses, trainer, validation
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.consistency import ConsistencyPhase
 from aae_toolkit.training.runtime import Runtime
@@ -221,7 +221,7 @@ def test_the_average_counts_steps_over_epochs_and_a_resumed_run_goes_on_counting
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[tuple[float, int]] = []
-    monkeypatch.setattr(trainer, "average_in", lambda average, networks, *numbers: counted.append(numbers))
+    monkeypatch.setattr(loop, "average_in", lambda average, networks, *numbers: counted.append(numbers))
     data, config = DataDirectory(data_dir), tiny_config("unsupervised", n_epochs=3, ema_decay=0.9)
     with pytest.raises(Stopped):
         train(config, data, tmp_path, device="cpu", progress=SignalAt(signal.SIGTERM, 8))

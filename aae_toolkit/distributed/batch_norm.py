@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed._functional_collectives import all_reduce  # has a gradient, also compiled
+from torch.distributed._functional_collectives import all_reduce  # differentiable, also when compiled
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def _sum_over_processes(tensor: Tensor) -> Tensor:
-    """The sum of the processes' tensors, whose gradient reaches all of them."""
+    """Sum the processes' tensors; the gradient reaches all of them."""
     assert dist.group.WORLD is not None
     total: Tensor = all_reduce(tensor, "sum", dist.group.WORLD)
     return total
@@ -20,10 +20,10 @@ class SynchronizedBatchNorm(_BatchNorm):
     """BatchNorm over the batch of all processes, on any device (torch's own refuses CPU tensors)."""
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (the base class's name)
-        """Take any shape [B, C, ...]."""
+        """Accept any shape [B, C, ...]."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the base class's name)
-        """Normalize [B, C, ...] per channel, with the running statistics in eval mode."""
+        """Normalize [B, C, ...] per channel; in eval mode with the running statistics."""
         if not self.training:
             return super().forward(input)
         assert self.running_mean is not None
@@ -36,7 +36,7 @@ class SynchronizedBatchNorm(_BatchNorm):
         x = input.float()
         mean = _sum_over_processes(x.sum(others)) / n
         centered = x - mean.view(shape)
-        variance = _sum_over_processes(centered.square().sum(others)) / n  # a second pass: no digits are lost
+        variance = _sum_over_processes(centered.square().sum(others)) / n  # a second pass, which loses no digits
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
@@ -48,7 +48,7 @@ class SynchronizedBatchNorm(_BatchNorm):
 
 
 def synchronize_batch_norm(module: nn.Module) -> None:
-    """Put `SynchronizedBatchNorm` in the place of every BatchNorm inside `module`, with its weights and buffers."""
+    """Replace every BatchNorm inside `module` by a `SynchronizedBatchNorm` with its weights and buffers."""
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
             synchronized = SynchronizedBatchNorm(child.num_features, child.eps, child.momentum)

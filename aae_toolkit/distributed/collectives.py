@@ -1,7 +1,7 @@
-"""What several processes do together: meet, agree, and take statistics over the whole batch.
+"""Collective operations of several processes: meeting, agreeing, and statistics over the whole batch.
 
-Each process sees its share of every batch, all shares of one size. Alone, each function here does nothing, or returns
-what it was given.
+Each process sees its share of every batch, and all shares have one size. In a single process each function does
+nothing, or returns its argument.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @contextmanager
 def process_group(world: World, backend: str) -> Iterator[None]:
-    """Meet the other processes of `world`; tensors travel by `backend`."""
+    """Join the other processes of `world`; `backend` carries the tensors."""
     if world.size == 1:
         yield
         return
@@ -33,18 +33,18 @@ def process_group(world: World, backend: str) -> Iterator[None]:
 
 
 def is_alone() -> bool:
-    """Whether no other process takes part."""
+    """Tell whether this is the only process."""
     return not dist.is_initialized()
 
 
 def wait_for_all() -> None:
-    """Return once every process has come here."""
+    """Wait until every process has called this."""
     if not is_alone():
         dist.barrier()
 
 
 def largest(value: int) -> int:
-    """The largest of the processes' values, on each of them."""
+    """Return the largest of the processes' values, in each of them."""
     if is_alone():
         return value
     box = torch.tensor(value)
@@ -53,7 +53,7 @@ def largest(value: int) -> int:
 
 
 def from_main(produce: Callable[[], T]) -> T:
-    """What `produce` returns in the main process, on each of them; the others do not call it."""
+    """Call `produce` in the main process only, and return its result in every process."""
     if is_alone():
         return produce()
     box = [produce() if dist.get_rank() == 0 else None]
@@ -62,7 +62,7 @@ def from_main(produce: Callable[[], T]) -> T:
 
 
 def gather(value: Any) -> list[Any]:
-    """Every process's value, by rank, on each of them."""
+    """Return every process's value, by rank, in each of them."""
     if is_alone():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -71,7 +71,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def gather_batch(share: Tensor) -> Tensor:
-    """The shares [B, ...] of a batch, of all processes, one after the other; without gradient."""
+    """Join the shares [B, ...] of a batch from all processes, one after the other, without gradient."""
     if is_alone():
         return share
     whole = share.new_empty(len(share) * dist.get_world_size(), *share.shape[1:])
@@ -80,7 +80,7 @@ def gather_batch(share: Tensor) -> Tensor:
 
 
 def mean_over_processes(tensor: Tensor) -> Tensor:
-    """The mean of the processes' tensors, without gradient."""
+    """Average the processes' tensors, without gradient."""
     if is_alone():
         return tensor.detach()
     total = tensor.detach().clone()
@@ -89,10 +89,10 @@ def mean_over_processes(tensor: Tensor) -> Tensor:
 
 
 def batch_mean(values: Tensor) -> Tensor:
-    """Mean of `values` [B, ...] over the batch of all processes.
+    """Average `values` [B, ...] over the batch of all processes.
 
-    Its gradient reaches this process's share alone, at full weight: averaged over processes, as DistributedDataParallel
-    does, gradients of any function of the mean are then those that one process has on the whole batch.
+    The gradient reaches this process's share alone, at full weight. DistributedDataParallel averages gradients over
+    processes, which then gives the gradient that one process has on the whole batch.
     """
     local = values.mean(dim=0)
     if is_alone():

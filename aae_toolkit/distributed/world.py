@@ -1,4 +1,4 @@
-"""Which of several training processes this one is, as `torchrun` tells it through the environment."""
+"""The place of this process among several training processes, which `torchrun` puts into the environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class World:
-    """`size` processes train together; this one is `rank`, and `local_rank` among those of its host."""
+    """Number of processes that train together, and this one's rank among all and among those of its host."""
 
     rank: int = 0
     size: int = 1
@@ -16,7 +16,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that speaks and writes."""
+        """True in the process that prints and writes files."""
         return self.rank == 0
 
 
@@ -24,7 +24,7 @@ ALONE = World()
 
 
 def world_from_environment() -> World:
-    """The world that the process was launched in; alone where it was not launched by `torchrun` or its like."""
+    """Read the world from the environment; `ALONE` if no launcher such as `torchrun` set it."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         return ALONE
     return World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,1 +1,1 @@
-"""The toolkit in scikit-learn's form."""
+"""Estimators for scikit-learn."""

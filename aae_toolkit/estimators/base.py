@@ -1,4 +1,4 @@
-"""What the classifier and the clusterer share: parameters, arrays in and out, saving and exporting."""
+"""Base of the classifier and the clusterer: parameters, conversion of arrays, saving and exporting."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.in_memory import train_in_memory
 
-DTYPES = (np.float64, np.float32, np.uint8)  # of X; others become the first
+DTYPES = (np.float64, np.float32, np.uint8)  # types of X that stay; others become the first
 
 
-class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]  # untyped
+class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """An adversarial autoencoder over arrays.
 
-    X is rows of features [n, F], or images [n, H, W] or [n, C, H, W]. uint8 stands for 0-255. Other numbers are scaled
-    to [0, 1] by the range that they have in `fit`, of each feature, or of all pixels of images; beyond it they are cut
-    off. They are not rounded.
+    X is rows of features [n, F], or images [n, H, W] or [n, C, H, W]. The range of uint8 is 0-255. Other numbers are
+    scaled to [0, 1] by their range in `fit`, of each feature or of all pixels of images, and clipped outside of it, but
+    not rounded.
     """
 
     _variant: ClassVar[Variant]
@@ -64,7 +64,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         precision: str | None = None,
         verbose: bool = False,
     ) -> None:
-        """Keep the parameters; None takes the configuration's value.
+        """Keep the parameters; None stands for the configuration's value.
 
         Args:
             n_epochs: passes over the samples.
@@ -73,12 +73,12 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             encoder: `mlp`, or `conv` for images.
             batch_size: samples a step.
             config: a YAML file, the name of a shipped configuration, or a mapping such as
-                `{"training": {"input_noise": 0.1}}` over the default one: `features` for rows, `seed` for images.
-            image_shape: (C, H, W) of the pictures that rows are, where they are.
-            random_state: an int gives the same model each time.
+                `{"training": {"input_noise": 0.1}}` that changes the default: `features` for rows, `seed` for images.
+            image_shape: (C, H, W) if rows are flattened images.
+            random_state: seed; an int gives the same model each time.
             device: `auto`, `cpu`, `cuda` or `cuda:i`.
             precision: `auto`, `fp32`, `bf16` or `fp16`.
-            verbose: print a line an epoch.
+            verbose: True prints a line an epoch.
         """
         self.n_epochs = n_epochs
         self.z_size = z_size
@@ -93,7 +93,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.verbose = verbose
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Probability of each class or cluster, [n, their number]: of its categories together."""
+        """Predict the probability of each class or cluster, [n, their number]; the sum over its categories."""
         y, _ = self._encode(X)
         description = self.model_.description
         by_class = np.eye(len(description.class_names), dtype=y.dtype)[list(description.category_to_class)]
@@ -101,16 +101,16 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return probabilities
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
-        """The style z of samples, [n, Z]."""
+        """Encode samples to their style z, [n, Z]."""
         return self._encode(X)[1]
 
     def save(self, path: str | Path) -> None:
         """Write a model directory, which `aae export` and `load` read; no part of it is pickled.
 
-        Parameters are kept as JSON: of a `random_state` that is no int nothing is kept.
+        Parameters are kept as JSON; a `random_state` is kept only if it is an int.
 
         Raises:
-            AaeError: it cannot be written.
+            AaeError: the directory cannot be written.
         """
         check_is_fitted(self)
         facts = {
@@ -124,10 +124,10 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote.
+        """Read an estimator that `save` wrote.
 
         Raises:
-            AaeError: a file is absent, damaged, or of another estimator.
+            AaeError: a file is absent, damaged, or from another estimator.
         """
         with reading_estimator(Path(path), cls.__name__) as (model, facts):
             estimator = cls(**facts["params"])
@@ -141,16 +141,16 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def export(self, path: str | Path, formats: Sequence[str] = ("onnx",)) -> None:
         """Write an export directory, as `aae export` does; `load_classifier` reads its `classifier.onnx`.
 
-        What is exported takes uint8, as every exported classifier: where X is not uint8, it is rounded to the nearest
-        of 256 steps over the range that it has in `fit`.
+        The exported classifier takes uint8, like every exported classifier. An X of another type is rounded to the
+        nearest of 256 steps over its range in `fit`.
 
         Args:
-            path: the directory; an earlier export there is replaced.
-            formats: `onnx`, `torchscript`, `torch-export`.
+            path: the export directory; an earlier export there is replaced.
+            formats: some of `onnx`, `torchscript`, `torch-export`.
 
         Raises:
-            AaeError: it cannot be written.
-            ValueError: a format that there is not.
+            AaeError: the directory cannot be written.
+            ValueError: a format is unknown.
         """
         from aae_toolkit.export.contract import Format
         from aae_toolkit.export.writer import export_model
@@ -160,14 +160,14 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             export_model(Path(directory), Path(path), tuple(Format(name) for name in formats), Silent())
 
     def sample(self, category: ArrayLike, z: ArrayLike | None = None) -> NDArray[Any]:
-        """Decode samples of categories, on X's scale and in its shape: [n, F], [n, H, W] or [n, C, H, W].
+        """Decode samples of categories, on the scale and in the shape of X: [n, F], [n, H, W] or [n, C, H, W].
 
         Args:
-            category: one, or n of them; of a classifier labels, of a clusterer numbers.
-            z: styles [Z] or [n, Z]; None: 0, at which a category shows its mode.
+            category: one or n labels of a classifier, or numbers of clusters.
+            z: styles [Z] or [n, Z]; None: 0, which gives the mode of a category.
 
         Raises:
-            ValueError: a category or a size of z that the model does not have.
+            ValueError: the model has no such category or size of z.
         """
         check_is_fitted(self)
         a = self.model_.architecture
@@ -193,21 +193,21 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     @abstractmethod
     def _category(self, wanted: Any) -> int:
-        """The number of a category that a user names; ValueError where there is none."""
+        """Return the number of the category that a user names; raise ValueError if there is none."""
 
     def _take(self, model: TrainedModel) -> None:
-        """Become the estimator that has fitted this model."""
+        """Set the attributes of an estimator that has fitted this model."""
         self.model_ = model
         self.n_features_in_ = math.prod(model.architecture.image_shape)
 
     def _labels(self, X: ArrayLike) -> Integers:
-        """The class or cluster of each sample, int64 [n]: of the likeliest category."""
+        """Predict the class or cluster of each sample, int64 [n], from the likeliest category."""
         y, _ = self._encode(X)
         labels: Integers = np.array(self.model_.description.category_to_class)[y.argmax(axis=1)]
         return labels
 
     def _encode(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Category probabilities [n, K] and styles [n, Z], float64 where X is, else float32."""
+        """Encode samples: category probabilities [n, K] and styles [n, Z], float64 if X is, else float32."""
         check_is_fitted(self)
         rows = validate_data(self, flat(X)[0], reset=False, dtype=DTYPES)
         images = scaling.to_images(rows, self._scaling, self.model_.architecture.image_shape)
@@ -223,14 +223,14 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         classes: Sequence[Any],
         n_categories: int | None = None,
     ) -> Self:
-        """Train.
+        """Train a model on samples.
 
         Args:
-            rows: X, validated, [n, F].
-            sample_shape: of one of X, before images were made rows.
+            rows: validated samples [n, F].
+            sample_shape: shape of one sample before images became rows.
             labels: class indices int64 [n], -1 where unknown.
             classes: labels by class index.
-            n_categories: K; None: the configuration's, or as many as classes.
+            n_categories: K; None: the configuration's, or the number of classes.
         """
         self.sample_shape_ = sample_shape
         are_rows = self.image_shape is None and len(sample_shape) == 1
@@ -259,7 +259,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         splits: dict[SplitName, Split] = {"train_labeled": labeled, "train_unlabeled": rest, "validation": labeled}
         data = ArrayData(splits, shape, tuple(map(str, classes)))
         try:
-            with torch.random.fork_rng():  # the caller's random streams go on as if nothing had been
+            with torch.random.fork_rng():  # leaves the caller's random streams as they are
                 progress = _Printing() if self.verbose else Silent()
                 model, self.history_ = train_in_memory(config, data, device=self.device, progress=progress)
         except UsageError as error:
@@ -278,7 +278,7 @@ class _Printing(Silent):
 
 
 def flat(X: Any) -> tuple[Any, tuple[int, ...]]:
-    """X with images as rows [n, F], and the shape of one sample; what scikit-learn is to refuse stays as it is."""
+    """Flatten images to rows [n, F]; return the rows and the shape of one sample. Scikit-learn checks them later."""
     array = X if hasattr(X, "ndim") else np.asarray(X)
     shape = tuple(array.shape[1:])
     return (X if len(shape) <= 1 else np.asarray(array).reshape(len(array), -1)), shape

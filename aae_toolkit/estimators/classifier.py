@@ -1,4 +1,4 @@
-"""A semi-supervised classifier in scikit-learn's form."""
+"""Semi-supervised classifier for scikit-learn."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from aae_toolkit.models.directory import TrainedModel
 
 
 class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Classifies from few labels and many samples without one, for which y is -1, as in `sklearn.semi_supervised`.
+    """Classifier that learns from few labels and many unlabelled samples, which have y = -1 as in scikit-learn.
 
     Attributes:
         classes_: the labels, sorted.
-        history_: of each epoch, the mean of every loss term.
+        history_: mean of every loss term in each epoch.
         model_: the trained networks.
-        n_features_in_: numbers a sample.
+        n_features_in_: number of features of a sample.
     """
 
     _variant = "semi_supervised"
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train on samples X and labels y [n] of any kind, -1 where a sample has none.
+        """Train on samples X and labels y [n] of any type; -1 marks a sample without a label.
 
         Raises:
-            ValueError: fewer than two classes, or what scikit-learn refuses.
+            ValueError: there are fewer than two classes, or scikit-learn refuses the arrays.
         """
         rows, sample_shape = flat(X)
         rows, given = validate_data(self, rows, y, dtype=DTYPES, ensure_min_samples=2)
         known = _is_labeled(given)
-        found = np.array(given[known].tolist())  # of objects, what they are
-        check_classification_targets(found)
-        self.classes_, codes = np.unique(found, return_inverse=True)
+        targets = np.array(given[known].tolist())  # an array of objects becomes one of their own type
+        check_classification_targets(targets)
+        self.classes_, codes = np.unique(targets, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has {len(self.classes_)} class; a classifier needs two or more (-1 is no label)")
         labels = np.full(len(given), UNLABELED, dtype=np.int64)
@@ -46,13 +46,13 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
         return self._fit(rows, sample_shape, labels, self.classes_.tolist())
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The label of each sample, [n]: of the likeliest category."""
-        found = self._labels(X)  # refuses where nothing was fitted
-        labels: NDArray[Any] = self.classes_[found]
+        """Predict the label of each sample, [n], from the likeliest category."""
+        indices = self._labels(X)  # raises if nothing was fitted
+        labels: NDArray[Any] = self.classes_[indices]
         return labels
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Accuracy on the samples that have a label; 0 where none has."""
+        """Compute the accuracy on the samples that have a label; 0 if none has."""
         truth = np.asarray(y)
         known = _is_labeled(truth)
         if not known.any():
@@ -73,7 +73,7 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
 
 
 def _is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which labels are not -1; text never is."""
+    """Tell which labels are not -1, bool [n]; text never is."""
     if y.dtype.kind in "US":
         return np.ones(len(y), dtype=bool)
     labeled: NDArray[np.bool_] = (y != UNLABELED).astype(bool)

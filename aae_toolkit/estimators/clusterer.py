@@ -1,4 +1,4 @@
-"""Clustering in scikit-learn's form."""
+"""Clusterer for scikit-learn."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from aae_toolkit.evaluation import Integers
 
 
 class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Finds categories without a label.
+    """Clusterer that finds categories without labels.
 
     Attributes:
-        labels_: the category of each sample of `fit`, int64 [n].
-        history_: of each epoch, the mean of every loss term.
+        labels_: category of each sample of `fit`, int64 [n].
+        history_: mean of every loss term in each epoch.
         model_: the trained networks.
-        n_features_in_: numbers a sample.
+        n_features_in_: number of features of a sample.
     """
 
     _variant = "unsupervised"
@@ -48,8 +48,8 @@ class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-
         """Keep the parameters.
 
         Args:
-            n_clusters: how many categories to find.
-            n_epochs: as the classifier's, like all that follow.
+            n_clusters: number of categories to find.
+            n_epochs: as in the classifier, like all that follow.
             z_size: see there.
             hidden_size: see there.
             encoder: see there.
@@ -77,10 +77,10 @@ class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-
         self.n_clusters = n_clusters
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
-        """Find categories in X; y is not looked at.
+        """Find categories in X; y is ignored.
 
         Raises:
-            ValueError: what scikit-learn refuses.
+            ValueError: `n_clusters` is below 1, or scikit-learn refuses the array.
         """
         if self.n_clusters < 1:
             raise ValueError(f"n_clusters={self.n_clusters}; ask for 1 or more")
@@ -88,7 +88,7 @@ class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-
         rows = validate_data(self, rows, dtype=DTYPES, ensure_min_samples=2)
         unlabeled = np.full(len(rows), UNLABELED, dtype=np.int64)
         self._fit(rows, sample_shape, unlabeled, (), n_categories=max(2, self.n_clusters))
-        if self.n_clusters == 1:  # the networks have two categories at least, which then are one cluster
+        if self.n_clusters == 1:  # networks have two categories or more; both are this cluster
             description = self.model_.description
             update = {"category_to_class": (0, 0), "class_names": description.class_names[:1]}
             self._take(dataclasses.replace(self.model_, description=description.model_copy(update=update)))
@@ -96,7 +96,7 @@ class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-
         return self
 
     def predict(self, X: ArrayLike) -> Integers:
-        """The cluster of each sample, int64 [n]."""
+        """Predict the cluster of each sample, int64 [n]."""
         return self._labels(X)
 
     def _category(self, wanted: Any) -> int:

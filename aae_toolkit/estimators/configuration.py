@@ -1,4 +1,4 @@
-"""An estimator's parameters as the configuration that training takes."""
+"""Configuration of a training from an estimator's parameters."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def resolve_config(
     n_samples: int,
     **flags: Any,
 ) -> VariantConfig:
-    """The configuration of a fit.
+    """Resolve the configuration of a fit.
 
     Args:
-        source: a YAML file, the name of a shipped one, or a mapping of sections that changes the default one; None: the
-            default, which is another for rows than for images.
-        variant: the file's section.
-        rows: whether X is rows of features, which must not be moved or bent as pictures are.
-        n_samples: which bounds the neighbours that a sample can have.
-        flags: values that go before the configuration's; those of None do not.
+        source: a YAML file, the name of a shipped one, or a mapping of sections that changes the default; None: the
+            default, which differs for rows and images.
+        variant: section of the file.
+        rows: True if X is rows of features, which are not augmented as pictures are.
+        n_samples: number of samples, a bound of the number of neighbours.
+        flags: values that replace the configuration's, except None.
 
     Raises:
-        ValueError: a value that the configuration refuses.
-        AaeError: a file that cannot be read.
+        ValueError: the configuration refuses a value.
+        AaeError: a file cannot be read.
     """
     try:
         named = source if isinstance(source, str | Path) else ROWS_CONFIG if rows else DEFAULT_CONFIG

@@ -1,4 +1,4 @@
-"""A fitted estimator as a model directory with `estimator.json` beside: safetensors and JSON, nothing pickled."""
+"""Saved estimators: a model directory with `estimator.json`, as safetensors and JSON, without pickle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE_NAME = "estimator.json"
 
 
 def write_estimator(directory: Path, model: TrainedModel, facts: dict[str, Any]) -> None:
-    """Write a model and what else an estimator knows; raise `AaeError` where that cannot be."""
+    """Write a model and the facts of its estimator; raise `AaeError` if the directory cannot be written."""
     plain = facts | {"params": {name: _plain(value) for name, value in facts["params"].items()}}
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -30,10 +30,10 @@ def write_estimator(directory: Path, model: TrainedModel, facts: dict[str, Any])
 
 @contextmanager
 def reading_estimator(directory: Path, name: str) -> Iterator[tuple[TrainedModel, dict[str, Any]]]:
-    """The model and the facts of an estimator of class `name`, for a block that makes one of them.
+    """Read the model and the facts of an estimator of class `name`, for a block that builds the estimator from them.
 
     Raises:
-        AaeError: a file is absent or of another class, or the block finds that it is damaged.
+        AaeError: a file is absent or from another class, or an error of the block shows that it is damaged.
     """
     path = directory / FILE_NAME
     try:
@@ -48,7 +48,7 @@ def reading_estimator(directory: Path, name: str) -> Iterator[tuple[TrainedModel
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as JSON has it; of a random stream nothing."""
+    """Turn a parameter into JSON's types; a random stream becomes None."""
     if isinstance(value, Mapping):
         return {key: dict(section) for key, section in value.items()}
     if isinstance(value, np.random.RandomState):

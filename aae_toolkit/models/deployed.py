@@ -1,4 +1,4 @@
-"""The three modules that are exported: scaling, BatchNorm, softmax and the category -> class map are inside."""
+"""The three exported modules; scaling, BatchNorm, softmax and the category -> class map are inside."""
 
 from __future__ import annotations
 

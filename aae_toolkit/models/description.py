@@ -1,4 +1,4 @@
-"""`model.json`: what a trained model is, enough to rebuild its networks and to name what they say."""
+"""Description of a trained model, `model.json`: all that is needed to rebuild its networks and to name its classes."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Architecture(BaseModel):
 
 
 class FeatureScaling(BaseModel):
-    """What a row of numbers, or a number of an image, is as pixels: (x - `offset`) / `span`, cut off to [0, 1].
+    """Scaling of feature values to pixels: (x - `offset`) / `span`, clipped to [0, 1].
 
-    There is one offset and one span for all, or one of each for every feature.
+    There is one offset and one span for all features, or one of each for every feature.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -47,7 +47,7 @@ class FeatureScaling(BaseModel):
 
 
 class ArrayFacts(BaseModel):
-    """What a model that was trained from arrays knows of them; `classes` are the labels as they were there."""
+    """Facts about the arrays that a model was trained from; `classes` are their labels as given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,8 +58,8 @@ class ArrayFacts(BaseModel):
 class ModelDescription(BaseModel):
     """The content of `model.json`.
 
-    `category_to_class[k]` is the class index that category k stands for; `category_to_class_from` says how that was
-    found. `class_names` are the data's, or the categories' own where the data has no labels.
+    `category_to_class[k]` is the class index that category k stands for; `category_to_class_from` says where that is
+    from. `class_names` are the data's, or names of the categories where the data has no labels.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -71,10 +71,10 @@ class ModelDescription(BaseModel):
     class_names: tuple[Name, ...]
     category_to_class: tuple[int, ...]
     category_to_class_from: Name
-    validation_accuracy: float | None = None  # of the label, a fraction; None where no validation image has one
+    validation_accuracy: float | None = None  # accuracy of the label, a fraction; None without validation labels
     border_brightness: float | None = None  # mean of the validation images' outermost pixels, 0-255
-    sha256: dict[str, str] = {}  # of the weights' files, by name; empty where an earlier version wrote them
-    arrays: ArrayFacts | None = None  # of a model that was trained through the Python API
+    sha256: dict[str, str] = {}  # checksums of the weights' files by name; empty in files of an earlier version
+    arrays: ArrayFacts | None = None  # only for models trained through the Python API
 
     @model_validator(mode="after")
     def _map_is_total(self) -> ModelDescription:
@@ -85,7 +85,7 @@ class ModelDescription(BaseModel):
         return self
 
     def require_image_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise `AaeError` unless `shape` (C, H, W) is what the model takes."""
+        """Raise `AaeError` unless the model takes images of `shape` (C, H, W)."""
         wanted = self.architecture.image_shape
         if tuple(shape) != wanted:
             raise AaeError(
@@ -93,7 +93,7 @@ class ModelDescription(BaseModel):
             )
 
     def require_class_names(self, class_names: tuple[str, ...]) -> None:
-        """Raise `AaeError` unless the data's classes are the model's, in order; data without labels has none."""
+        """Raise `AaeError` unless the data's classes are the model's, in order; data without labels always passes."""
         if class_names and class_names != self.class_names:
             own, other = ", ".join(self.class_names[:12]), ", ".join(class_names[:12])
             raise AaeError(f"the model's classes are {own}; the data's are {other}; name data with the model's classes")

@@ -1,4 +1,4 @@
-"""The model directory's networks: safetensors files beside `model.json`."""
+"""Networks of a model directory: safetensors files beside `model.json`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aae_toolkit.models.networks import Decoder, Encoder, ModeDecoder, Networks
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model as it is used: in eval mode, fp32, without discriminators."""
+    """A trained model for use: in eval mode, fp32, without discriminators."""
 
     description: ModelDescription
     encoder: Encoder
@@ -31,7 +31,7 @@ class TrainedModel:
         return self.description.architecture
 
     def deployed(self) -> dict[str, nn.Module]:
-        """The modules that are exported, by artifact name, in eval mode."""
+        """Return the exported modules by artifact name, in eval mode."""
         d = self.description
         return {
             "classifier": DeployedClassifier(self.encoder, d.category_to_class, len(d.class_names)).eval(),
@@ -41,19 +41,19 @@ class TrainedModel:
 
 
 def weights_path(directory: Path, network: str, variant: str) -> Path:
-    """Where a network's weights lie in a model directory."""
+    """Return the path of a network's weights in a model directory."""
     return directory / f"{network}_{variant}.safetensors"
 
 
 def save_model(directory: Path, networks: Networks | TrainedModel, description: ModelDescription) -> None:
-    """Write the trained networks, then `model.json` with their checksums, which makes it a model directory."""
-    (directory / FILE_NAME).unlink(missing_ok=True)  # of an earlier training: half of each is neither
+    """Write the trained networks, then `model.json` with their checksums, which completes a model directory."""
+    (directory / FILE_NAME).unlink(missing_ok=True)  # an earlier training's: a mix of both must not look complete
     checksums = {}
     for name in ("encoder", "decoder", "mode_decoder"):
         path = weights_path(directory, name, description.variant)
         network = getattr(networks, name)
         if network is None:
-            path.unlink(missing_ok=True)  # of an earlier training with a mode decoder
+            path.unlink(missing_ok=True)  # an earlier training may have had a mode decoder
         else:
             write_bytes(path, save({k: v.contiguous() for k, v in network.state_dict().items()}))
             checksums[path.name] = sha256(path)
@@ -65,7 +65,7 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> TrainedMo
     """Read a model directory.
 
     Raises:
-        AaeError: a file is absent, damaged, or does not fit `model.json`.
+        AaeError: a file is absent or damaged, or does not fit `model.json`.
     """
     description = read_description(directory)
     a = description.architecture
@@ -103,7 +103,7 @@ def load_single_file(description: ModelDescription, path: Path) -> TrainedModel:
 
 
 def require_weights(architecture: Architecture, kind: type[nn.Module], path: Path) -> None:
-    """Raise `AaeError` where a file is too small for a network's weights, before memory is taken for them."""
+    """Raise `AaeError` if a file is too small for a network's weights, before memory is allocated for them."""
     require_own(path)
     with torch.device("meta"):
         n_bytes = sum(p.numel() * p.element_size() for p in kind(architecture).parameters())
@@ -115,7 +115,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """Load the tensors of a safetensors file into `network`.
 
     Raises:
-        AaeError: the file is absent, damaged, or of another architecture.
+        AaeError: the file is absent, damaged, or from another architecture.
     """
     _load_tensors(network, _read_tensors(path), path)
 
@@ -132,7 +132,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _load_tensors(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     try:
         network.load_state_dict(tensors)
-    except RuntimeError as error:  # load_state_dict lists every misfit, a line each
+    except RuntimeError as error:  # load_state_dict lists every mismatch on a line
         raise AaeError(f"{path} does not fit model.json: {' '.join(str(error).split())[:200]}") from error
     except Exception as error:  # odd types and shapes
         raise AaeError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error

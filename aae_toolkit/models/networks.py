@@ -15,16 +15,16 @@ from torch.nn import functional as F
 
 from aae_toolkit.models.description import Architecture
 
-_SIDE_TO_STRIDE = 16  # pixels from which the first convolution stage may halve the picture
-_SIDE_TO_POOL = 4  # and a later one
-_LAST_SIDE = 4  # of the picture that the heads see
+_SIDE_TO_STRIDE = 16  # least side in pixels at which the first convolution stage halves the picture
+_SIDE_TO_POOL = 4  # least side at which a later stage does
+_LAST_SIDE = 4  # side of the picture that the heads see
 
 
 class Dropout(nn.Dropout):
-    """torch's dropout, with a mask that costs a quarter on the CPU: four 16-bit numbers from each random one."""
+    """Dropout with a mask that costs a quarter of torch's on the CPU: a random number gives four of 16 bits."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the base class's name)
-        """Drop with probability p, to a 65536th, and scale what is kept."""
+        """Drop values with probability p, to a 65536th, and scale the others."""
         if not self.training or input.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(input)
         bits = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
@@ -33,7 +33,7 @@ class Dropout(nn.Dropout):
 
 
 def _hidden_layers(sizes: list[int], *, batch_norm: bool, dropout: float = 0.0) -> nn.Sequential:
-    """Linear layers through `sizes`, each followed by BatchNorm where asked, ReLU, and dropout where asked."""
+    """Build linear layers of `sizes`, each followed by BatchNorm if asked, ReLU, and dropout if asked."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
         layers.append(nn.Linear(n_in, n_out, bias=not batch_norm))
@@ -48,10 +48,10 @@ def _hidden_layers(sizes: list[int], *, batch_norm: bool, dropout: float = 0.0) 
 def _conv_stages(
     image_shape: tuple[int, int, int], widths: tuple[int, ...], dropout: float
 ) -> tuple[nn.Sequential, int]:
-    """A convolution stage per width, and how many features [B, F] come out of them.
+    """Build a convolution stage per width; return the stages and F, the number of their features [B, F].
 
-    The picture is halved by the first stage's stride (6 x 6, a quarter of the cost of full resolution) and by pooling
-    between stages, as long as its sides allow it; at the end larger ones are averaged down to about 4 x 4.
+    The first stage's stride (6 x 6, a quarter of the cost of full resolution) and pooling between stages halve the
+    picture as long as its sides allow it; at the end a larger picture is averaged down to about 4 x 4.
     """
     channels, height, width = image_shape
     layers: list[nn.Module] = []
@@ -61,7 +61,7 @@ def _conv_stages(
         layers += [nn.Conv2d(n_in, n_out, kernel, stride, padding, bias=False), nn.BatchNorm2d(n_out)]
         height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
         if index < len(widths) - 1 and min(height, width) >= _SIDE_TO_POOL:
-            layers.append(nn.MaxPool2d(2))  # before ReLU, which it commutes with and leaves a quarter to
+            layers.append(nn.MaxPool2d(2))  # commutes with ReLU, which then has a quarter to do
             height, width = height // 2, width // 2
         layers.append(nn.ReLU(inplace=True))
     window = (max(1, height // _LAST_SIDE), max(1, width // _LAST_SIDE))
@@ -100,7 +100,7 @@ class Decoder(nn.Module):
     """P: `y` [B, K], `z` [B, Z] -> `x_recon_logits` [B, C*H*W]."""
 
     def __init__(self, a: Architecture) -> None:
-        """Two hidden layers, without BatchNorm: a code decodes to the same picture in any batch."""
+        """Build two hidden layers without BatchNorm: a code decodes to the same picture in any batch."""
         super().__init__()
         self.hidden = _hidden_layers([a.n_classes + a.z_size, a.hidden_size, a.hidden_size], batch_norm=False)
         self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
@@ -114,7 +114,7 @@ class ModeDecoder(nn.Module):
     """`y` [B, K] alone -> `x_recon_logits` [B, C*H*W]: the picture of a category, without style."""
 
     def __init__(self, a: Architecture) -> None:
-        """Two hidden layers, as in the decoder."""
+        """Build two hidden layers, as in the decoder."""
         super().__init__()
         self.hidden = _hidden_layers([a.n_classes, a.hidden_size, a.hidden_size], batch_norm=False)
         self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
@@ -128,7 +128,7 @@ class Discriminator(nn.Module):
     """D_cat or D_gauss: codes [B, K or Z] -> logit [B, 1], high for samples of the prior."""
 
     def __init__(self, n_inputs: int, hidden_size: int) -> None:
-        """Two hidden layers, without BatchNorm."""
+        """Build two hidden layers without BatchNorm."""
         super().__init__()
         self.hidden = _hidden_layers([n_inputs, hidden_size, hidden_size], batch_norm=False)
         self.out = nn.Linear(hidden_size, 1)
@@ -139,7 +139,7 @@ class Discriminator(nn.Module):
 
 
 class Networks(nn.Module):
-    """All networks of one model; those that a configuration does not train are None."""
+    """All networks of one model; a network that the configuration does not train is None."""
 
     def __init__(
         self,
@@ -151,9 +151,9 @@ class Networks(nn.Module):
     ) -> None:
         """Build the networks with torch's default initialization.
 
-        With `conditional_style_prior` the Gaussian discriminator judges z together with y.
-        The mode decoder and the over-clustering head, a second y head on the encoder's features, come last, so that
-        having them leaves the others' initial weights as they are.
+        With `conditional_style_prior` the Gaussian discriminator judges z together with y. The mode decoder and the
+        over-clustering head, a second y head on the encoder's features, are built last: the initial weights of the
+        other networks are the same with or without them.
         """
         super().__init__()
         self.architecture = architecture
@@ -168,7 +168,7 @@ class Networks(nn.Module):
 
 
 def decode_modes(decoder: Decoder, architecture: Architecture) -> Tensor:
-    """Every category's picture at z = 0, in one batch: `x_recon_logits` [K, C*H*W]."""
+    """Decode every category at z = 0, in one batch: `x_recon_logits` [K, C*H*W]."""
     device = decoder.out.weight.device
     y = torch.eye(architecture.n_classes, device=device)  # [K, K]
     z = torch.zeros(architecture.n_classes, architecture.z_size, device=device)  # [K, Z]
@@ -176,10 +176,10 @@ def decode_modes(decoder: Decoder, architecture: Architecture) -> Tensor:
 
 
 def scale(images: Tensor) -> Tensor:
-    """uint8 [..., H, W], 0-255 -> float32 in [0, 1], where floating-point images are already."""
+    """Scale uint8 [..., H, W], 0-255, to float32 in [0, 1]; floating-point images are in [0, 1] already."""
     return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
 
 
 def class_map(category_to_class: tuple[int, ...], n_classes: int) -> Tensor:
-    """One-hot rows, float32 [K, number of classes], that sum category probabilities by class."""
+    """Build one-hot rows, float32 [K, number of classes], which sum category probabilities by class."""
     return F.one_hot(torch.tensor(category_to_class), n_classes).to(torch.float32)

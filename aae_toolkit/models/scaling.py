@@ -1,4 +1,4 @@
-"""Between a user's arrays and the pixels that networks take; numpy alone, so that deployed classifiers can use it."""
+"""Scaling between a user's arrays and the pixels that networks take, in numpy alone for deployed classifiers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from aae_toolkit.models.description import FeatureScaling
 
 Rows = NDArray[Any]
-PIXELS = FeatureScaling(offset=(0.0,), span=(255.0,))  # of uint8
+PIXELS = FeatureScaling(offset=(0.0,), span=(255.0,))  # scaling of uint8
 
 
 def fit_scaling(rows: Rows, *, images: bool) -> FeatureScaling:
-    """The scaling under which `rows` [n, F] fill [0, 1]: uint8 is 0-255, images have one range, else each feature one.
+    """Fit the scaling under which `rows` [n, F] fill [0, 1].
 
-    A feature that is always the same has a span of 1.
+    The range of uint8 is 0-255, images share one range, and else each feature has its own. A constant feature has a
+    span of 1.
     """
     if rows.dtype == np.uint8:
         return PIXELS
@@ -29,20 +30,20 @@ def fit_scaling(rows: Rows, *, images: bool) -> FeatureScaling:
 
 
 def to_images(rows: Rows, scaling: FeatureScaling, shape: tuple[int, int, int]) -> NDArray[Any]:
-    """Rows [n, F] as images [n, C, H, W]: uint8 where they are pixels already, else float32 in [0, 1]."""
+    """Turn rows [n, F] into images [n, C, H, W]: uint8 where they are pixels already, else float32 in [0, 1]."""
     if rows.dtype == np.uint8 and scaling == PIXELS:
-        return np.require(rows, requirements=["C", "W"]).reshape(-1, *shape)  # torch warns of what is read-only
+        return np.require(rows, requirements=["C", "W"]).reshape(-1, *shape)  # torch warns about read-only arrays
     scaled = (rows.astype(np.float64) - scaling.offset) / scaling.span
     return scaled.clip(0, 1).astype(np.float32).reshape(-1, *shape)
 
 
 def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Images of `to_images` as what an exported classifier takes."""
+    """Turn images of `to_images` into uint8, which exported classifiers take."""
     return images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
 
 
 def from_images(images: NDArray[np.float32], scaling: FeatureScaling) -> Rows:
-    """Images float32 [n, C, H, W] in [0, 1] as rows [n, F]; uint8 where pixels were."""
+    """Turn images float32 [n, C, H, W] in [0, 1] into rows [n, F]; uint8 if the scaling is that of pixels."""
     rows = images.reshape(len(images), -1)
     if scaling == PIXELS:
         return to_uint8(rows)
@@ -51,10 +52,10 @@ def from_images(images: NDArray[np.float32], scaling: FeatureScaling) -> Rows:
 
 
 def image_shape_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(C, H, W) of one of X: [F], [H, W] or [C, H, W]; rows of F numbers are pictures one pixel high.
+    """Return (C, H, W) of a sample [F], [H, W] or [C, H, W]; a row of F numbers is a picture one pixel high.
 
     Raises:
-        ValueError: more axes than these.
+        ValueError: the sample has more axes, or is empty.
     """
     if len(shape) > 3 or math.prod(shape) == 0:
         raise ValueError(f"X holds arrays {shape}; expected features [n, F], or images [n, H, W] or [n, C, H, W]")

@@ -1,7 +1,7 @@
-"""Batches of images, cut on the device from sets that live there, or streamed to it where they are too large.
+"""Batches of images, cut from sets that live on the device, or streamed to it where the sets are too large.
 
-Which images make up a batch depends on the seed, the epoch and the step alone, never on what was drawn before, so a
-resumed run sees the same batches. Of several processes, each gets its share of every batch.
+The images of a batch depend on the seed, the epoch and the step alone, never on earlier draws, and a resumed run sees
+the same batches. Each of several processes gets its share of every batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UNLABELED_STREAM, _LABELED_STREAM, _PARTNER_STREAM = 0, 1, 2
 
 
 class Indices(NamedTuple):
-    """Where a batch's images are, int64 [B] each; partners are in the unlabelled set."""
+    """Positions of a batch's images in their sets, int64 [B] each; partners are in the unlabelled set."""
 
     unlabeled: Tensor
     labeled: Tensor | None = None
@@ -33,15 +33,15 @@ class Indices(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images float32 [B, C, H, W] in [0, 1], and what goes with them where it is asked for.
+    """Images float32 [B, C, H, W] in [0, 1]; the other parts are None where the configuration needs none.
 
     Attributes:
-        images: unlabelled.
-        labeled_images: of another size B.
-        labels: their classes, int64.
-        partners: an image like each of `images`.
-        indices: which of the unlabelled images `images` are, int64 [B], and
-        partner_indices: the partners.
+        images: unlabelled images.
+        labeled_images: labelled images; their B may differ.
+        labels: classes of the labelled images, int64 [B].
+        partners: a neighbour of each of `images`, or the image itself.
+        indices: positions of `images` in the unlabelled set, int64 [B].
+        partner_indices: positions of the partners there, int64 [B].
     """
 
     images: Tensor
@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """One epoch is one pass over the unlabelled images, while the labelled ones cycle."""
+    """Batches of all epochs: one epoch is one pass over the unlabelled images, while the labelled ones cycle."""
 
     def __init__(
         self,
@@ -69,20 +69,20 @@ class Batches:
         loader_options: Mapping[str, Any] = MappingProxyType({}),
         world: World = ALONE,
     ) -> None:
-        """Move the images to `device`, as uint8, unless they are to be streamed.
+        """Move the images to the device, as uint8, unless they are to be streamed.
 
         Args:
             unlabeled: images of the epoch; their labels are never read.
-            labeled: the labelled set, None for the unsupervised variant.
-            batch_size: B, of all processes together, who divide it evenly. The epoch is cut into equal batches of at
-                most B, or of 3 where B is 2 and the images are odd: BatchNorm needs 2 in each.
-            seed: of every permutation.
-            device: where batches are made.
-            labeled_batch_size: of the labelled images; None: `batch_size`.
-            neighbors: int64 [N, k], of each unlabelled image; its partner is one of them, drawn each epoch.
-            streams: leave the images where they are, and send each batch, cut by a DataLoader
-            loader_options: with these.
-            world: the processes; where they cannot divide an epoch evenly, a few images of it are left out.
+            labeled: the labelled set; None for the unsupervised variant.
+            batch_size: B, images a step of all processes together, a multiple of their number. The epoch is cut into
+                equal batches of at most B, or of 3 where B is 2 and the number of images is odd: BatchNorm needs 2.
+            seed: seed of every permutation.
+            device: device of the batches.
+            labeled_batch_size: labelled images a step; None: `batch_size`.
+            neighbors: neighbours of each unlabelled image, int64 [N, k]; its partner is one of them, drawn each epoch.
+            streams: True leaves the images where they are, and a DataLoader cuts and sends each batch.
+            loader_options: further arguments of that DataLoader.
+            world: the processes; a few images are left out where they cannot divide an epoch evenly.
         """
         self.seed, self.device, self.world = seed, device, world
         self.batch_size = batch_size
@@ -98,7 +98,7 @@ class Batches:
         self.steps_per_epoch = max(1, min(-(-n * world.size // batch_size), n // 2))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Batches of one epoch from one of its steps on, both counted from 0."""
+        """Yield the batches of one epoch from a step on, both counted from 0."""
         steps = self._indices(epoch)[first_step:]
         cut: Iterable[Batch] = map(self._cutter.__getitem__, steps)
         if self.streams:
@@ -113,12 +113,12 @@ class Batches:
             yield Batch(*(None if part is None else self._send(part) for part in batch))  # type: ignore[arg-type]
 
     def _send(self, part: Tensor) -> Tensor:
-        """To the device, without waiting where the part is in pinned memory; images are scaled there."""
+        """Send a part of a batch to the device, without waiting if it is in pinned memory; images are scaled there."""
         part = part.to(self.device, non_blocking=True)
         return scale(part) if part.dtype == torch.uint8 else part
 
     def _indices(self, epoch: int) -> list[Indices]:
-        """This process's share of each batch of an epoch; sent to where the images are at once, not batch by batch."""
+        """Return this process's share of each batch of an epoch; all are sent to the images' device at once."""
         order = self._permutation(_UNLABELED_STREAM, epoch, self.n_images)
         labeled: Iterable[Tensor | None] = [None] * self.steps_per_epoch
         partners = labeled
@@ -132,12 +132,12 @@ class Batches:
         return [Indices(*of_step) for of_step in zip(self._share(order), labeled, partners, strict=True)]
 
     def _share(self, order: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        """This process's part of each step of an epoch that goes through images in `order`."""
+        """Return this process's part of each step of an epoch that takes the images in `order`."""
         columns = order[: self.n_images // self.world.size * self.world.size].reshape(-1, self.world.size)
         return self._cutter.positions(columns[:, self.world.rank]).tensor_split(self.steps_per_epoch)
 
     def _labeled_indices(self, first_step: int) -> NDArray[np.int64]:
-        """Labelled images of an epoch's steps, [n_steps, B], cut from an endless row of permutations of their set."""
+        """Return the labelled images of an epoch's steps, [n_steps, B], cut from an endless row of permutations."""
         assert self.n_labeled is not None
         n, size, n_steps = self.n_labeled, self.labeled_batch_size, self.steps_per_epoch
         first, last = first_step * size, (first_step + n_steps) * size
@@ -150,7 +150,7 @@ class Batches:
 
 
 class _Cutter(Dataset[Batch]):
-    """Cuts batches of uint8 images where the images are: on the device, or in host memory or a mapped file."""
+    """Cuts batches of uint8 images on the device, or in host memory or a mapped file, wherever the images are."""
 
     def __init__(self, unlabeled: Split, labeled: Split | None, device: torch.device) -> None:
         self.images = torch.from_numpy(unlabeled.images).to(device)
@@ -171,11 +171,11 @@ class _Cutter(Dataset[Batch]):
         )
 
     def positions(self, indices: NDArray[np.int64]) -> Tensor:
-        """Indices, sent to where the images are."""
+        """Send indices to the images' device."""
         return torch.from_numpy(np.ascontiguousarray(indices)).to(self.images.device)
 
 
 def _outlive_signals(worker: int) -> None:
-    """Workers end with their parent: a signal to the whole group must not reach them first."""
+    """Ignore signals: a worker ends with its parent, and a signal to the whole group must not end it earlier."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""`checkpoint.pt`: everything that a resumed run needs, read without executing anything."""
+"""Checkpoints: `checkpoint.pt` holds everything that a resumed run needs, and is read without running code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORMAT = "aae-checkpoint-3"
 
 
 def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
-    """Write the state, whole or not at all."""
+    """Write the state atomically."""
     content = {
         "format": _FORMAT,
         "data": _fingerprint(run),
@@ -40,21 +40,21 @@ def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
 
 
 def load_checkpoint(directory: Path) -> dict[str, Any] | None:
-    """Read the state; None where there is none.
+    """Read the state; return None where there is no checkpoint.
 
     Raises:
-        AaeError: damaged, or not a checkpoint of this tool.
+        AaeError: the file is damaged, or no checkpoint of this tool.
     """
     path = directory / CHECKPOINT_FILE
     if not path.is_file():
         return None
     require_own(path)
     try:
-        check_archive(path)  # torch compares no checksums
+        check_archive(path)  # torch checks no checksums
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it refuses, and then says
+            warnings.simplefilter("ignore")  # the error below says it better
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage surfaces anywhere in its unpickler
+    except Exception as error:  # a damaged file may raise anything
         raise AaeError(f"{path} is damaged or not a checkpoint; delete it and train again") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise AaeError(f"{path} is not a checkpoint of this version ({_FORMAT}); delete it and train again")
@@ -62,11 +62,11 @@ def load_checkpoint(directory: Path) -> dict[str, Any] | None:
 
 
 def resume_from(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> None:
-    """Set `state` to what was saved.
+    """Restore `state` from a checkpoint.
 
     Raises:
-        AaeError: the checkpoint lacks something, or holds something else in its place.
-        UsageError: the checkpoint is of other data or other settings.
+        AaeError: the checkpoint lacks a part, or a part has another type or shape.
+        UsageError: the checkpoint is from other data or other settings.
     """
     try:
         _restore(checkpoint, state, run)
@@ -83,8 +83,8 @@ def _restore(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> None
     asked = dump_config(run.config)
     if checkpoint["config"] != asked:
         pairs = zip(checkpoint["config"].splitlines(), asked.splitlines(), strict=False)
-        found, wanted = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("another variant", "this one"))
-        raise UsageError(f"--resume: trained so far with {found!r}, asked for {wanted!r}; use the same settings")
+        saved, wanted = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("another variant", "this one"))
+        raise UsageError(f"--resume: trained so far with {saved!r}, asked for {wanted!r}; use the same settings")
     state.networks.load_state_dict(checkpoint["networks"])
     if checkpoint["average"] is not None:
         state.average.load_state_dict(checkpoint["average"])
@@ -97,6 +97,6 @@ def _restore(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> None
 
 
 def _fingerprint(run: Run) -> dict[str, str]:
-    """Checksums of what training reads; a resumed run must read the same."""
-    assert isinstance(run.data, DataDirectory)  # what is trained from memory has no checkpoints
+    """Return the checksums of the training data; a resumed run must read the same."""
+    assert isinstance(run.data, DataDirectory)  # training in memory writes no checkpoints
     return {name: split.sha256 for name, split in run.data.index.splits.items() if name != "test"}

@@ -1,7 +1,7 @@
-"""Whether adversarial training has collapsed: measured each epoch, and warned of once.
+"""Health of adversarial training: signs of a collapse are measured each epoch, and each is warned of once.
 
-Nothing here sees the networks: the codes of the validation images and the epoch's losses are enough, so that no weight,
-buffer or random stream can change.
+The codes of the validation images and the epoch's losses are enough. No function here sees the networks, so none can
+change a weight, a buffer or a random stream.
 """
 
 from __future__ import annotations
@@ -16,39 +16,40 @@ from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.evaluation import Floats, Integers
 from aae_toolkit.training.metrics import WARNINGS, Line
 
-# Early on y, z and the discriminators swing far and come back: what lasts is said, from when a run has found its way.
-_LASTS = 3  # epochs in a row,
-_SETTLED = 10  # the last of which is this one, or beyond
-_SHARE_TO_SETTLE = 0.25  # of a shorter run
+# Early on y, z and the discriminators swing far and come back: a warning needs a symptom that lasts in a settled run.
+_LASTS = 3  # epochs in a row that show the symptom
+_SETTLED = 10  # least number of the last of them
+_SHARE_TO_SETTLE = 0.25  # a run is settled after this share of its epochs, if that is sooner
 
-_NEARLY_ALL = 0.95  # of the images, or halfway from the largest class's share to all where that is more
-_WON = 0.1  # nats: codes are told from prior samples with 95% certainty; 1.39 is a draw
-_FAR = 3.0  # nats a dimension: a standard deviation of 3 or 0.03, or a mean of 2.4, where the prior has 1 and 0
+_NEARLY_ALL = 0.95  # share of the images; more where the largest class is large: halfway from its share to 1
+_WON = 0.1  # nats: the discriminator is right with 95% certainty; 1.39 is a draw
+_FAR = 3.0  # nats a dimension: a standard deviation of 3 or 0.03, or a mean of 2.4; the prior has 1 and 0
 
 
 def measure(y: Floats, z: Floats, labels: Integers) -> dict[str, float]:
-    """What `metrics.jsonl` records of an epoch's codes; nothing where there are no validation images.
+    """Measure an epoch's codes for `metrics.jsonl`; return nothing where there are no validation images.
 
     Args:
         y: category probabilities [N, K] of the validation images.
-        z: styles [N, Z].
-        labels: their classes int64 [N], -1 where unknown.
+        z: styles [N, Z] of these images.
+        labels: classes of these images int64 [N], -1 where unknown.
 
     Returns:
-        `largest_category_share`, the share of images in the category that has most, in [0, 1];
-        `largest_class_share`, the same of the known labels, where there are any;
-        `z_divergence`, nats a dimension by which a normal distribution of z's means and variances is from the prior.
+        `largest_category_share`: share of images in the largest category, in [0, 1].
+        `largest_class_share`: share of labelled images in the largest class, where there are labels.
+        `z_divergence`: divergence of a normal distribution with the means and variances of z from the prior, nats a
+        dimension.
     """
     if len(y) == 0:
         return {}
-    found = {"largest_category_share": _largest_share(y.argmax(axis=1))}
+    measured = {"largest_category_share": _largest_share(y.argmax(axis=1))}
     known = labels[labels != UNLABELED]
     if len(known):
-        found["largest_class_share"] = _largest_share(known)
+        measured["largest_class_share"] = _largest_share(known)
     mean, variance = z.mean(axis=0, dtype=np.float64), z.var(axis=0, dtype=np.float64)
     variance = variance.clip(np.finfo(np.float32).tiny)
-    found["z_divergence"] = float(np.mean(variance + mean**2 - 1 - np.log(variance)) / 2)
-    return found
+    measured["z_divergence"] = float(np.mean(variance + mean**2 - 1 - np.log(variance)) / 2)
+    return measured
 
 
 def _largest_share(numbers: NDArray[np.int64]) -> float:
@@ -57,7 +58,7 @@ def _largest_share(numbers: NDArray[np.int64]) -> float:
 
 @dataclass(frozen=True)
 class Symptom:
-    """A way to collapse: whether a line of `metrics.jsonl` shows it, and what to say then."""
+    """A sign of collapse: a test of a line of `metrics.jsonl`, and the text of the warning."""
 
     name: str
     shows: Callable[[Line], bool]
@@ -105,14 +106,14 @@ SYMPTOMS = (
 
 
 def new_symptoms(history: Sequence[Line], n_epochs: int) -> list[Symptom]:
-    """What the last line of a history shows, as those before it, and no line has warned of.
+    """Return the symptoms that the last lines of a history show and that no line has warned of yet.
 
     Args:
         history: lines of `metrics.jsonl`, one an epoch from the first on.
-        n_epochs: length of the run.
+        n_epochs: epochs of the whole run.
     """
     if len(history) < max(_LASTS, min(_SETTLED, _SHARE_TO_SETTLE * n_epochs)):
         return []
-    said = {name for line in history for name in line.get(WARNINGS, ())}
+    warned = {name for line in history for name in line.get(WARNINGS, ())}
     last = history[-_LASTS:]
-    return [symptom for symptom in SYMPTOMS if symptom.name not in said and all(map(symptom.shows, last))]
+    return [symptom for symptom in SYMPTOMS if symptom.name not in warned and all(map(symptom.shows, last))]

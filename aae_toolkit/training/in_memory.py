@@ -1,20 +1,19 @@
-"""Training from arrays, without writing anything: the trainer's loop, less its directory."""
+"""Training from arrays, without a directory: nothing is written, and Ctrl-C is a KeyboardInterrupt."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from aae_toolkit import __version__
 from aae_toolkit.config import VariantConfig
 from aae_toolkit.data.arrays import ArrayData
-from aae_toolkit.evaluation import encode, fit_category_map
-from aae_toolkit.models.description import ModelDescription
+from aae_toolkit.evaluation import encode
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Progress
+from aae_toolkit.training.loop import train_epochs
+from aae_toolkit.training.naming import describe, name_categories
 from aae_toolkit.training.runtime import resolve_runtime
 from aae_toolkit.training.setup import Run, build_batches, fit_config_to_data, initial_state
 from aae_toolkit.training.stop import StopRequest
-from aae_toolkit.training.trainer import train_epoch
 
 
 def train_in_memory(
@@ -31,30 +30,17 @@ def train_in_memory(
     """
     runtime = resolve_runtime(device, config.training)
     run = Run(fit_config_to_data(config, data), data, runtime, Path(), progress)
-    n_epochs = config.training.n_epochs
     with runtime.at_full_speed():
         batches, spread = build_batches(run)
         state = initial_state(run, batches.n_images, spread)
-        never = StopRequest()  # not entered, so that Ctrl-C is a KeyboardInterrupt
-        while state.epoch < n_epochs:
-            means = train_epoch(state, batches, run, never)
-            state.history.append({"epoch": state.epoch + 1, **means, "seconds": state.seconds})
-            progress.say(f"epoch {state.epoch + 1}/{n_epochs}  {batches.n_images / state.seconds:.0f} images/s")
-            state.epoch, state.step, state.sums, state.n_runs, state.seconds = state.epoch + 1, 0, {}, {}, 0.0
+        for epoch in train_epochs(state, batches, run, StopRequest()):  # not entered: signals stay as they are
+            state.history.append({"epoch": epoch.number, **epoch.means, "seconds": epoch.seconds})
+            progress.say(f"epoch {epoch.number}/{config.training.n_epochs}  {epoch.images_per_second:.0f} images/s")
     networks = state.average.eval().requires_grad_(False).to("cpu")
-    n_categories, n_classes = networks.architecture.n_classes, len(data.class_names) or networks.architecture.n_classes
-    mapping = tuple(range(n_classes))
-    if n_categories > n_classes:
-        labeled = data.load("train_labeled")
-        y, _ = encode(networks.encoder, labeled.images)
-        mapping += fit_category_map(y, labeled.labels, n_classes)[n_classes:]
-    description = ModelDescription(
-        toolkit_version=__version__,
-        variant=config.variant,
-        architecture=networks.architecture,
-        class_names=data.class_names or tuple(f"category_{k}" for k in range(n_categories)),
-        category_to_class=mapping,
-        category_to_class_from="learned from labels" if data.class_names else "identity: the data has no labels",
-    )
-    model = TrainedModel(description, networks.encoder, networks.decoder, networks.mode_decoder)
+    labeled = data.load("train_labeled")
+    y, _ = encode(networks.encoder, labeled.images)
+    naming = name_categories(y, labeled.labels, run)
+    if data.class_names:
+        naming = naming._replace(category_to_class_from="learned from labels")
+    model = TrainedModel(describe(networks, naming, run), networks.encoder, networks.decoder, networks.mode_decoder)
     return model, state.history

@@ -1,6 +1,6 @@
 """Loss functions. All take logits, compute in float32 whatever the autocast precision, and return a scalar.
 
-Names: B batch, K categories, Z styles, D = C*H*W pixels. Sources: Makhzani et al., "Adversarial Autoencoders" [AAE];
+Shapes: B batch, K categories, Z styles, D = C*H*W pixels. Sources: Makhzani et al., "Adversarial Autoencoders" [AAE];
 Chen et al., "InfoGAN", section 5 [InfoGAN]; Hu et al., "Learning Discrete Representations via Information Maximizing
 Self-Augmented Training" [IMSAT]; Van Gansbeke et al., "SCAN: Learning to Classify Images without Labels" [SCAN]; Sohn
 et al., "FixMatch" [FixMatch]; Miyato et al., "Virtual Adversarial Training" [VAT]; Laine and Aila, "Temporal Ensembling
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from aae_toolkit.distributed.collectives import batch_mean
 
-SEED_BATCH_SIZE = 100  # the batch at which the seed's penalty on z was written
+SEED_BATCH_SIZE = 100  # batch size of the seed's penalty on z
 
 
 def reconstruction(x_recon_logits: Tensor, images: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def discrimination(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def generation(fake_logits: Tensor) -> Tensor:
-    """Generator's non-saturating loss: codes pass for prior samples. Logits [B, 1]. [AAE, section 2]."""
+    """Generator's non-saturating loss: codes are to pass for prior samples. Logits [B, 1]. [AAE, section 2]."""
     return F.softplus(-fake_logits.float()).mean()
 
 
@@ -60,11 +60,11 @@ def consistency(y: Tensor, changed_y_logits: Tensor) -> Tensor:
 
 
 def pairs(first_y_logits: Tensor, second_y_logits: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy of each of two looks under the other, both [B, K], nats; either is target and prediction.
+    """Cross-entropy between two views, logits [B, K] each, nats; each view is both target and prediction.
 
-    The mean over pairs, each multiplied by its weight, [B]. Without weights that is their conditional entropy, which
-    makes y decided, and their divergence, which makes it the same. Beside `balance` it maximizes the mutual information
-    of picture and category. [IMSAT; SCAN, whose pairs are neighbours].
+    The result is the mean over pairs, each multiplied by its weight, [B]. Without weights it is the entropy of y, which
+    makes y certain, plus the divergence of the views, which makes them agree. Together with `balance` it maximizes the
+    mutual information of picture and category. [IMSAT; SCAN, whose pairs are neighbours].
     """
     first, second = first_y_logits.float(), second_y_logits.float()
     there = F.cross_entropy(first, second.softmax(dim=1), reduction="none")
@@ -84,9 +84,9 @@ def pseudo_label(y: Tensor, changed_y_logits: Tensor, confidence: float) -> Tens
 
 
 def balance(y: Tensor, tolerance: Tensor | float = 0.0) -> Tensor:
-    """How far a batch's mean y [B, K] is from even use of all categories: log K - H(mean y) >= 0, nats. [IMSAT].
+    """Entropy that the mean y of a batch [B, K] lacks to even use of all categories: log K - H(mean y), nats. [IMSAT].
 
-    Up to `tolerance` it counts as 0: classes are not exactly alike in number, and a batch is a sample of them.
+    The tolerance, nats, is subtracted down to 0: classes differ a little in number, and a batch is a sample of them.
     """
     mean = batch_mean(y.float()).clamp_min(torch.finfo(torch.float32).tiny)  # at 0 the gradient is infinite
     entropy: Tensor = -torch.special.xlogy(mean, mean).sum()
@@ -96,7 +96,7 @@ def balance(y: Tensor, tolerance: Tensor | float = 0.0) -> Tensor:
 def mode_separation(mode_logits: Tensor) -> Tensor:
     """Minus the mean squared pixel distance over all pairs of modes. Logits [K, D]. [seed, point 4].
 
-    Uses sum over pairs |a - b|^2 = K * sum |a - mean|^2, so K pictures are enough for K (K - 1) / 2 pairs.
+    The sum over pairs |a - b|^2 is K * sum |a - mean|^2, which takes K pictures instead of K (K - 1) / 2 pairs.
     """
     modes = mode_logits.float().sigmoid()
     n_modes, n_pixels = modes.shape
@@ -105,7 +105,7 @@ def mode_separation(mode_logits: Tensor) -> Tensor:
 
 
 def prior_weights(y: Tensor) -> Tensor:
-    """Sampling weights [K] for the categorical prior: categories that `y` [B, K] uses less are drawn more.
+    """Sampling weights [K] of the categorical prior: categories that `y` [B, K] uses less are drawn more often.
 
     With c a category's mean under y and e = 1 / K, the weight is 2 e / (e + c): 1 at balance, and never
     above 2, so that no empty category can take over the prior. The idea is the seed's
@@ -117,5 +117,5 @@ def prior_weights(y: Tensor) -> Tensor:
 
 
 def sample_categories(weights: Tensor, n: int) -> Tensor:
-    """Draw one-hot rows, float32 [n, K], with probability proportional to `weights` [K]; all alike where not finite."""
+    """Draw one-hot rows, float32 [n, K], with probabilities proportional to `weights` [K]; 1 replaces a NaN."""
     return F.one_hot(torch.multinomial(weights.nan_to_num(1.0), n, replacement=True), len(weights)).to(torch.float32)

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: what a training measured, a line an epoch."""
+"""Metrics of a training: `metrics.jsonl` has a line an epoch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_own
 
 FILE_NAME = "metrics.jsonl"
-WARNINGS = "warnings"  # the key of what a line warns of, by name; every other key is of a number, or of null
+WARNINGS = "warnings"  # key of a line's warnings, a list of names; every other value is a number or null
 
 Line = dict[str, Any]
 
 
 def read_metrics(path: Path) -> list[Line]:
-    """The lines by epoch, the later one where an epoch stands twice.
+    """Read the lines in the order of epochs; of two lines of one epoch the later counts.
 
-    A last line that was cut off is left out, as where the file is copied while training goes on.
+    A last line that is cut off is left out: the file may have been copied during training.
 
     Raises:
         AaeError: the file is absent or damaged.

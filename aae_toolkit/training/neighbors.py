@@ -1,4 +1,4 @@
-"""What the training images say of one another before training: who is like whom, and which label spreads to whom.
+"""Neighbourhoods of the training images, found before training, and labels spread along them.
 
 Sources: histograms of oriented gradients, Dalal & Triggs 2005; their square roots, Arandjelovic & Zisserman 2012; label
 spreading, Zhou et al. 2004.
@@ -18,14 +18,14 @@ from aae_toolkit.distributed.collectives import gather
 from aae_toolkit.distributed.world import ALONE, World
 from aae_toolkit.models.networks import scale
 
-_SIDES = {"gradients": 28, "pixels": 14}  # pixels to which a picture is averaged down before, along its shorter side
+_SIDES = {"gradients": 28, "pixels": 14}  # shorter side in pixels after averaging down
 _ORIENTATIONS = 8
-_CELLS = 7  # along the shorter side
-_CANDIDATES = 2**16  # images that neighbours are sought among; of more, as many evenly spaced ones
-_ROWS = 1000  # images whose distances are taken at once: 262 MB to 65536 candidates
-_SPREADING = 0.99  # of a label that goes on to neighbours in each round,
-_SETTLED = 0.001  # until so little of each still moves, which is before
-_ROUNDS = 1000
+_CELLS = 7  # histograms along the shorter side
+_CANDIDATES = 2**16  # most images searched; larger sets are thinned evenly
+_ROWS = 1000  # images compared at once: their distances to 65536 candidates take 262 MB
+_SPREADING = 0.99  # share of a label that goes on to neighbours in each round
+_SETTLED = 0.001  # spreading ends once less than this share of each label still moves
+_ROUNDS = 1000  # most rounds
 
 
 @torch.no_grad()
@@ -38,18 +38,19 @@ def nearest_neighbors(
     likeness: Likeness = "gradients",
     world: World = ALONE,
 ) -> NDArray[np.int64]:
-    """Indices int64 [M, n_neighbors] of the images most like each one, the nearest first.
+    """Find the images most like each one; return their indices, int64 [M, n_neighbors], the nearest first.
 
-    The time is linear in N beyond 65536 images.
+    Beyond 65536 images the time is linear in N.
 
     Args:
         images: uint8 [N, C, H, W], N above `n_neighbors`.
-        n_neighbors: how many.
-        device: where distances are taken.
-        of: uint8 [M, C, H, W], other images whose neighbours are sought; None: the images' own, itself left out.
-        likeness: the distance is Euclidean, between `gradients`, which follow the strokes and edges of a picture, or
-            between `pixels`, which know colour and brightness too. Both are averaged over squares, so that edges a
-            pixel apart still meet.
+        n_neighbors: number of neighbours of each image.
+        device: device that computes distances.
+        of: uint8 [M, C, H, W], other images whose neighbours are wanted; None: neighbours of `images` themselves,
+            without the image itself.
+        likeness: features between which Euclidean distances are taken. `gradients` follow the strokes and edges of a
+            picture, `pixels` its colour and brightness too. Both are averaged over squares, which matches edges that
+            are a pixel apart.
         world: the processes, each of which searches for its share.
     """
     candidates = np.linspace(0, len(images) - 1, min(len(images), _CANDIDATES)).astype(np.int64)
@@ -61,27 +62,27 @@ def nearest_neighbors(
     share = np.empty((len(own), n_neighbors), dtype=np.int64)
     for first in range(0, len(own), _ROWS):
         rows = own[first : first + _ROWS]
-        # |a - b|^2 / 2 less |a|^2 / 2, which is the same along a row
+        # |a - b|^2 / 2 - |a|^2 / 2; the last is equal along a row
         distances = torch.addmm(half_squares, _described(seekers[rows], device, likeness), sought.T, alpha=-1)
         if of is None:
             distances[at == torch.from_numpy(rows).to(device).unsqueeze(1)] = torch.inf
         nearest = distances.topk(n_neighbors, largest=False, sorted=True).indices
         share[first : first + _ROWS] = at[nearest].cpu().numpy()
-    found = np.empty((len(seekers), n_neighbors), dtype=np.int64)
+    neighbors = np.empty((len(seekers), n_neighbors), dtype=np.int64)
     for rank, part in enumerate(gather(share)):
-        found[rank :: world.size] = part
-    return found
+        neighbors[rank :: world.size] = part
+    return neighbors
 
 
 def spread_labels(
     neighbors: NDArray[np.int64], labeled_neighbors: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The class of each unlabelled image, int64 [N], once labels have flowed along neighbourhoods; -1 where none came.
+    """Spread labels along neighbourhoods; return the class of each unlabelled image, int64 [N], -1 where none arrived.
 
     Args:
-        neighbors: int64 [N, k], of the unlabelled images, among themselves.
-        labeled_neighbors: int64 [L, k], of the labelled images, among the unlabelled ones.
-        labels: int64 [L], their classes.
+        neighbors: neighbours of the unlabelled images among themselves, int64 [N, k].
+        labeled_neighbors: neighbours of the labelled images among the unlabelled ones, int64 [L, k].
+        labels: classes of the labelled images, int64 [L].
     """
     from scipy.sparse import csr_array
     from sklearn.semi_supervised import LabelSpreading
@@ -93,33 +94,35 @@ def spread_labels(
     model = LabelSpreading(lambda *_: links + links.T, alpha=_SPREADING, max_iter=_ROUNDS, tol=_SETTLED * len(labels))
     model.fit(np.zeros((n, 1)), known)
     reached = model.label_distributions_.any(axis=1)
-    found: NDArray[np.int64] = np.where(reached, model.transduction_, UNLABELED)[: len(neighbors)]
-    return found
+    classes: NDArray[np.int64] = np.where(reached, model.transduction_, UNLABELED)[: len(neighbors)]
+    return classes
 
 
 def _in_pieces(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
-    """What describes many images, [N, D], without the intermediate results of all at once."""
+    """Describe many images, [N, D], a part at a time, which bounds the memory of intermediate results."""
     return torch.cat(
         [_described(images[first : first + _ROWS], device, likeness) for first in range(0, len(images), _ROWS)]
     )
 
 
 def _described(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
-    """What distances are taken between, float32 [N, D]."""
+    """Compute the features between which distances are taken, float32 [N, D]."""
     window = max(1, min(images.shape[-2:]) // _SIDES[likeness])
     pixels = F.avg_pool2d(scale(torch.from_numpy(images).to(device)), window, ceil_mode=True)
     return (pixels if likeness == "pixels" else _gradients(pixels)).flatten(1)
 
 
 def _gradients(pixels: Tensor) -> Tensor:
-    """Square roots of histograms of oriented gradients of [N, C, H, W], over overlapping cells; each row of length 1.
+    """Compute roots of histograms of oriented gradients of [N, C, H, W] over overlapping cells; each row has length 1.
 
-    An orientation between two bins counts for both. What the channels show is added up.
+    An orientation between two bins counts for both. Histograms of the channels are added up.
     """
     n, channels, height, width = pixels.shape
     kernels = pixels.new_tensor([[0, 0, 0], [-1, 0, 1], [0, 0, 0]])
     kernels = torch.stack([kernels, kernels.T]).unsqueeze(1)
-    framed = F.pad(pixels.view(-1, 1, height, width), (1, 1, 1, 1), mode="replicate")  # no edge where the picture ends
+    framed = F.pad(
+        pixels.view(-1, 1, height, width), (1, 1, 1, 1), mode="replicate"
+    )  # the border of the picture is no edge
     x, y = F.conv2d(framed, kernels).unbind(dim=1)
     lengths = torch.hypot(x, y)
     bins = torch.atan2(y, x) / (2 * torch.pi) * _ORIENTATIONS

@@ -1,4 +1,4 @@
-"""Who watches a training: told of its start and of each epoch's end, in the main process, never asked anything back."""
+"""Observers of a training: told of its start and of the end of each epoch, in the main process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aae_toolkit.models.directory import TrainedModel
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch that has been trained, written and kept.
+    """An epoch whose metrics and checkpoint are written.
 
     Attributes:
-        metrics: its line of metrics.jsonl.
-        model: the networks as they are now, which training goes on to change; look, and leave them alone.
-        validation: the images that categories are named by.
+        metrics: the epoch's line of metrics.jsonl.
+        model: the networks as they are now; read them only, for training goes on with them.
+        validation: images that categories are named by.
     """
 
     metrics: dict[str, Any]
@@ -26,10 +26,10 @@ class Epoch:
 
 
 class Observer(Protocol):
-    """A listener; what it does leaves weights and random streams as they are."""
+    """A listener, which leaves weights and random streams as they are."""
 
     def started(self, history: Sequence[dict[str, Any]]) -> None:
-        """Training starts, after the epochs of `history`: lines of metrics.jsonl, none in a new training."""
+        """Take the start of a training; `history` is the metrics of the epochs before it, none in a new training."""
 
     def epoch_ended(self, epoch: Epoch) -> None:
-        """An epoch's metrics and checkpoint are written."""
+        """Take an epoch whose metrics and checkpoint are written."""

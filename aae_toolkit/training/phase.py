@@ -1,4 +1,4 @@
-"""What every phase is: a module whose `forward(batch)` returns its named, weighted loss terms."""
+"""The base of all phases: a module whose `forward(batch)` returns its named, weighted loss terms."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _SGD_MOMENTUM = 0.9
 class Phase(nn.Module, ABC):
     """One optimizer step's worth of loss over a fixed set of trained networks.
 
-    It owns which networks it trains, its optimizer and its BatchNorm policy, and nothing else.
+    A phase owns the choice of networks that it trains, its optimizer and its BatchNorm policy, and nothing else.
 
     Attributes:
-        name: in errors and checkpoints.
-        trains: names of the networks that its optimizer steps.
-        uses: names of further networks that its loss runs through.
-        out_of_reach: names of the parts of trained networks that its loss does not depend on.
-        of_style: names of the parts of trained networks that a learning rate of style is for.
-        of_autoencoder: whether `autoencoder_every` makes it rarer, and `autoencoder_after` starts it later.
-        every: steps from one time that it is run to the next.
-        first_epoch: epochs before it first runs.
-        updates_batch_norm: whether running statistics move. Only clean, real images move them, because only such
-            images reach a trained model; but with a consistency phase that one alone does, as y is learned there.
+        name: name in errors and checkpoints.
+        trains: names of the networks that the optimizer steps.
+        uses: names of further networks that the loss depends on.
+        out_of_reach: names of the parts of trained networks that the loss does not depend on.
+        of_style: names of the parts of trained networks that take the style learning rate.
+        of_autoencoder: True if `autoencoder_every` and `autoencoder_after` apply.
+        every: number of steps between two runs of the phase.
+        first_epoch: number of epochs before the phase first runs.
+        updates_batch_norm: True if running statistics move. Only clean, real images move them, because a trained model
+            sees only such images. A consistency phase is the exception: y is learned there, and it alone moves them.
     """
 
     name: ClassVar[str]
@@ -53,13 +53,13 @@ class Phase(nn.Module, ABC):
     def __init__(
         self, networks: Networks, learning_rate: float, training: TrainingConfig, *, style_rate: float | None = None
     ) -> None:
-        """Take the networks that are trained or used, and build the optimizer over the trained ones."""
+        """Register the networks that are trained or used, and build the optimizer of the trained ones."""
         super().__init__()
         self.every, self.first_epoch = 1, 0
         if self.of_autoencoder:
             self.every = training.autoencoder_every
             self.first_epoch = int(training.autoencoder_after * training.n_epochs)
-        self.memory: nn.Module | None = None  # what it remembers from step to step, beside its optimizer
+        self.memory: nn.Module | None = None  # state from step to step beside the optimizer's
         for name in self.trains + self.uses:
             self.add_module(name, getattr(networks, name))
         trained = {name: p for name, p in self.named_parameters() if self._steps(name)}
@@ -75,13 +75,13 @@ class Phase(nn.Module, ABC):
             self.optimizer = torch.optim.AdamW(rated, **options)
         else:
             self.optimizer = torch.optim.SGD(rated, momentum=_SGD_MOMENTUM, **options)
-            for own in map(master, self.trained):  # left to a step that is not taken, it would stay uninitialized
+            for own in map(master, self.trained):  # a skipped step would leave it uninitialized
                 self.optimizer.state[own]["momentum_buffer"] = torch.zeros_like(own)
         self._untrained = {name: p for name, p in self.named_parameters() if not self._steps(name)}
         self._batch_norms = [m for m in self.modules() if isinstance(m, _BatchNorm)]
 
     def prepare(self) -> None:
-        """Give gradients to the trained networks alone, and set the BatchNorm policy."""
+        """Enable gradients of the trained networks only, and set the BatchNorm policy."""
         for parameter in self._untrained.values():
             parameter.requires_grad_(False)
         for parameter in self.trained:
@@ -89,14 +89,18 @@ class Phase(nn.Module, ABC):
         for module in self._batch_norms:
             module.momentum = _BATCH_NORM_MOMENTUM if self.updates_batch_norm else 0.0
 
+    def is_due(self, epoch: int, step: int) -> bool:
+        """Tell whether the phase runs at this step of this epoch, both counted from 0."""
+        return epoch >= self.first_epoch and step % self.every == 0
+
     def untrained_names(self) -> list[str]:
-        """Names of the parameters and buffers that this phase uses and its optimizer does not step."""
+        """Return the names of the parameters and buffers that the phase uses and its optimizer does not step."""
         return [*self._untrained, *(name for name, _ in self.named_buffers())]
 
     def _steps(self, parameter: str) -> bool:
-        """Whether the optimizer steps the parameter of this name."""
+        """Tell whether the optimizer steps the parameter of this name."""
         return parameter.startswith(self.trains) and not parameter.startswith(self.out_of_reach)
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss terms, scalars by name; the optimizer minimizes their sum."""
+        """Compute the loss terms, scalars by name; the optimizer minimizes their sum."""

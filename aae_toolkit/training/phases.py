@@ -1,10 +1,8 @@
-"""The phases of both variants, and which of them a configuration asks for; what it turns off is never built."""
+"""The phases of both variants, built as the configuration asks; a phase that it turns off is never built."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,57 +11,47 @@ from aae_toolkit.config import (
     SemiSupervisedConfig,
     SemiSupervisedTrainingConfig,
     TrainingConfig,
-    UnsupervisedConfig,
     VariantConfig,
 )
 from aae_toolkit.models.networks import Discriminator, Encoder, Networks, decode_modes
 from aae_toolkit.training import losses
 from aae_toolkit.training.augmentation import add_noise, random_warp
 from aae_toolkit.training.batches import Batch
-from aae_toolkit.training.consistency import ConsistencyPhase, Memory
+from aae_toolkit.training.consistency import ConsistencyPhase
 from aae_toolkit.training.phase import Phase
-
-
-@dataclass(frozen=True)
-class ZL2:
-    """Regularizer of the reconstruction phase: pushes information from z into y. [seed, section 7.1, point 2]."""
-
-    weight: float
-    name: ClassVar[str] = "z_l2"
-
-    def __call__(self, y: Tensor, z: Tensor) -> Tensor:
-        """Weighted penalty of codes y [B, K], z [B, Z]."""
-        return self.weight * losses.z_l2(z)
+from aae_toolkit.training.terms.memory import Memory
+from aae_toolkit.training.terms.registry import terms_on_codes
+from aae_toolkit.training.terms.term import Codes, Term, weighted
 
 
 class ReconstructionPhase(Phase):
-    """Encoder and decoder rebuild the clean image from a noisy one. [AAE, section 2]."""
+    """Encoder and decoder reconstruct the clean image from a noisy one. [AAE, section 2]."""
 
     name = "reconstruction"
     trains = ("encoder", "decoder")
     of_style = ("encoder.z_head", "decoder")
-    updates_batch_norm = False  # its inputs are noisy; those of a trained model are not
+    updates_batch_norm = False  # its inputs are noisy, those of a trained model are not
 
     def __init__(
         self,
         networks: Networks,
         learning_rate: float,
         training: TrainingConfig,
-        regularizers: Iterable[ZL2] = (),
+        terms: Iterable[Term[Codes]] = (),
         *,
         style_rate: float | None = None,
     ) -> None:
-        """Regularizers act on the codes."""
+        """Keep the noise and the optional terms on the codes."""
         super().__init__(networks, learning_rate, training, style_rate=style_rate)
         self.input_noise = training.input_noise
-        self.regularizers = list(regularizers)
+        self.terms = list(terms)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `reconstruction` and one per regularizer."""
+        """Compute `reconstruction` and the optional terms."""
         y_logits, z = self.encoder(add_noise(batch.images, self.input_noise))
         y = y_logits.softmax(dim=1)
-        terms = {"reconstruction": losses.reconstruction(self.decoder(y, z), batch.images)}
-        return terms | {regularizer.name: regularizer(y, z) for regularizer in self.regularizers}
+        reconstruction = losses.reconstruction(self.decoder(y, z), batch.images)
+        return {"reconstruction": reconstruction} | weighted(self.terms, Codes(y, z))
 
 
 class DiscriminatorPhase(Phase):
@@ -76,13 +64,13 @@ class DiscriminatorPhase(Phase):
     def __init__(
         self, networks: Networks, learning_rate: float, training: TrainingConfig, *, weigh_categories: bool
     ) -> None:
-        """`weigh_categories` draws the categories that the batch uses less more often; else all alike."""
+        """Choose the prior of y: with `weigh_categories` rarer categories are drawn more often, else all alike."""
         super().__init__(networks, learning_rate, training)
         self.weigh_categories = weigh_categories
         self.conditional = training.use_conditional_style_prior
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `discriminator_categorical` and `discriminator_gaussian`."""
+        """Compute `discriminator_categorical` and `discriminator_gaussian`."""
         with torch.no_grad():  # the encoder's codes are this phase's data
             y_logits, z = self.encoder(batch.images)
             y = y_logits.float().softmax(dim=1)
@@ -99,13 +87,13 @@ class DiscriminatorPhase(Phase):
 
 
 def _discrimination(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-    """Loss of one discriminator, which judges both in one batch: it has no BatchNorm, so that is the same."""
+    """Compute the loss of one discriminator, on both in one batch: without BatchNorm the result is the same."""
     real_logits, fake_logits = discriminator(torch.cat([real, fake])).chunk(2)
     return losses.discrimination(real_logits, fake_logits)
 
 
 class GeneratorPhase(Phase):
-    """The encoder makes its codes pass for prior samples. [AAE, section 2]."""
+    """The encoder learns codes that pass for prior samples. [AAE, section 2]."""
 
     name = "generator"
     trains = ("encoder",)
@@ -115,12 +103,12 @@ class GeneratorPhase(Phase):
     def __init__(
         self, networks: Networks, learning_rate: float, training: TrainingConfig, *, style_rate: float | None = None
     ) -> None:
-        """Remember what the Gaussian discriminator is shown."""
+        """Keep whether the Gaussian discriminator sees y too."""
         super().__init__(networks, learning_rate, training, style_rate=style_rate)
         self.conditional = training.use_conditional_style_prior
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `generator_categorical` and `generator_gaussian`."""
+        """Compute `generator_categorical` and `generator_gaussian`."""
         y_logits, z = self.encoder(batch.images)
         y = y_logits.float().softmax(dim=1)
         style = torch.cat([z.float(), y.detach()], dim=1) if self.conditional else z
@@ -137,16 +125,16 @@ class ClassificationPhase(Phase):
     trains = ("encoder",)
     out_of_reach = ("encoder.z_head",)
     of_autoencoder = False
-    updates_batch_norm = False  # its inputs are changed images
+    updates_batch_norm = False  # its inputs are augmented images
 
     def __init__(self, networks: Networks, learning_rate: float, training: SemiSupervisedTrainingConfig) -> None:
-        """Remember how inputs are changed."""
+        """Keep the noise and the augmentation."""
         super().__init__(networks, learning_rate, training)
         self.input_noise = training.input_noise
         self.augment = training.augment_labeled
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Term `classification`."""
+        """Compute `classification`."""
         assert batch.labeled_images is not None
         assert batch.labels is not None
         images = random_warp(batch.labeled_images) if self.augment else batch.labeled_images
@@ -155,14 +143,14 @@ class ClassificationPhase(Phase):
 
 
 class MutualInformationPhase(Phase):
-    """Cyclic mode loss: decode a code, encode the picture, find the same category. [seed, section 7.1, point 1]."""
+    """Cyclic mode loss: the picture that a code decodes to has the code's category. [seed, section 7.1, point 1]."""
 
     name = "mutual_information"
     trains = ("encoder", "decoder")
     updates_batch_norm = False  # its second input is a reconstruction
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Term `mutual_information`."""
+        """Compute `mutual_information`."""
         y_logits, z = self.encoder(batch.images)
         y = y_logits.float().softmax(dim=1)
         recon = self.decoder(y, z).sigmoid().reshape_as(batch.images)
@@ -171,14 +159,14 @@ class MutualInformationPhase(Phase):
 
 
 class ModeDecoderPhase(Phase):
-    """Mode decoder and encoder rebuild the image from y alone. [seed, section 7.1, point 3]."""
+    """Mode decoder and encoder reconstruct the image from y alone. [seed, section 7.1, point 3]."""
 
     name = "mode_reconstruction"
     trains = ("encoder", "mode_decoder")
     out_of_reach = ("encoder.z_head",)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Term `mode_reconstruction`."""
+        """Compute `mode_reconstruction`."""
         y_logits, _ = self.encoder(batch.images)
         x_mode_logits = self.mode_decoder(y_logits.softmax(dim=1))
         return {"mode_reconstruction": losses.reconstruction(x_mode_logits, batch.images)}
@@ -191,16 +179,16 @@ class ModeSeparationPhase(Phase):
     trains = ("decoder",)
 
     def __init__(self, networks: Networks, learning_rate: float, training: TrainingConfig) -> None:
-        """Remember the code sizes."""
+        """Keep the sizes of the codes."""
         super().__init__(networks, learning_rate, training)
         self.architecture = networks.architecture
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Term `mode_separation`; the batch is not looked at."""
+        """Compute `mode_separation`, which does not depend on the batch."""
         return {"mode_separation": losses.mode_separation(decode_modes(self.decoder, self.architecture))}
 
 
-# Switch in the configuration -> the phase it adds, and its learning rate.
+# Key of section `training` -> the phase that it turns on, and the key of its learning rate.
 OPTIONAL_PHASES: dict[str, tuple[type[Phase], str]] = {
     "use_mode_decoder": (ModeDecoderPhase, "mode_lr"),
     "use_mutual_info": (MutualInformationPhase, "info_lr"),
@@ -211,22 +199,19 @@ OPTIONAL_PHASES: dict[str, tuple[type[Phase], str]] = {
 def build_phases(
     networks: Networks, config: VariantConfig, *, teacher: Encoder | None = None, memory: Memory | None = None
 ) -> list[Phase]:
-    """The phases of one step, in order.
+    """Build the phases of one step, in order.
 
     Args:
-        networks: to be trained.
+        networks: the networks to train.
         config: the variant's section.
-        teacher: the encoder of averaged weights, of pseudo-labels and adversarial changes.
-        memory: of the unlabelled training images, of pseudo-labels.
+        teacher: the encoder of averaged weights; needed for pseudo-labels and adversarial changes.
+        memory: memory of the unlabelled training images; needed for pseudo-labels.
     """
     rates, training, consistency = config.learning_rates, config.training, config.consistency
-    regularizers, weigh_categories = [], False
-    if isinstance(config, UnsupervisedConfig):
-        weigh_categories = config.training.use_adversarial_categorial_weights
-        if config.training.lambda_z_l2_regularization > 0:
-            regularizers.append(ZL2(config.training.lambda_z_l2_regularization))
+    weigh_categories = getattr(training, "use_adversarial_categorial_weights", False)
+    terms = terms_on_codes(config, networks)
     phases: list[Phase] = [
-        ReconstructionPhase(networks, rates.auto_encoder_lr, training, regularizers, style_rate=rates.style_lr),
+        ReconstructionPhase(networks, rates.auto_encoder_lr, training, terms, style_rate=rates.style_lr),
         DiscriminatorPhase(networks, rates.discriminator_lr, training, weigh_categories=weigh_categories),
         GeneratorPhase(networks, rates.generator_lr, training, style_rate=rates.style_lr),
     ]

@@ -1,4 +1,4 @@
-"""Which device, which precision, compiled or not: the only module of training with lines for one kind of hardware."""
+"""Device, precision and compilation: the only training module with code for one kind of hardware."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from aae_toolkit.machine.device import resolve_device
 ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LOADER_WORKERS = 2  # processes that read ahead while streaming to a GPU
-_NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")  # as torch says it
-_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
+_NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")  # torch's message
+_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # constants of glibc's malloc.h
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how phases run."""
+    """Device, precision and processes that phases run on."""
 
     device: torch.device
     precision: ResolvedPrecision
@@ -42,25 +42,25 @@ class Runtime:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of matrix products."""
+        """Type of matrix products."""
         return _DTYPES[self.precision]
 
     @property
     def backend(self) -> str:
-        """Of torch.distributed, by which tensors travel between processes."""
+        """Backend of torch.distributed."""
         return "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
 
     @property
     def loader_options(self) -> dict[str, Any]:
-        """How a DataLoader streams to this device: to a GPU through pinned memory, read ahead by other processes."""
+        """Arguments of a DataLoader for this device; to a GPU it reads ahead in processes and sends pinned memory."""
         return {"pin_memory": True, "num_workers": _LOADER_WORKERS} if self.device.type == "cuda" else {}
 
     @contextmanager
     def at_full_speed(self) -> Iterator[None]:
-        """Set this process up for training, and back afterwards; the allocator goes on keeping memory.
+        """Set this process up for training, and restore all but the allocator afterwards.
 
-        On the CPU numbers too small for float32's full precision count as zero: the optimizer's moments of a unit that
-        has gone quiet sink into them, and each product with one takes a hundred times as long.
+        On the CPU denormal numbers count as zero: the optimizer's moments of a unit without gradients become denormal,
+        and each product with one takes a hundred times as long.
         """
         cuda: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
         before = [backend.allow_tf32 for backend in cuda]
@@ -68,7 +68,7 @@ class Runtime:
         for backend in cuda:
             backend.allow_tf32 = self.precision != "fp32"
         if self.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add in another order
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # otherwise cuBLAS may add in another order
             torch.use_deterministic_algorithms(True)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
@@ -78,9 +78,9 @@ class Runtime:
         try:
             yield
         except RuntimeError as error:
-            if self.deterministic and (found := _NOT_DETERMINISTIC.search(str(error))):
+            if self.deterministic and (match := _NOT_DETERMINISTIC.search(str(error))):
                 raise AaeError(
-                    f"--deterministic: {found[1]} gives the same bits each time on no {self.device.type}; leave"
+                    f"--deterministic: {match[1]} gives the same bits each time on no {self.device.type}; leave"
                     " --deterministic out, or use --device cpu"
                 ) from error
             raise
@@ -91,24 +91,24 @@ class Runtime:
             torch.set_flush_denormal(False)
 
     def autocast(self) -> torch.autocast:
-        """Context in which forward passes run; weights have its precision already, see `weights`."""
+        """Return the context of forward passes; weights already have its precision, see `weights`."""
         enabled = self.precision != "fp32"
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled, cache_enabled=False)
 
     def grad_scaler(self) -> torch.amp.GradScaler:
-        """Gradient scaling, active for fp16 only."""
+        """Return the gradient scaling, active for fp16 only."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def compiled(self, module: nn.Module) -> nn.Module:
-        """`module`, compiled in place where asked for; its two batch sizes are a graph each, both met in one epoch."""
+        """Compile `module` in place if asked for; each of its two batch sizes is a graph, and one epoch has both."""
         if self.compile:
             module.compile(mode=self.compile_mode, dynamic=False)
         return module
 
     def distribute(self, module: nn.Module, ignored: Iterable[str]) -> nn.Module:
-        """`module`, its gradients averaged over the processes.
+        """Wrap `module` so that gradients are averaged over the processes.
 
-        `ignored` names the parameters without gradient, and the buffers: BatchNorm is synchronized, so they are equal.
+        `ignored` names parameters without gradient, and buffers, which synchronized BatchNorm keeps equal.
         """
         if self.world.size == 1:
             return module
@@ -118,25 +118,25 @@ class Runtime:
         return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def seed(self, *numbers: int) -> None:
-        """Seed this process's random streams; processes differ."""
+        """Seed this process's random streams, each process differently."""
         [mixed] = np.random.SeedSequence([*numbers, self.world.rank]).generate_state(1, np.uint64)
         torch.default_generator.manual_seed(int(mixed))
         if self.device.type == "cuda":
             torch.cuda.manual_seed(int(mixed))
 
     def totals(self, tensors: list[Tensor]) -> Tensor:
-        """A number [n] for each tensor, which is not finite where one of its elements is not, for little time."""
+        """Reduce each tensor to a number, [n], that is not finite if one of its elements is not."""
         if self.device.type == "cuda":
             return torch.stack(torch._foreach_norm(tensors))  # a kernel or two for all of them
         return torch.stack([tensor.sum() for tensor in tensors])  # half the time of a norm
 
     def mark_step(self) -> None:
-        """Say that the last step's results are no longer needed: CUDA graphs write the next ones over them."""
+        """Mark the last step's results as no longer needed: CUDA graphs overwrite them."""
         if self.compile and self.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
     def peak_memory_mib(self) -> float:
-        """The most memory held so far: of the GPU, else of this process."""
+        """Return the peak memory so far, of the GPU or else of this process, MiB."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -147,12 +147,12 @@ def resolve_runtime(device: str, training: TrainingConfig) -> Runtime:
     """Resolve `auto` choices against this machine.
 
     Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:i`; of several processes, each takes the GPU of its local rank.
-        training: for `precision`, `compile`, `compile_mode` and `deterministic`.
+        device: `auto`, `cpu`, `cuda` or `cuda:i`; each of several processes takes the GPU of its local rank.
+        training: section with `precision`, `compile`, `compile_mode` and `deterministic`.
 
     Raises:
-        DeviceError: a device that is not there.
-        UsageError: a device that is not a name of one, or one GPU for several processes.
+        DeviceError: the device is not there.
+        UsageError: the device has no such name, or one GPU is named for several processes.
     """
     world = world_from_environment()
     resolved = resolve_device(device)
@@ -162,7 +162,7 @@ def resolve_runtime(device: str, training: TrainingConfig) -> Runtime:
         if world.size > 1:
             resolved = resolve_device(f"cuda:{world.local_rank}")
     precision = _resolve_precision(training.precision, resolved)
-    compile_pays = resolved.type == "cuda"  # docs/performance.md: on CPU it costs more than it gains
+    compile_pays = resolved.type == "cuda"  # on the CPU it costs more than it gains, see docs/performance.md
     return Runtime(
         device=resolved,
         precision=precision,
@@ -174,7 +174,7 @@ def resolve_runtime(device: str, training: TrainingConfig) -> Runtime:
 
 
 def _resolve_precision(precision: TrainingPrecision, device: torch.device) -> ResolvedPrecision:
-    """`auto` is bf16 where the hardware multiplies in it, fp32 elsewhere."""
+    """Resolve `auto`: bf16 where the hardware multiplies in it, fp32 elsewhere."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -184,12 +184,12 @@ def _resolve_precision(precision: TrainingPrecision, device: torch.device) -> Re
 
 
 def _keep_freed_memory() -> None:
-    """Tell glibc's malloc to keep what is freed for the next step.
+    """Make glibc's malloc keep freed memory for the next step.
 
-    By default each large tensor is memory fresh from the kernel, page by page, and given back when it is freed: a fifth
-    to a quarter of a step of the seed's unsupervised configuration (docs/performance.md).
+    By default the kernel hands out each large tensor page by page and takes it back when it is freed, for a fifth to a
+    quarter of the time of a step of the seed's unsupervised configuration (docs/performance.md).
     """
-    with suppress(OSError, AttributeError):  # another C library: its allocator stays as it is
+    with suppress(OSError, AttributeError):  # other C libraries keep their defaults
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

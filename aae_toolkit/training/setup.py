@@ -1,4 +1,4 @@
-"""Setting a run up: what it is made of, checked against the data and the directory before anything is written."""
+"""Set-up of a run: configuration, data and directory are checked before anything is written."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
-from aae_toolkit.training.consistency import Memory
 from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
 from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
+from aae_toolkit.training.terms.memory import Memory
 from aae_toolkit.training.weights import working_networks
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -40,7 +40,7 @@ CHECKPOINT_FILE = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Run:
-    """What stays as it is while training."""
+    """The part of a training that does not change."""
 
     config: VariantConfig
     data: TrainingData
@@ -48,28 +48,28 @@ class Run:
     output_dir: Path
     progress: Progress
     checkpoint_every: int | None = None  # steps between checkpoints within an epoch
-    lock: DirectoryLock | None = None  # of output_dir, in the one process that writes
-    observers: Sequence[Observer] = ()  # none but in the main process
+    lock: DirectoryLock | None = None  # lock of output_dir, in the process that writes
+    observers: Sequence[Observer] = ()  # none outside the main process
 
 
 @dataclass
 class TrainingState:
-    """What training changes, and all that a checkpoint holds."""
+    """The part of a training that changes, which a checkpoint holds."""
 
-    networks: Networks  # in float32
-    working: Networks  # what phases run on
-    average: Networks  # over steps, which is what a trained model is; `networks` itself where none is taken
+    networks: Networks  # float32
+    working: Networks  # the networks that phases run on
+    average: Networks  # EMA of the weights, the trained model; `networks` itself without EMA
     runners: list[PhaseRunner]
     epoch: int = 0  # epochs done
-    step: int = 0  # steps done of the running epoch,
-    sums: dict[str, Tensor] = field(default_factory=dict)  # the sum of each loss term over them,
-    n_runs: dict[str, int] = field(default_factory=dict)  # of how many numbers,
-    seconds: float = 0.0  # and how long they took
-    history: list[dict[str, Any]] = field(default_factory=list)  # a line of metrics.jsonl each
+    step: int = 0  # steps done of the running epoch
+    sums: dict[str, Tensor] = field(default_factory=dict)  # sum of each loss term over these steps
+    n_runs: dict[str, int] = field(default_factory=dict)  # number of values in each sum
+    seconds: float = 0.0  # time of these steps
+    history: list[dict[str, Any]] = field(default_factory=list)  # lines of metrics.jsonl
 
 
 def fit_config_to_data(config: VariantConfig, data: TrainingData) -> VariantConfig:
-    """Resolve `n_classes`; raise `UsageError` for what the data cannot serve."""
+    """Resolve `n_classes`; raise `UsageError` where the data does not fit the configuration."""
     n_classes = len(data.class_names)
     semi_supervised = isinstance(config, SemiSupervisedConfig)
     if semi_supervised and data.size("train_labeled") == 0:
@@ -90,7 +90,7 @@ def fit_config_to_data(config: VariantConfig, data: TrainingData) -> VariantConf
 
 
 def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
-    """Raise `UsageError` where a training already is, unless it is to be continued or replaced, and not both."""
+    """Raise `UsageError` if the directory holds a training, unless that is to be either continued or replaced."""
     if resume and overwrite:
         raise UsageError("--resume continues a training and --overwrite replaces it; give one of them")
     occupied = [name for name in (DESCRIPTION_FILE, CHECKPOINT_FILE) if (output_dir / name).exists()]
@@ -105,11 +105,12 @@ def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
 def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
     """Open the training splits, and move them to the device unless they are too large for it.
 
-    With them, where the configuration has labels spread, the class that so reaches each unlabelled image: [N].
+    Returns:
+        The batches, and the classes that spread to the unlabelled images, int64 [N]; None without `spread_labels`.
 
     Raises:
         UsageError: several processes cannot share a batch evenly.
-        AaeError: unreadable or too few images.
+        AaeError: images are unreadable or too few.
     """
     training, world = run.config.training, run.runtime.world
     labeled_batch_size = getattr(training, "labeled_batch_size", None)
@@ -122,8 +123,8 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
     streams = n_images * math.prod(run.data.image_shape) > training.resident_mib * 2**20
     labeled, unlabeled = (run.data.load(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
     passed = unlabeled
-    if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch passes over all of them, labels unread
-        # Read into memory even where they are mapped: few who have that many images have labels for most.
+    if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch takes all of them, without labels
+        # Mapped images are read into memory here; few sets are that large and mostly labelled.
         images = np.concatenate([unlabeled.images, labeled.images])
         passed = Split(images, np.full(len(images), UNLABELED))
     if len(passed) < 2 * world.size:
@@ -148,10 +149,10 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
 def _neighborhoods(
     passed: Split, labeled: Split, run: Run
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    """Whom each image is paired with, int64 [N, k], and the class that spread to it, [N]; None where not asked for.
+    """Find the neighbours of each image, int64 [N, k], and spread labels, int64 [N]; None where not configured.
 
     Raises:
-        UsageError: too few images.
+        UsageError: there are too few images.
     """
     terms, n = run.config.consistency, len(passed)
     if not (terms.lambda_pairs or terms.spread_labels):
@@ -176,12 +177,12 @@ def _neighborhoods(
 
 
 def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = None) -> TrainingState:
-    """Seed, and build networks and phases.
+    """Seed the random streams, and build networks and phases.
 
     Args:
-        run: what is trained.
-        n_images: the unlabelled ones of an epoch, N.
-        spread: the classes of those of which they are already known, int64 [N].
+        run: the training.
+        n_images: number of unlabelled images of an epoch, N.
+        spread: classes that labels spread to, int64 [N]; UNLABELED where none arrived.
     """
     config, runtime = run.config, run.runtime
     torch.manual_seed(config.training.seed)

@@ -1,6 +1,6 @@
-"""Running one phase: the only place that knows autocast, compilation, several processes, gradient scaling, finiteness.
+"""One step of a phase: the only place that knows autocast, compile, DDP, gradient scaling and finiteness.
 
-Nothing here waits for the device: what a step finds out stays there until the trainer reads it.
+A step never waits for the device: its losses and checks stay there until the training loop reads them.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from aae_toolkit.training.phase import Phase
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.weights import hand_over_gradients, master, refresh
 
-_LEAST_SCALE = 2.0**-10  # of fp16 gradients, which begins at 2^16 and halves where one is not finite
+_LEAST_SCALE = 2.0**-10  # fp16 gradient scale; it starts at 2^16 and halves at each gradient that is not finite
 
 
 class PhaseRunner:
-    """A phase, ready to run on a runtime."""
+    """A phase that is ready to run on a runtime."""
 
     def __init__(self, phase: Phase, runtime: Runtime) -> None:
-        """Compile the phase and spread it over processes, where the runtime says so."""
+        """Compile the phase and distribute it over processes, as the runtime says."""
         self.phase = phase
         self.runtime = runtime
         self.scaler = runtime.grad_scaler()
         phase.prepare()
         self.module = runtime.distribute(runtime.compiled(phase), ignored=phase.untrained_names())
-        self.terms: tuple[str, ...] = ()  # of its loss, once it has run
+        self.terms: tuple[str, ...] = ()  # names of the loss terms, once it has run
         self._batch: Batch | None = None  # the last one
-        self._lost: Tensor | None = None  # bool [weights]: whose gradient has not been finite
+        self._lost: Tensor | None = None  # bool [weights]: a gradient was not finite
 
     def run(self, batch: Batch) -> dict[str, Tensor]:
         """Take one optimizer step and return the loss terms, detached.
 
-        Where the loss or a gradient is not finite the step is not taken; the terms or `lost_gradients` tell.
+        A step whose loss or gradient is not finite is skipped; the terms or `lost_gradients` show it.
         """
         phase = self.phase
         phase.prepare()
@@ -54,9 +54,9 @@ class PhaseRunner:
         return dict(zip(terms, values.detach().unbind(), strict=True))
 
     def _step(self, loss: Tensor) -> None:
-        """Step the optimizer, unless this process's loss or a gradient is not finite; nothing waits."""
+        """Step the optimizer unless this process's loss or a gradient is not finite, without waiting for the device."""
         optimizer = self.phase.optimizer
-        if self.scaler.is_enabled():  # it looks at the gradients itself
+        if self.scaler.is_enabled():  # it checks the gradients itself
             self.scaler.step(optimizer)
             self.scaler.update()
         else:
@@ -64,15 +64,15 @@ class PhaseRunner:
             gradients = [weight.new_zeros(()) if weight.grad is None else weight.grad for weight in weights]
             lost = self.runtime.totals(gradients).isfinite().logical_not()
             self._lost = lost if self._lost is None else self._lost | lost
-            found = lost.any() | loss.isfinite().logical_not()
-            optimizer.found_inf = found.float()  # type: ignore[attr-defined]  # fused kernels read it
+            not_finite = lost.any() | loss.isfinite().logical_not()
+            optimizer.found_inf = not_finite.float()  # type: ignore[attr-defined]  # fused kernels read it
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     def lost_gradients(self) -> list[str]:
-        """Names of the weights whose gradient has not been finite at some step; waits for the device.
+        """Return the names of the weights whose gradient was not finite at some step; wait for the device.
 
-        With gradient scaling a few such steps are usual: only where the scale has fallen to nothing are they faults.
+        Gradient scaling skips a few such steps as a rule; they are faults only once the scale is below its least value.
         """
         if self.scaler.is_enabled():
             return self.phase.trained_names if self.scaler.get_scale() < _LEAST_SCALE else []
@@ -81,18 +81,18 @@ class PhaseRunner:
         return [name for name, lost in zip(self.phase.trained_names, self._lost.tolist(), strict=True) if lost]
 
     def guilty_terms(self) -> list[str]:
-        """The loss terms whose own gradient on the last batch is not finite; all where that batch shows none."""
+        """Return the loss terms whose own gradient on the last batch is not finite; if there are none, all terms."""
         assert self._batch is not None
         self.phase.prepare()
         with self.runtime.autocast():
             terms = self.phase(self._batch)
-        found = []
+        names = []
         for name, term in terms.items():
             if term.requires_grad:
                 parts = torch.autograd.grad(term, self.phase.trained, retain_graph=True, allow_unused=True)
                 if not self.runtime.totals([part for part in parts if part is not None]).isfinite().all():
-                    found.append(name)
-        return found or list(terms)
+                    names.append(name)
+        return names or list(terms)
 
     def set_rate(self, factor: float) -> None:
         """Set every learning rate to `factor` times the configured one."""
@@ -100,7 +100,7 @@ class PhaseRunner:
             group["lr"] = group["initial_lr"] * factor
 
     def state_dict(self) -> dict[str, object]:
-        """Optimizer, gradient scaling and the phase's memory, for a checkpoint."""
+        """Return the state of the optimizer, the gradient scaling and the memory, for a checkpoint."""
         memory = self.phase.memory
         return {
             "optimizer": self.phase.optimizer.state_dict(),
@@ -117,12 +117,12 @@ class PhaseRunner:
 
 
 def rate_factor(schedule: ScheduleConfig, epoch: float, n_epochs: int) -> float:
-    """Learning-rate factor in [0, 1] at a point of the run, a pure function so that a resumed run needs no state.
+    """Compute the factor of all learning rates at a point of the run, in [0, 1]; pure, so a resumed run needs no state.
 
     Args:
-        schedule: kind and its numbers.
+        schedule: kind of the schedule, and its numbers.
         epoch: epochs done, with the fraction of the running one.
-        n_epochs: length of the run.
+        n_epochs: epochs of the whole run.
     """
     if epoch < schedule.warmup_epochs:
         return epoch / schedule.warmup_epochs

@@ -1,11 +1,9 @@
-"""Training one variant from a data directory into a model directory: a loop over epochs, batches and phases."""
+"""Training one variant from a data directory into a model directory."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 from aae_toolkit.config import VariantConfig, dump_config
 from aae_toolkit.data.directory import DataDirectory, Split
-from aae_toolkit.distributed.collectives import from_main, mean_over_processes, process_group, wait_for_all
+from aae_toolkit.distributed.collectives import from_main, process_group, wait_for_all
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import write_text
 from aae_toolkit.files.lock import lock_directory
@@ -25,6 +23,7 @@ from aae_toolkit.progress import Progress, Silent
 from aae_toolkit.training import health
 from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.checkpoint import load_checkpoint, resume_from, save_checkpoint
+from aae_toolkit.training.loop import train_epochs
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.training.metrics import WARNINGS
 from aae_toolkit.training.observer import Epoch, Observer
@@ -38,14 +37,10 @@ from aae_toolkit.training.setup import (
     initial_state,
     refuse_occupied,
 )
-from aae_toolkit.training.step import PhaseRunner, rate_factor
-from aae_toolkit.training.stop import Stopped, StopRequest
-from aae_toolkit.training.validation import accuracies, describe, encode_validation, trained_model
-from aae_toolkit.training.weights import average_in
+from aae_toolkit.training.stop import StopRequest
+from aae_toolkit.training.validation import accuracies, describe_validated, encode_validation, trained_model
 
 CONFIG_FILE = "config.yml"
-
-_N_NAMES = 3  # of weights, in an error
 
 
 def train(
@@ -63,7 +58,7 @@ def train(
 ) -> ModelDescription:
     """Train one variant and write its model directory, a checkpoint each epoch.
 
-    Launched by `torchrun`, the processes share every batch, and the first of them writes.
+    Processes launched by `torchrun` share every batch, and the first of them writes.
 
     Args:
         config: the variant's section; its type says which variant.
@@ -72,17 +67,17 @@ def train(
         device: `auto`, `cpu`, `cuda` or `cuda:i`.
         resume: continue from the directory's checkpoint, or start where there is none yet.
         overwrite: replace a model that is already there.
-        checkpoint_every: steps between further checkpoints.
-        derived: files that were made from a model that is replaced; they go with it.
-        progress: told of each epoch.
-        observers: shown the model at the end of each epoch, in the main process.
+        checkpoint_every: steps between checkpoints within an epoch; None: no such checkpoints.
+        derived: files made from a model that is replaced; they are deleted with it.
+        progress: listener for progress and for a line an epoch.
+        observers: observers, which get the model at the end of each epoch, in the main process.
 
     Raises:
-        UsageError: a configuration that does not fit the data, or a directory that already holds a model.
-        AaeError: unreadable data or checkpoint, a loss or gradient that is not finite, too little memory, or a
-            directory that another process writes to, or that is removed meanwhile.
-        DeviceError: a device that is not there.
-        Stopped: SIGINT or SIGTERM came, and the running step was finished and kept.
+        UsageError: the configuration does not fit the data, or the directory already holds a model.
+        AaeError: data or checkpoint are unreadable, a loss or gradient is not finite, memory is too small, or the
+            directory is removed or in use by another process.
+        DeviceError: the device is not there.
+        Stopped: SIGINT or SIGTERM arrived, and the running step is in the checkpoint.
     """
     runtime = resolve_runtime(device, config.training)
     run = Run(
@@ -105,7 +100,7 @@ def train(
 
 
 def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescription:
-    """Train what is left to train, and write the model."""
+    """Train the epochs that are left, and write the model."""
     training = run.config.training
     with memory_advice(f"lower resident_mib (now {training.resident_mib}), so that images stay in their files"):
         validation = run.data.load("validation")
@@ -124,7 +119,7 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
             with StopRequest() as stop:
                 _fit(state, batches, validation, run, stop)
             codes = encode_validation(state.average.encoder, validation, run)
-            description = describe(state.average, codes.y, validation, run)
+            description = describe_validated(state.average, codes.y, validation, run)
             if run.lock:
                 run.lock.require_held()
                 save_model(run.output_dir, state.average, description)
@@ -136,9 +131,9 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
 
 
 def _prepare_directory(state: TrainingState, run: Run, derived: Sequence[Path] | None) -> None:
-    """Leave in the model directory what this run has done so far, and nothing else; `derived` is None where resumed."""
+    """Remove from the model directory all that is not from this run; `derived` is None if it is resumed."""
     if derived is None:
-        _write_metrics(state, run)  # without the lines that are beyond the checkpoint
+        _write_metrics(state, run)  # without lines later than the checkpoint
     else:
         stale = (run.output_dir / name for name in (DESCRIPTION_FILE, CHECKPOINT_FILE, METRICS_FILE))
         for path in (*derived, *stale):
@@ -147,23 +142,21 @@ def _prepare_directory(state: TrainingState, run: Run, derived: Sequence[Path] |
 
 
 def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, stop: StopRequest) -> None:
-    """Train the epochs that are left, with a line of metrics and a checkpoint for each."""
+    """Train the epochs that are left; each gets a line of metrics and a checkpoint, and is shown to the observers."""
     n_epochs = run.config.training.n_epochs
-    while state.epoch < n_epochs:
-        means = train_epoch(state, batches, run, stop)
+    for epoch in train_epochs(state, batches, run, stop):
         codes = encode_validation(state.average.encoder, validation, run)
         metrics: dict[str, Any] = {
-            "epoch": state.epoch + 1,
-            **means,
+            "epoch": epoch.number,
+            **epoch.means,
             **accuracies(codes.y, validation, run),
             **health.measure(codes.y, codes.z, validation.labels),
-            "seconds": state.seconds,
-            "images_per_second": batches.n_images / state.seconds,
+            "seconds": epoch.seconds,
+            "images_per_second": epoch.images_per_second,
             "peak_memory_mib": run.runtime.peak_memory_mib(),
         }
         if symptoms := health.new_symptoms([*state.history, metrics], n_epochs):
             metrics[WARNINGS] = [symptom.name for symptom in symptoms]
-        state.epoch, state.step, state.sums, state.n_runs, state.seconds = state.epoch + 1, 0, {}, {}, 0.0
         state.history.append(metrics)
         if run.lock:
             run.lock.require_held()
@@ -178,80 +171,6 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
 
 def _write_metrics(state: TrainingState, run: Run) -> None:
     write_text(run.output_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in state.history))
-
-
-def train_epoch(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> dict[str, float]:
-    """Run every phase on every batch that is left of the epoch; return the epoch's mean of each loss term.
-
-    The terms add up on the device, which is waited for at the end, and before a checkpoint within the epoch.
-    """
-    state.working.train()
-    n_steps, training = batches.steps_per_epoch, run.config.training
-    steps = batches.epoch(state.epoch, state.step)
-    description = f"epoch {state.epoch + 1}/{training.n_epochs}"
-    before = time.perf_counter() - state.seconds
-    for batch in run.progress.track(steps, description, n_steps, state.step):
-        run.runtime.seed(training.seed, state.epoch, state.step)
-        factor = rate_factor(training.schedule, state.epoch + state.step / n_steps, training.n_epochs)
-        for runner in state.runners:
-            if state.epoch >= runner.phase.first_epoch and state.step % runner.phase.every == 0:
-                runner.set_rate(factor)
-                for name, term in runner.run(batch).items():
-                    state.sums[name] = state.sums[name] + term if name in state.sums else term
-                    state.n_runs[name] = state.n_runs.get(name, 0) + 1
-        state.step += 1
-        if training.ema_decay:
-            average_in(state.average, state.networks, training.ema_decay, state.epoch * n_steps + state.step)
-        signum = stop.signum()
-        if signum or (run.checkpoint_every and state.step % run.checkpoint_every == 0):
-            _read_means(state)
-            state.seconds = time.perf_counter() - before
-            if run.lock:
-                run.lock.require_held()
-                save_checkpoint(run.output_dir, state, run)
-            wait_for_all()
-        if signum:
-            raise Stopped(signum, f"in epoch {state.epoch + 1}, after step {state.step} of {n_steps}")
-    means = _read_means(state)
-    state.seconds = time.perf_counter() - before
-    return means
-
-
-def _read_means(state: TrainingState) -> dict[str, float]:
-    """Mean of each loss term over the epoch's steps so far and over the processes, whose sums become equal.
-
-    Raises:
-        AaeError: a term or a gradient was not finite at some step, or a weight is not finite now.
-    """
-    state.sums = {name: mean_over_processes(total) for name, total in state.sums.items()}
-    means = {name: total.item() / state.n_runs[name] for name, total in state.sums.items()}
-    faults = [fault for runner in state.runners for fault in _faults(runner, means)]
-    lost = [name for name, weight in state.networks.named_parameters() if not weight.isfinite().all()]
-    if lost:
-        faults.append(f"weights became not finite ({_listed(lost)})")
-    if faults:
-        raise AaeError(
-            f"training stopped in epoch {state.epoch + 1}: {'; '.join(faults)}; lower the learning rate there, or use"
-            " --precision fp32; no such step was taken, and the last checkpoint stands"
-        )
-    return means
-
-
-def _faults(runner: PhaseRunner, means: dict[str, float]) -> list[str]:
-    """What was not finite in one phase since the epoch began, losses before gradients, which follow from them."""
-    phase = runner.phase.name
-    if wrong := [f"{name} = {means[name]:g}" for name in runner.terms if not math.isfinite(means.get(name, 0.0))]:
-        return [f"in phase {phase} loss terms became not finite ({', '.join(wrong)})"]
-    if lost := runner.lost_gradients():
-        terms = " + ".join(runner.guilty_terms())
-        return [f"in phase {phase} the gradient of {terms} became not finite (of {_listed(lost)})"]
-    return []
-
-
-def _listed(names: list[str]) -> str:
-    """The first few of many names."""
-    more = len(names) - _N_NAMES
-    return ", ".join(names[:_N_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _epoch_line(metrics: dict[str, Any], n_epochs: int) -> str:

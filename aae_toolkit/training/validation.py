@@ -1,4 +1,4 @@
-"""What the validation images say of a model while it is trained, and what its categories are named by them."""
+"""Validation during training: accuracies, and the description of a model named by the validation images."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aae_toolkit import __version__
 from aae_toolkit.data.directory import Split
 from aae_toolkit.data.images import border_brightness
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed.collectives import gather
-from aae_toolkit.evaluation import Floats, contingency_table, encode, fit_category_map, majority_accuracy
+from aae_toolkit.evaluation import Floats, contingency_table, encode, majority_accuracy
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Encoder, Networks
+from aae_toolkit.training.naming import describe, learned_map, name_categories
 from aae_toolkit.training.setup import Run
 
 
-class Codes(NamedTuple):
-    """Of the validation images: category probabilities float32 [N, K] and styles float32 [N, Z]."""
+class ValidationCodes(NamedTuple):
+    """Codes of the validation images: category probabilities float32 [N, K] and styles float32 [N, Z]."""
 
     y: Floats
     z: Floats
 
 
-def encode_validation(encoder: Encoder, validation: Split, run: Run) -> Codes:
-    """Encode the validation images, each process its share of them."""
+def encode_validation(encoder: Encoder, validation: Split, run: Run) -> ValidationCodes:
+    """Encode the validation images; each process encodes its share."""
     world = run.runtime.world
     shares = gather(encode(encoder, validation.images[world.rank :: world.size]))
     whole = []
@@ -35,58 +35,38 @@ def encode_validation(encoder: Encoder, validation: Split, run: Run) -> Codes:
         for rank, part in enumerate(parts):
             codes[rank :: world.size] = part
         whole.append(codes)
-    return Codes(*whole)
+    return ValidationCodes(*whole)
 
 
 def accuracies(y: Floats, validation: Split, run: Run) -> dict[str, float]:
-    """Accuracies on the validation images, none where they have no labels."""
+    """Compute accuracies on the validation images; none where they have no labels."""
     known = validation.labels != UNLABELED
     if not known.any():
         return {}
     n_classes = len(run.data.class_names)
     labels, categories = validation.labels[known], y[known].argmax(axis=1)
     if run.config.variant == "semi_supervised":
-        predicted = np.array(_learned_map(y, validation, n_classes))[categories]
+        predicted = np.array(learned_map(y, validation.labels, n_classes))[categories]
         return {"validation_accuracy": float((predicted == labels).mean())}
     table = contingency_table(labels, categories, n_classes, y.shape[1])
     return {"validation_majority_accuracy": majority_accuracy(table)}
 
 
-def _learned_map(y: Floats, validation: Split, n_classes: int) -> tuple[int, ...]:
-    """Category -> class of the semi-supervised variant: itself, or the majority where it is beyond the classes."""
-    further = fit_category_map(y, validation.labels, n_classes)[n_classes:] if y.shape[1] > n_classes else ()
-    return (*range(n_classes), *further)
-
-
-def describe(networks: Networks, y: Floats, validation: Split, run: Run) -> ModelDescription:
-    """Name the categories, and say how."""
-    variant, class_names = run.config.variant, run.data.class_names
-    n_categories = networks.architecture.n_classes
-    if not class_names:  # no label anywhere: a category is its own class
-        names = tuple(f"category_{k}" for k in range(n_categories))
-        mapping, found = tuple(range(n_categories)), "identity: the data has no labels"
-    elif variant == "semi_supervised":
-        names, mapping = class_names, _learned_map(y, validation, len(class_names))
-        further = "; further categories by majority on validation" if n_categories > len(names) else ""
-        found = "identity: learned from labels" + further
-    else:
-        names, found = class_names, "majority on validation"
-        mapping = fit_category_map(y, validation.labels, len(class_names))
+def describe_validated(networks: Networks, y: Floats, validation: Split, run: Run) -> ModelDescription:
+    """Describe a model whose categories are named by the validation images, with measurements on them."""
+    naming = name_categories(y, validation.labels, run)
     known = validation.labels != UNLABELED
-    right = np.array(mapping)[y[known].argmax(axis=1)] == validation.labels[known]
-    return ModelDescription(
-        toolkit_version=__version__,
-        variant=variant,
-        architecture=networks.architecture,
-        class_names=names,
-        category_to_class=mapping,
-        category_to_class_from=found,
-        validation_accuracy=float(right.mean()) if known.any() else None,
+    correct = np.array(naming.category_to_class)[y[known].argmax(axis=1)] == validation.labels[known]
+    return describe(
+        networks,
+        naming,
+        run,
+        validation_accuracy=float(correct.mean()) if known.any() else None,
         border_brightness=border_brightness(validation.images) if len(validation) else None,
     )
 
 
 def trained_model(networks: Networks, y: Floats, validation: Split, run: Run) -> TrainedModel:
-    """The networks as they are now, as a trained model, which shares their weights."""
-    description = describe(networks, y, validation, run)
+    """Make a trained model of the networks as they are now; it shares their weights."""
+    description = describe_validated(networks, y, validation, run)
     return TrainedModel(description, networks.encoder, networks.decoder, networks.mode_decoder)

@@ -1,7 +1,7 @@
 """Weights in two precisions, and their average: phases run on bf16 or fp16 copies, optimizers step float32 masters.
 
-Autocast alone would cast every weight once a phase, and every gradient back, through memory each time. Here a weight is
-cast once after each change, with the same result. BatchNorm stays in float32 and is shared, statistics included.
+Autocast alone would cast every weight in every phase, and every gradient back. Here a weight is cast once after each
+change, with the same result. BatchNorm stays in float32 and is shared, including its statistics.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from aae_toolkit.models.networks import Networks
 
 
 def working_networks(networks: Networks, dtype: torch.dtype) -> Networks:
-    """The networks that phases run on: `networks` itself in float32, else a copy whose layers are of `dtype`.
+    """Return the networks that phases run on: `networks` itself in float32, else a copy with layers of type `dtype`.
 
-    Each weight of the copy carries the one it was copied from, its `master`.
+    Each weight of the copy has the weight it was copied from as attribute `master`.
     """
     if dtype == torch.float32:
         return networks
@@ -35,7 +35,7 @@ def working_networks(networks: Networks, dtype: torch.dtype) -> Networks:
 
 
 def master(weight: Tensor) -> Tensor:
-    """The float32 weight that an optimizer steps for `weight`; itself where it has no other."""
+    """Return the float32 weight that an optimizer steps for `weight`, which may be `weight` itself."""
     return getattr(weight, "master", weight)
 
 
@@ -49,7 +49,7 @@ def hand_over_gradients(weights: Iterable[Tensor]) -> None:
 
 @torch.no_grad()
 def refresh(weights: Iterable[Tensor]) -> None:
-    """Set working weights to what their masters are now."""
+    """Copy the masters to their working weights."""
     stale: list[Tensor] = [weight for weight in weights if master(weight) is not weight]
     if stale:
         fresh: list[Tensor] = [master(weight) for weight in stale]
@@ -58,9 +58,9 @@ def refresh(weights: Iterable[Tensor]) -> None:
 
 @torch.no_grad()
 def average_in(average: Networks, networks: Networks, decay: float, n_steps: int) -> None:
-    """Move the exponential average of weights and BatchNorm statistics towards what they are after `n_steps` steps.
+    """Update the EMA of weights and BatchNorm statistics after step number `n_steps`.
 
-    Early on, when the average would remember the initial weights, it moves faster than `decay` says.
+    In the first steps the decay is below `decay`, so that the average forgets the initial weights sooner.
     """
     decay = min(decay, (1 + n_steps) / (10 + n_steps))
     pairs = zip(average.state_dict().values(), networks.state_dict().values(), strict=True)

@@ -1,0 +1,1 @@
+"""Optional loss terms, one module each; `registry` names the configuration key that turns each of them on."""

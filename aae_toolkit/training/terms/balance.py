@@ -1,0 +1,36 @@
+"""Balance: all categories are used alike. [IMSAT]."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from aae_toolkit.config import VariantConfig
+from aae_toolkit.distributed.collectives import batch_mean
+from aae_toolkit.models.networks import Networks
+from aae_toolkit.training import losses
+from aae_toolkit.training.terms.term import Encodings, Term
+
+
+class Balance(Term[Encodings]):
+    """Entropy that the mean y of images and partners lacks, beyond a tolerance.
+
+    The tolerance goes from `balance_tolerance` to `trusted_balance_tolerance` with the share of images whose memory is
+    trusted: even use finds categories, pseudo-labels then keep them.
+    """
+
+    name = "balance"
+    views = ("image", "partner")
+
+    def __init__(self, weight: float, config: VariantConfig, networks: Networks) -> None:
+        """Keep both tolerances, nats."""
+        super().__init__(weight, config, networks)
+        self.first_tolerance = config.consistency.balance_tolerance
+        self.last_tolerance = config.consistency.trusted_balance_tolerance
+
+    def __call__(self, inputs: Encodings) -> Tensor:
+        """Compare the mean y with even use of all categories."""
+        tolerance: Tensor | float = self.first_tolerance
+        if inputs.recalled is not None:
+            share_trusted = batch_mean(inputs.recalled.trusted.float())
+            tolerance = tolerance + (self.last_tolerance - tolerance) * share_trusted
+        return losses.balance(inputs.y_logits_of("image", "partner").softmax(dim=1), tolerance)
