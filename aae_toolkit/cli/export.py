@@ -193,11 +193,11 @@ def _reduce(
 
 
 def _verify(export_dir: Path, device: str, trust: bool, progress: ConsoleProgress) -> None:
-    from aae_toolkit.cli.parity import show
+    from aae_toolkit.cli.showing import show_parity
     from aae_toolkit.parity.check import replay_golden
 
     report = replay_golden(export_dir, device=device, trust=trust, progress=progress)
-    show(report, progress)
+    show_parity(report, progress)
     report.require()
     checked = "every checksum holds" if not trust else "every checksum that is there holds"
     progress.say(f"{export_dir}: {checked}, and all {len(report.results)} replays give the golden vectors")

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, InvertOption
-from aae_toolkit.data.directory import DatasetIndex, write_data_directory
+from aae_toolkit.cli.showing import dataset_line
+from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.data.sources import SourceName, load_source
 from aae_toolkit.errors import AaeError
 
@@ -66,12 +67,3 @@ def init_datasets(
     if loaded.n_unreadable:
         n = loaded.n_unreadable + len(loaded.images)
         raise AaeError(f"{loaded.n_unreadable} of {n} images could not be read; {dir_path} holds the others")
-
-
-def dataset_line(index: DatasetIndex) -> str:
-    """The seed's line about sizes, with the test set added."""
-    n = {name: split.n for name, split in index.splits.items()}
-    return (
-        f"dataset size in use: {n['train_labeled']} [labeled trainset] {n['train_unlabeled']} [un-labeled trainset]"
-        f" {n['validation']} [validation] {n['test']} [test]"
-    )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption
+from aae_toolkit.cli.showing import dataset_line, show_evaluation
 from aae_toolkit.config import Variant
 
 
@@ -27,8 +28,6 @@ def visualize(
     The seed document's eight pictures, the confusion matrix and the most uncertain images of the validation set, into
     <model>/visualization/; those that need labels or a mode decoder where there are some.
     """
-    from aae_toolkit.cli.evaluate import show
-    from aae_toolkit.cli.init_datasets import dataset_line
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.data.sources import UNLABELED
     from aae_toolkit.evaluation import evaluate as evaluate_model
@@ -52,6 +51,6 @@ def visualize(
     progress.say(dataset_line(data.index))
     validation = data.load("validation")
     if (validation.labels != UNLABELED).any():
-        show(evaluate_model(model, validation, "validation"), progress)
+        show_evaluation(evaluate_model(model, validation, "validation"), progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)
     progress.say(f"{len(written)} pictures written to {model_dir_path / DIRECTORY}")
