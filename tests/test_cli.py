@@ -418,7 +418,7 @@ def test_the_seed_s_flags_train_and_draw_in_the_data_directory(
     flags = ["--dir-path", str(data), "--model-dir-path", str(model), "--mode", "unsupervised", "--n-classes", "4"]
     assert status_of(seed.generate_model_visualization, *flags, "--z-size", "5") == 0  # as the seed's example has it
     printed = capsys.readouterr().out
-    assert "--z-size 5 is not looked at" in printed
+    assert "--z-size 5 is ignored" in printed
     assert "Best matching label" in printed
     assert "ACCURACY: " in printed
     drawn = {path.name: path.read_bytes() for path in (model / "visualization").iterdir()}

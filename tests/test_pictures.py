@@ -366,7 +366,7 @@ REFUSALS = {
     "an incomplete model": (
         without_decoder,
         6,
-        "decoder_semi_supervised.safetensors is missing, though its directory's index names it",
+        "decoder_semi_supervised.safetensors is missing, though the index of its directory lists it",
     ),
     "no model": (without_description, 6, "holds no model.json; train one with"),
     "another version": (

@@ -240,7 +240,7 @@ def test_what_cannot_be_done_is_refused_before_ray_is_started(
         (["--engine", "ray"], 2, "--engine ray writes a directory of Parquet files; name it with --output"),
         (["--address", "auto"], 2, "--address needs --engine ray"),
         (["--shard-size", "10"], 2, "--shard-size needs --engine ray"),
-        ([*on_ray, "--threads", "2"], 2, "--threads is not of --engine ray, which has --num-cpus"),
+        ([*on_ray, "--threads", "2"], 2, "--threads is for --engine local; use --num-cpus"),
         ([*on_ray, "--num-cpus", "0"], 2, "--num-cpus"),
         ([*on_ray, "--num-gpus", "-1"], 2, "--num-gpus"),
         (["--engine", "spark"], 2, "--engine"),

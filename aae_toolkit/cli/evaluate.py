@@ -18,12 +18,12 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     model_dir_path: ModelDirOption,
     dir_path: DataDirOption,
-    split: Annotated[Literal["validation", "test"], typer.Option(help="Which images to score.")] = "validation",
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Images to score.")] = "validation",
     json: JsonOption = False,
 ) -> None:
     """Score a trained model.
 
-    Accuracy, clustering scores, and a line per class.
+    Prints accuracy, clustering scores, and one line per class.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.evaluation import evaluate as evaluate_model

@@ -1,4 +1,4 @@
-"""`aae visualize`: the seed's eight pictures, and two more."""
+"""`aae visualize`: pictures of a trained model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def register(app: typer.Typer) -> None:
 def visualize(
     model_dir_path: ModelDirOption,
     dir_path: DataDirOption,
-    mode: Annotated[Variant | None, typer.Option(hidden=True, help="The seed's flag; the model itself says.")] = None,
-    n_classes: Annotated[int | None, typer.Option(hidden=True, help="The seed's flag; the model itself says.")] = None,
-    z_size: Annotated[int | None, typer.Option(hidden=True, help="The seed's flag; the model itself says.")] = None,
+    mode: Annotated[Variant | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
+    n_classes: Annotated[int | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
+    z_size: Annotated[int | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
 ) -> None:
-    """Draw what a trained model has learned.
+    """Draw pictures of a trained model.
 
-    The seed document's eight pictures, the confusion matrix and the most uncertain images of the validation set, into
-    <model>/visualization/; those that need labels or a mode decoder where there are some.
+    Writes the seed document's eight pictures, the confusion matrix and the most uncertain images of the validation set
+    into <model>/visualization/. Pictures that need labels or a mode decoder are left out without them.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.data.sources import UNLABELED
@@ -36,7 +36,7 @@ def visualize(
     from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
 
     progress = ConsoleProgress()
-    require_own(model_dir_path / "visualization")  # pictures are not drawn elsewhere for a link in what others made
+    require_own(model_dir_path / "visualization")  # a link in an untrusted directory must not redirect the pictures
     model = load_model(model_dir_path)
     for flag, given, actual in (
         ("--mode", mode, model.description.variant),
@@ -44,7 +44,7 @@ def visualize(
         ("--z-size", z_size, model.architecture.z_size),
     ):
         if given is not None and given != actual:
-            progress.say(f"{flag} {given} is not looked at: the model in {model_dir_path} has {actual}")
+            progress.say(f"{flag} {given} is ignored: the model in {model_dir_path} has {actual}")
     data = DataDirectory(dir_path)
     model.description.require_class_names(data.class_names)
     progress.say("loading data started...")
