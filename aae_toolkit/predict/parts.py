@@ -74,7 +74,7 @@ def begin_or_continue(directory: Path, manifest: PartsManifest) -> dict[str, int
     if not (directory / FILE_NAME).exists():
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise UsageError(
-                f"{directory} is not empty and not a directory of predictions; give --output a new directory"
+                f"{directory} is neither empty nor a directory of predictions; give --output a new directory"
             )
         directory.mkdir(parents=True, exist_ok=True)
         manifest.save(directory)
