@@ -210,7 +210,7 @@ class SemiSupervisedTrainingConfig(TrainingConfig):
     """Training settings of the semi-supervised variant."""
 
     augment_labeled: bool = True
-    """Slightly rotate, shift and shear labelled images; with a `consistency` term on, `augmentation` does that."""
+    """Slightly rotate, shift and shear labelled images; a `consistency` term uses `augmentation` instead."""
     labeled_batch_size: int | None = Field(default=None, ge=2)
     """Labelled images per step; `null` uses `batch_size`."""
 
