@@ -147,7 +147,7 @@ ERRORS = [
     ("train unsupervised --dir-path {data} --config-path {one_section}", 2, "has no section 'unsupervised'"),
     ("train semi-supervised --dir-path {data} --config-path {tmp}/absent.yaml", 1, "cannot be read"),
     # devices
-    (f"{TRAIN} --dir-path {{data}} --device banana", 2, "--device banana is no device"),
+    (f"{TRAIN} --dir-path {{data}} --device banana", 2, "--device banana is not a device"),
     (f"parity {ON_EXPORT} --dir-path {{data}} --device banana", 2, "--device banana is no device"),
     (f"bench {ON_EXPORT} --device banana", 2, "--device banana is no device"),
     # trainings that are there, or not

@@ -20,16 +20,16 @@ T = TypeVar("T")
 
 _PLAIN_WIDTH = 120  # characters, of tables in files and pipes
 
-DataDirOption = Annotated[Path, typer.Option("--dir-path", help="Data directory, from init-datasets.")]
-ModelDirOption = Annotated[Path, typer.Option("--model-dir-path", help="Model directory, from train.")]
-ExportDirOption = Annotated[Path, typer.Option("--export-dir-path", help="Export directory, from export.")]
+DataDirOption = Annotated[Path, typer.Option("--dir-path", help="Data directory, written by init-datasets.")]
+ModelDirOption = Annotated[Path, typer.Option("--model-dir-path", help="Model directory, written by train.")]
+ExportDirOption = Annotated[Path, typer.Option("--export-dir-path", help="Export directory, written by export.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")
 ]
 TrustOption = Annotated[
     bool,
     typer.Option(
-        "--trust", help="Load files without a checksum in manifest.json too; TorchScript and .pt2 files can run code."
+        "--trust", help="Also load files without a checksum in manifest.json; TorchScript and .pt2 files can run code."
     ),
 ]
 InvertOption = Annotated[

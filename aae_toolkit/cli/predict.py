@@ -55,7 +55,7 @@ def parser() -> ArgumentParser:
         help="Image files, folders, quoted patterns ('photos/**/*.png'), or - for paths on standard input, one per"
         " line or NUL-separated.",
     )
-    add("--model", type=Path, required=True, help="Classifier file, classifier.onnx, from export.")
+    add("--model", type=Path, required=True, help="Classifier file, classifier.onnx, written by export.")
     add("--json", action="store_true", help="Print one JSON object per line.")
     add("--output", type=Path, help="Write predictions to a file: .jsonl (one JSON object per line) or .csv.")
     add("--top-k", type=_at_least(0), default=0, help="Also list the K most likely classes.")

@@ -36,10 +36,10 @@ _Deterministic = Annotated[
     typer.Option("--deterministic", help="Reproduce the weights bit for bit on the same machine; default: no."),
 ]
 _Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue from the model directory's checkpoint; start anew without one.")
+    bool, typer.Option("--resume", help="Continue from the model directory's checkpoint, if there is one.")
 ]
 _CheckpointEvery = Annotated[
-    int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints; default: one epoch.")
+    int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints; default: once per epoch.")
 ]
 _PlotEvery = Annotated[
     int | None,

@@ -70,13 +70,13 @@ class ModelConfig(Section):
     """Type and size of the networks."""
 
     encoder: Literal["mlp", "conv"] = "mlp"
-    """Type of encoder: two hidden layers, or one convolution stage per entry of `conv_channels`. Others are MLPs."""
+    """Encoder type: two hidden layers, or one convolution stage per `conv_channels` entry. Other networks are MLPs."""
     hidden_size: int = Field(default=1000, ge=1, le=65536)
     """Units per hidden layer, in every network except a convolutional encoder. [seed]."""
     conv_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32, 64, 128), min_length=1, strict=False)
     """Channels per stage of a convolutional encoder."""
     encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout rate of the encoder: after each hidden layer of an MLP, once before the heads of a `conv`. [seed]."""
+    """Dropout rate of the encoder: after each hidden layer of an MLP, or before the heads of a `conv`. [seed]."""
     z_size: int = Field(default=2, ge=1, le=4096)
     """Number of style dimensions, Z."""
     n_classes: int | None = Field(default=None, ge=2, le=4096)
@@ -93,7 +93,7 @@ class ConsistencyConfig(Section):
     augmentation: float = Field(default=1.0, ge=0, le=4)
     """Strength of the rotation, shift, shear and scaling of a view; 0 turns them off."""
     elastic: float = Field(default=0.0, ge=0, le=1)
-    """Elastic deformation of a view: standard deviation of the shifts, over half the image size. [Simard et al.]."""
+    """Elastic deformation of a view: standard deviation of shifts, in units of half the image size. [Simard et al.]."""
     lambda_pairs: float = Field(default=0.0, ge=0)
     """Weight of the neighbour consistency loss: two views share a category. [IMSAT; SCAN]."""
     n_neighbors: int = Field(default=10, ge=0, le=1000)
@@ -105,9 +105,9 @@ class ConsistencyConfig(Section):
     lambda_balance: float = Field(default=0.0, ge=0)
     """Weight of the category balance loss: all categories are equally frequent; needs `lambda_pairs`. [IMSAT]."""
     balance_tolerance: float = Field(default=0.0, ge=0)
-    """Tolerance of the balance loss at first: entropy below a uniform distribution, in nats."""
+    """Initial tolerance of the balance loss: entropy deficit that is not penalized, in nats."""
     trusted_balance_tolerance: float = Field(default=0.05, ge=0)
-    """Tolerance once all images have pseudo-labels, in nats; interpolated while some have."""
+    """Tolerance of the balance loss once the memory of all images is trusted, in nats; interpolated until then."""
     lambda_virtual_adversarial: float = Field(default=0.0, ge=0)
     """Weight of virtual adversarial training: y resists the most harmful small change; needs `ema_decay`. [VAT]."""
     virtual_adversarial_radius: float = Field(default=1.5, gt=0)
@@ -117,9 +117,9 @@ class ConsistencyConfig(Section):
     confidence: float = Field(default=0.9, ge=0, lt=1)
     """Minimum probability of a pseudo-label; less certain images are left out. [FixMatch]."""
     memory: float = Field(default=0.8, ge=0, lt=1)
-    """Decay of the running average of predictions, per view. [Laine & Aila]."""
+    """Decay of the memory, the running average of the predictions, per view. [Laine & Aila]."""
     looks_to_trust: int = Field(default=1, ge=1)
-    """Number of views before an image has a pseudo-label; one view per epoch."""
+    """Number of views before the memory of an image is trusted; one view per epoch."""
     lambda_over_clustering: float = Field(default=0.0, ge=0)
     """Weight of the over-clustering loss: pairs share a category of a second head; needs `lambda_pairs`. [IIC]."""
     n_over_clusters: int = Field(default=50, ge=2, le=4096)

@@ -19,7 +19,7 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise UsageError(f"--device {device} is no device; choose auto, cpu, cuda or cuda:<index>") from error
+        raise UsageError(f"--device {device} is not a device; choose auto, cpu, cuda or cuda:<index>") from error
     if resolved.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {device} is not supported; choose auto, cpu, cuda or cuda:<index>")
     if resolved.type == "cuda":
