@@ -43,9 +43,7 @@ def parser() -> ArgumentParser:
         description="Label image files. Needs no torch: an exported classifier runs on ONNX Runtime. Exit 1 if a"
         " file cannot be read.",
         allow_abbrev=False,
-        formatter_class=partial(
-            HelpFormatter, width=80
-        ),  # a fixed width, else argparse asks for the terminal's at each option
+        formatter_class=partial(HelpFormatter, width=80),  # else argparse asks for the terminal's at each option
     )
     add = command.add_argument
     add(

@@ -46,9 +46,7 @@ def split_indices(
         )
     if 0 < needed < n_classes:
         raise UsageError(f"--labeled {needed} is below the number of classes; give at least {n_classes}")
-    reserved = _balanced(
-        available, labels, min(needed, n_classes), rng
-    )  # held-out sets must leave images of every class
+    reserved = _balanced(available, labels, min(needed, n_classes), rng)  # held-out sets leave one of each class
     test = _proportional(np.setdiff1d(available, reserved), labels, n_test, rng)
     available = np.setdiff1d(available, test)
     validation = _proportional(np.setdiff1d(available, reserved), labels, n_validation, rng)

@@ -110,9 +110,7 @@ def predict(
 
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(OnnxRuntimeBackend, model, threads=threads, prepacked=False)
-        from aae_toolkit.predict.decoding import (
-            decode_ahead,
-        )  # meanwhile: importing pillow takes longer than opening the model
+        from aae_toolkit.predict.decoding import decode_ahead  # importing pillow takes longer than opening the model
     backend = opening.result()
     names = backend.class_names
     decoder = decoder_of(backend, invert)
