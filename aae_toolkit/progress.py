@@ -1,4 +1,4 @@
-"""How long-running functions say what they are doing, without knowing who listens."""
+"""Progress of long-running functions, reported to a listener they do not know."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ _SECONDS_BETWEEN_LINES = 20
 
 
 class Progress(Protocol):
-    """A listener: lines for people, and a bar over an iterable."""
+    """Listener that shows lines and progress bars."""
 
     def say(self, line: str) -> None:
-        """Show one finished line."""
+        """Show one line."""
 
     def track(self, items: Iterable[T], description: str, total: int | None, done: int = 0) -> Iterator[T]:
-        """Yield `items`, showing how many of `total`, where it is known, are done; `done` were before."""
+        """Yield `items` and show the progress.
+
+        Args:
+            items: the iterable.
+            description: name of the items, for people.
+            total: number of all items, those done before included; None if unknown.
+            done: number of items done before.
+        """
 
 
 class Silent:
-    """A listener that shows nothing."""
+    """Listener that shows nothing."""
 
     def say(self, line: str) -> None:
         """Drop the line."""
@@ -32,13 +39,13 @@ class Silent:
         yield from items
 
 
-def lines_now_and_then(
+def periodic_lines(
     items: Iterable[T], description: str, total: int | None = None, done: int = 0, *, say: Callable[[str], None]
 ) -> Iterator[T]:
-    """Yield `items`, and say every twenty seconds how many there were."""
-    said = time.monotonic()
+    """Yield `items`, and report their number every twenty seconds."""
+    reported = time.monotonic()
     for count, item in enumerate(items, done):
-        if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
+        if time.monotonic() - reported > _SECONDS_BETWEEN_LINES:
+            reported = time.monotonic()
             say(f"{description}: {count}" + (f"/{total}" if total else ""))
         yield item

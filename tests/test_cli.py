@@ -147,7 +147,7 @@ ERRORS = [
     ("train unsupervised --dir-path {data} --config-path {one_section}", 2, "has no section 'unsupervised'"),
     ("train semi-supervised --dir-path {data} --config-path {tmp}/absent.yaml", 1, "cannot be read"),
     # devices
-    (f"{TRAIN} --dir-path {{data}} --device banana", 2, "--device banana is no device"),
+    (f"{TRAIN} --dir-path {{data}} --device banana", 2, "--device banana is not a device"),
     (f"parity {ON_EXPORT} --dir-path {{data}} --device banana", 2, "--device banana is no device"),
     (f"bench {ON_EXPORT} --device banana", 2, "--device banana is no device"),
     # trainings that are there, or not
@@ -415,7 +415,7 @@ def test_the_seed_s_flags_train_and_draw_in_the_data_directory(
     flags = ["--dir-path", str(data), "--model-dir-path", str(model), "--mode", "unsupervised", "--n-classes", "4"]
     assert status_of(seed.generate_model_visualization, *flags, "--z-size", "5") == 0  # as the seed's example has it
     printed = capsys.readouterr().out
-    assert "--z-size 5 is not looked at" in printed
+    assert "--z-size 5 is ignored" in printed
     assert "Best matching label" in printed
     assert "ACCURACY: " in printed
     drawn = {path.name: path.read_bytes() for path in (model / "visualization").iterdir()}

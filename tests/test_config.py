@@ -253,7 +253,7 @@ def test_what_training_no_longer_or_never_has_is_refused(key, load):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("term", ["lambda_balance", "lambda_over_clustering"])
 def test_a_term_of_pairs_is_refused_without_pairs(term, variant, load):
-    expected = f"'{variant}.consistency': {term} is of pairs; set lambda_pairs above 0 too"
+    expected = f"'{variant}.consistency': {term} needs pairs; set lambda_pairs above 0 too"
     with refused(expected, kind=UsageError):
         load(nested(f"{variant}.consistency.{term}", 1), variant)
     pairs_too = {"consistency": {term: 1, "lambda_pairs": 1}}
@@ -266,7 +266,7 @@ def test_labels_are_not_spread_without_neighbours_or_pseudo_labels(missing, load
     section = {"training": {"ema_decay": 0.9}, "consistency": terms}
     assert load(yaml.safe_dump({"semi_supervised": section})).consistency.spread_labels
     section["consistency"] = terms | {missing: 0}
-    expected = "'semi_supervised.consistency': spread_labels needs neighbours, and pseudo-labels to begin with"
+    expected = "'semi_supervised.consistency': spread_labels needs neighbours and pseudo-labels"
     with refused(expected, "set n_neighbors and lambda_pseudo_labels above 0 too", kind=UsageError):
         load(yaml.safe_dump({"semi_supervised": section}))
 

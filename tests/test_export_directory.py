@@ -131,7 +131,7 @@ def test_damage_and_absence_are_found_when_it_is_opened(export_dir: Path, tmp_pa
     with pytest.raises(AaeError, match=f"{file} is damaged: SHA-256 is"):
         ExportDirectory.open(export)
     (export / file).unlink()
-    with pytest.raises(AaeError, match=f"{file} is missing, though its directory's index names it"):
+    with pytest.raises(AaeError, match=f"{file} is missing, though the index of its directory lists it"):
         ExportDirectory.open(export)
 
 

@@ -278,7 +278,7 @@ def test_an_archive_bomb_is_refused_before_it_is_unpacked(data_dir: Path, tmp_pa
     index = json.loads((copy / "dataset.json").read_text())
     index["splits"]["test"]["sha256"] = sha256(copy / "test.npz")
     (copy / "dataset.json").write_text(json.dumps(index))
-    with refused("it is compressed, and would come to more than it may hold"):
+    with refused("it is compressed, and would decompress to more than allowed"):
         DataDirectory(copy).load("test")
 
 
@@ -350,7 +350,7 @@ def alias_bomb(levels: int, leaf: str, holder: str) -> str:
 )
 def test_a_yaml_alias_bomb_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
-    with refused("is not YAML: it comes to more than 10000 values, or holds itself"):
+    with refused("is not YAML: its aliases expand to more than 10000 values, or refer to themselves"):
         load_config(tmp_path / "a.yaml", "semi_supervised")
 
 

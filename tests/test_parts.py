@@ -106,8 +106,14 @@ def test_a_directory_of_anything_else_is_refused_and_left_alone(output: Path) ->
     for other, said in (
         (manifest_of(SHARDS, "other", OPTIONS), "holds predictions of another model"),
         (manifest_of(SHARDS, "model", OPTIONS | {"threshold": 0.9}), "was begun with threshold 0.5"),
-        (manifest_of(SHARDS[1:], "model", OPTIONS), "what part-00000.parquet is of (from a.png on) has changed"),
-        (manifest_of(SHARDS[:2], "model", OPTIONS), "what part-00002.parquet is of (from c.png on) has changed"),
+        (
+            manifest_of(SHARDS[1:], "model", OPTIONS),
+            "the input of part-00000.parquet (from a.png on) or --shard-size has changed",
+        ),
+        (
+            manifest_of(SHARDS[:2], "model", OPTIONS),
+            "the input of part-00002.parquet (from c.png on) or --shard-size has changed",
+        ),
         (manifest_of([*SHARDS, SHARDS[0]], "model", OPTIONS), "was begun without a.png"),
     ):
         with refused(output, said, "give --output a new directory", kind=UsageError):
@@ -116,8 +122,8 @@ def test_a_directory_of_anything_else_is_refused_and_left_alone(output: Path) ->
     with refused("_manifest.json is damaged", kind=UsageError):
         begin_or_continue(output, manifest)
     (output / FILE_NAME).rename(output / "photo.png")
-    with refused("is no directory of predictions, and not empty", kind=UsageError):
+    with refused("is neither empty nor a directory of predictions", kind=UsageError):
         begin_or_continue(output, manifest)
-    with refused("is no directory of predictions", kind=UsageError):
+    with refused("nor a directory of predictions", kind=UsageError):
         begin_or_continue(output / "photo.png", manifest)
     assert [path.name for path in output.iterdir()] == ["photo.png"]

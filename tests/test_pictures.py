@@ -22,7 +22,7 @@ from aae_toolkit.models.directory import TrainedModel, load_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization import categories, latent
-from aae_toolkit.visualization.canvas import colors, looks, new_figure, save, show_image, style
+from aae_toolkit.visualization.canvas import colors, group_styles, new_figure, save, show_image, style
 from aae_toolkit.visualization.mistakes import class_probabilities
 from aae_toolkit.visualization.pictures import PICTURES, draw, draw_all
 from aae_toolkit.visualization.reconstructions import examples
@@ -282,9 +282,9 @@ def test_as_many_colours_as_asked_for_and_all_differ(n: int) -> None:
 
 
 def test_a_hundred_groups_look_different() -> None:
-    assert len({(look.color, look.marker) for look in looks(100)}) == 100
-    assert len({(look.color, look.hatch) for look in looks(100)}) == 100
-    assert [look.color for look in looks(10)] == colors(10)
+    assert len({(group.color, group.marker) for group in group_styles(100)}) == 100
+    assert len({(group.color, group.hatch) for group in group_styles(100)}) == 100
+    assert [group.color for group in group_styles(10)] == colors(10)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -366,7 +366,7 @@ REFUSALS = {
     "an incomplete model": (
         without_decoder,
         6,
-        "decoder_semi_supervised.safetensors is missing, though its directory's index names it",
+        "decoder_semi_supervised.safetensors is missing, though the index of its directory lists it",
     ),
     "no model": (without_description, 6, "holds no model.json; train one with"),
     "another version": (

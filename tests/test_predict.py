@@ -261,7 +261,7 @@ def test_a_folder_is_labelled_into_a_file(
             2,
             "--output found.txt: the suffix gives the format; choose .jsonl (JSON lines) or .csv",
         ),
-        ("--output found.csv --json", 2, "--json prints and --output writes a file"),
+        ("--output found.csv --json", 2, "--json prints the predictions, --output writes them to a file"),
         ("--output {file}/found.csv", 1, "found.csv cannot be written: "),
         ("--threshold 1.5", 2, "--threshold"),
         ("--threshold nan", 2, "--threshold"),

@@ -202,7 +202,7 @@ def test_a_worker_that_fails_is_one_line_and_what_it_finished_stays(
             return items
 
     inputs = [folder, tmp_path / "x.npz"]
-    with refused("a worker failed", "x.npz", "the same command goes on"):
+    with refused("a worker failed", "x.npz", "run the same command again to continue"):
         label(export_dir, inputs, tmp_path / "output", progress=Spoiler(), shard_size=211)
     np.savez(tmp_path / "x.npz", images=images)
     with refused("has changed", kind=UsageError):
@@ -240,11 +240,11 @@ def test_what_cannot_be_done_is_refused_before_ray_is_started(
         (["--engine", "ray"], 2, "--engine ray writes a directory of Parquet files; name it with --output"),
         (["--address", "auto"], 2, "--address needs --engine ray"),
         (["--shard-size", "10"], 2, "--shard-size needs --engine ray"),
-        ([*on_ray, "--threads", "2"], 2, "--threads is not of --engine ray, which has --num-cpus"),
+        ([*on_ray, "--threads", "2"], 2, "--threads is for --engine local; use --num-cpus"),
         ([*on_ray, "--num-cpus", "0"], 2, "--num-cpus"),
         ([*on_ray, "--num-gpus", "-1"], 2, "--num-gpus"),
         (["--engine", "spark"], 2, "--engine"),
-        (["--engine", "ray", "--output", str(folder)], 2, "is no directory of predictions, and not empty"),
+        (["--engine", "ray", "--output", str(folder)], 2, "is neither empty nor a directory of predictions"),
     ):
         assert run(["predict", str(folder), "--model", model, *options]) == status
         error = capsys.readouterr().err

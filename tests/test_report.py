@@ -406,7 +406,7 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
     ),
     (write("bench.json", "{"), "--bench {model}/bench.json", 1, "--bench {model}/bench.json is no JSON"),
     (lambda told: None, "--bench {model}/absent.json", 1, "absent.json cannot be read: No such file"),
-    (lambda told: None, "--output {model}/model.json", 2, "--output {model}/model.json is no name of a page; give one"),
+    (lambda told: None, "--output {model}/model.json", 2, "--output {model}/model.json is not a page; give a name"),
     (lambda told: None, "--split test", 2, "--split test needs --dir-path"),
     (lambda told: None, "--split training", 2, "--split"),
     (lambda told: None, "--dir-path {model}", 1, "holds no dataset.json"),

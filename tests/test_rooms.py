@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from aae_toolkit.cli.commands import COMMANDS
+
 PACKAGE = REPOSITORY / "aae_toolkit"
 # From the ground up: a room imports itself and those before it.
 ROOMS = (
@@ -67,6 +69,13 @@ def test_no_module_imports_itself_through_others() -> None:
 
     for name in sorted(edges):
         walk(name, ())
+
+
+def test_no_command_imports_another() -> None:
+    commands = {f"aae_toolkit.cli.{command.replace('-', '_')}" for command in COMMANDS}
+    for name in commands:
+        path = REPOSITORY.joinpath(*name.split(".")).with_suffix(".py")
+        assert not imported(path) & commands, f"{name}: share through a helper module of cli/"
 
 
 def test_init_files_hold_no_logic() -> None:

@@ -162,7 +162,7 @@ def test_what_cannot_be_read_is_a_row_with_an_error(tmp_path: Path) -> None:
 
 def test_nothing_to_label_is_refused(folder: Path) -> None:
     parquet.write_table(pa.table({"image": pa.array([], pa.binary())}), folder / "x.parquet")
-    with refused("there is nothing to label"):
+    with refused("nothing to label: no images"):
         plan(folder / "x.parquet")
 
 
@@ -174,13 +174,13 @@ def test_inputs_that_are_none_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "float.npz", images=np.zeros((2, 1, 6, 6)))
     parquet.write_table(pa.table({"label": pa.array([1]), "text": pa.array(["x"])}), tmp_path / "label.parquet")
     for name, said in {
-        "absent.npz": "absent.npz is no npz file with images",
-        "absent.parquet": "absent.parquet is no Parquet file that can be read",
-        "x.npz": "x.npz is no npz file with images",
-        "other.npz": "other.npz is no npz file with images",
+        "absent.npz": "absent.npz is not an npz file with images",
+        "absent.parquet": "absent.parquet is not a readable Parquet file",
+        "x.npz": "x.npz is not an npz file with images",
+        "other.npz": "other.npz is not an npz file with images",
         "large.npz": "large.npz holds uint8 images (1, 7, 7); the model takes uint8 (1, 6, 6)",
         "float.npz": "float.npz holds float64 images (1, 6, 6)",
-        "x.parquet": "x.parquet is no Parquet file that can be read",
+        "x.parquet": "x.parquet is not a readable Parquet file",
         "label.parquet": "has no column 'image' (--column names it); it has label, text",
     }.items():
         with refused(said):

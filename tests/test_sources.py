@@ -264,12 +264,12 @@ def test_compressed_files_are_read_as_they_are_published(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (struct.pack(">4I", 0x803, 2**31 - 1, 2**31 - 1, 2**31 - 1), "that is no image set"),
-        (struct.pack(">4I", 0x803, 0, 28, 28), "that is no image set"),
+        (struct.pack(">4I", 0x803, 2**31 - 1, 2**31 - 1, 2**31 - 1), "expected an image set"),
+        (struct.pack(">4I", 0x803, 0, 28, 28), "expected an image set"),
         (struct.pack(">4I", 0x803, 8, 28, 28) + bytes(2**24), "holds more bytes where its header says 6272"),
         (struct.pack(">4I", 0x803, 8, 28, 28) + bytes(6271), "holds 6271 bytes where its header says 6272"),
-        (struct.pack(">4I", 0xD03, 8, 28, 28) + bytes(6272), "no IDX file of bytes with 3 axes"),
-        (struct.pack(">4I", 0x803, 7, 28, 28) + bytes(7 * 784), "do not go together: 7 x 28 x 28 images, 8 labels"),
+        (struct.pack(">4I", 0xD03, 8, 28, 28) + bytes(6272), "not an IDX file of bytes with 3 axes"),
+        (struct.pack(">4I", 0x803, 7, 28, 28) + bytes(7 * 784), "do not match: 7 x 28 x 28 images, 8 labels"),
     ],
 )
 def test_an_idx_file_that_is_not_what_its_header_says_is_refused(tmp_path, compress, content, said):

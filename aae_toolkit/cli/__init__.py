@@ -1,1 +1,1 @@
-"""The command line: one thin file a command, torch imported inside commands only."""
+"""Command line: one thin file per command; torch is imported inside commands only."""

@@ -1,4 +1,4 @@
-"""The `aae` command, and the one place where errors become a line and an exit status."""
+"""Entry point of `aae`: turns every error into one line and an exit status."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.machine.memory import is_out_of_memory
 from aae_toolkit.text import one_line
 
-# What brings a package that only some commands need.
+# Extras that install the packages which only some commands need.
 _EXTRAS = dict.fromkeys(
     ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "jinja2", "safetensors"),
     "train,cpu",
 ) | {"onnxruntime": "cpu", "tensorboard": "tensorboard", "ray": "cpu,ray", "pyarrow": "cpu,ray"}
 
-_LONGEST_LINE = 2000  # characters; what is longer quotes something absurd
+_LONGEST_LINE = 2000  # characters of an error message; a longer one quotes something absurd
 
-# What the machine refuses, whatever the command: no fault of the program.
+# Errors of the machine, not of the program: reported without the hint to --debug.
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
 
-# What shells give a program that ended by a signal:
+# Exit statuses of shells for programs ended by a signal:
 _INTERRUPTED = 128 + signal.SIGINT  # Ctrl-C
 _TERMINATED = 128 + signal.SIGTERM
-_PIPE_CLOSED = 141  # the reader of its output is gone, as in `aae ... | head`
+_PIPE_CLOSED = 141  # SIGPIPE: the reader of the output is gone, as in `aae ... | head`
 
 
 class _Interrupt(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM: either ends a command, and what is half written goes."""
+    """Ctrl-C or SIGTERM; ends a command, which removes its half-written files."""
 
-    signum = 0  # of the one that came
+    signum = 0  # the signal received; 0: none
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `aae` with `arguments` (default: the process's), and exit with the status that the contract gives."""
+    """Run `aae` with `arguments` (default: those of the process), and exit with its status."""
     given = sys.argv[1:] if arguments is None else arguments
-    ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # as nohup and a shell's & have it
+    ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # by nohup, or for a background job
     taken = [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGINT]
     before = {signum: signal.signal(signum, _interrupt) for signum in taken}
     try:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         for signum, handler in before.items():
             signal.signal(signum, handler)
         _Interrupt.signum = 0
-    gc.freeze()  # the system frees what is left: Python's last collection takes a third as long as importing it all
+    gc.freeze()  # skip Python's last collection, a third of the import time: the system frees the memory anyway
     sys.exit(status)
 
 
@@ -58,20 +58,20 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:
-    """Run `aae` with `arguments`; return the exit status. `debug` shows tracebacks."""
+    """Run `aae` with `arguments`; return the exit status. `debug` prints tracebacks."""
     try:
         status = _command(arguments)
         sys.stdout.flush()
     except SystemExit as stopped:
-        # A closed pipe of which Typer made a silent exit, or the end of the help.
+        # Typer exits silently on a closed pipe, and after printing the help.
         return _PIPE_CLOSED if isinstance(stopped.__context__, BrokenPipeError) else int(stopped.code or 0)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails to flush at exit
         return _PIPE_CLOSED
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
-        if _Interrupt.signum:  # where it meets exporters and C++, they raise something of their own
+        if _Interrupt.signum:  # exporters and C++ code raise other exceptions when interrupted
             return _interrupted()
         if debug:
             import traceback
@@ -82,7 +82,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
 
 
 def _command(arguments: list[str]) -> int:
-    """Run a sub-command; return its exit status."""
+    """Run a command; return its exit status."""
     if arguments[:1] == ["predict"]:  # without Typer, which takes as long to import as ONNX Runtime (decision 9)
         from aae_toolkit.cli.predict import predict
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from aae_toolkit.cli.options import ConsoleProgress, ExportDirOption, TrustOption, command_line, require_writable
+from aae_toolkit.cli.showing import show_bench
 from aae_toolkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from aae_toolkit.bench.results import BenchReport, Measurement
+    from aae_toolkit.bench.results import BenchReport
     from aae_toolkit.export.directory import ExportDirectory
 
 
@@ -97,7 +97,7 @@ def bench(
         baseline=earlier,
         progress=progress,
     )
-    show(report, progress)
+    show_bench(report, progress)
     _write(report, export, output, html, command_line(context), progress)
     if earlier is not None:
         progress.say(earlier.judge(report.results, allowed))
@@ -121,68 +121,3 @@ def _write(
     if html is not None:
         write_page(html, report, export.manifest, made_by)
         progress.say(f"page written to {html}")
-
-
-def show(report: BenchReport, progress: ConsoleProgress) -> None:
-    """Print the measurements for people."""
-    environment = report.environment
-    table = Table(title=f"classifier on {environment.get('gpu') or environment['cpu']}, {environment['cores']} cores")
-    left = ("backend", "fed")
-    columns = ("threads", "batch", "fed", "backend", "images/s", "p50 ms", "95% interval", "p99 ms", "over eager")
-    for column in columns:
-        table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
-    previous = None
-    timed = [m for m in report.results if m.rate is None]
-    for m in timed:
-        cell = (m.threads, m.batch_size, m.io)
-        if previous not in (None, cell):
-            table.add_section()
-        previous = cell
-        speed = f"{m.images_per_second:,.0f}", f"{m.latency_ms['p50']:.3f}{'' if m.stable else '*'}"
-        spread = _interval(m.latency_interval_ms, 3), f"{m.latency_ms['p99']:.3f}"
-        table.add_row(str(m.threads), str(m.batch_size), m.io, m.title, *speed, *spread, _speedup(m))
-    if not all(m.stable for m in timed):
-        table.caption = "* had not settled when its warm-up ended"
-    progress.console.print(table)
-    _show_loads(report.results, progress)
-    _show_served([m for m in report.results if m.rate is not None], progress)
-
-
-def _show_loads(results: list[Measurement], progress: ConsoleProgress) -> None:
-    from aae_toolkit.bench.results import last_of_each_process
-
-    table = Table(title="before the first answer, and memory")
-    for column in ("threads", "backend", "import s", "load s", "first run ms", "peak MiB", "file MB"):
-        table.add_column(column, justify="left" if column == "backend" else "right")
-    for m in last_of_each_process(results):
-        took = f"{m.import_seconds:.2f}", f"{m.load_seconds:.2f}", f"{m.first_run_ms:.1f}"
-        table.add_row(str(m.threads), m.title, *took, f"{m.peak_rss_mib:.0f}", f"{m.file_bytes / 1e6:.2f}")
-    progress.console.print(table)
-
-
-def _show_served(served: list[Measurement], progress: ConsoleProgress) -> None:
-    if not served:
-        return
-    table = Table(title=f"server: one image a query, p99 held against {served[0].p99_bound_ms:g} ms")
-    for column in ("threads", "queries/s", "backend", "answered/s", "p50 ms", "p90 ms", "p99 ms", "p99"):
-        table.add_column(column, justify="left" if column == "backend" else "right")
-    for m in served:
-        latency = [f"{m.latency_ms[p]:.3f}" for p in ("p50", "p90", "p99")]
-        verdict = "within" if m.within_bound else "BEYOND"
-        table.add_row(str(m.threads), f"{m.rate:g}", m.title, f"{m.images_per_second:,.0f}", *latency, verdict)
-    progress.console.print(table)
-
-
-def _interval(interval: tuple[float, float] | None, digits: int) -> str:
-    return "-" if interval is None else f"{interval[0]:.{digits}f}-{interval[1]:.{digits}f}"
-
-
-def _speedup(m: Measurement) -> str:
-    if m.speedup_over_eager is None:
-        return "-"
-    if m.is_reference:
-        return "1.00x"
-    if not m.differs_from_eager:
-        return "no difference"
-    interval = "" if m.speedup_interval is None else f" ({_interval(m.speedup_interval, 2)})"
-    return f"{m.speedup_over_eager:.2f}x{interval}"

@@ -1,4 +1,4 @@
-"""The sub-commands of `aae`, in Typer."""
+"""Commands of `aae`, in Typer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from aae_toolkit import __version__
 from aae_toolkit.errors import UsageError
 
-# Each is a module beside this one.
+# Each command is a module in this folder.
 COMMANDS = (
     "init-datasets",
     "train",
@@ -27,7 +27,7 @@ COMMANDS = (
     "demo",
 )
 
-_INTERRUPTED = 130  # what Typer makes of Ctrl-C
+_INTERRUPTED = 130  # Typer's exit status after Ctrl-C
 
 
 def run_command(arguments: list[str]) -> int:
@@ -36,14 +36,14 @@ def run_command(arguments: list[str]) -> int:
     Raises:
         UsageError: arguments that Typer refuses.
     """
-    asked = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
+    requested = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
     try:
-        result = application(asked)(arguments, prog_name="aae", standalone_mode=False)
+        result = application(requested)(arguments, prog_name="aae", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message()
         if not message.startswith("Usage:"):
             raise UsageError(message) from error
-        typer.echo(message)  # no command given: the help is the answer
+        typer.echo(message)  # no command given: the message is the help
         return error.exit_code
     if result == _INTERRUPTED:
         raise KeyboardInterrupt
@@ -51,14 +51,14 @@ def run_command(arguments: list[str]) -> int:
 
 
 def application(commands: Iterable[str] = COMMANDS) -> typer.Typer:
-    """The command line with these of its commands; only their modules are imported."""
+    """Return the command line with these commands; imports no other command's module."""
     app = typer.Typer(
         name="aae",
-        help="Adversarial autoencoder classifiers from few labels or none: train, export, prove, measure, deploy.",
-        epilog="Any command takes --debug, which shows the traceback of an error.",
+        help="Train, export, verify, measure and deploy adversarial autoencoder classifiers, from few labels or none.",
+        epilog="Every command takes --debug, which prints the traceback of an error.",
         no_args_is_help=True,
         add_completion=False,
-        rich_markup_mode=None,  # its boxes cut long flags short on narrow terminals
+        rich_markup_mode=None,  # its boxes truncate long flags on narrow terminals
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)

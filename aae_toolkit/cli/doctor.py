@@ -1,4 +1,4 @@
-"""`aae doctor`: what this machine has."""
+"""`aae doctor`: devices, providers and packages of this machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Say what this machine can run.
+    """Check devices, providers and packages.
 
-    Devices and providers that really load, versions, and packages that do not go together; exit 1 on a problem.
+    Lists the devices and execution providers that really load, package versions, and conflicts between packages. Exit 1
+    on a problem.
     """
     from aae_toolkit.machine.doctor import diagnose
 

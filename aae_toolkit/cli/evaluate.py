@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, JsonOption, ModelDirOption, print_json
-from aae_toolkit.text import percent
-
-if TYPE_CHECKING:
-    from aae_toolkit.evaluation import Evaluation
+from aae_toolkit.cli.showing import show_evaluation
 
 
 def register(app: typer.Typer) -> None:
@@ -22,12 +18,12 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     model_dir_path: ModelDirOption,
     dir_path: DataDirOption,
-    split: Annotated[Literal["validation", "test"], typer.Option(help="Which images to score.")] = "validation",
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Images to score.")] = "validation",
     json: JsonOption = False,
 ) -> None:
     """Score a trained model.
 
-    Accuracy, clustering scores, and a line per class.
+    Prints accuracy, clustering scores, and one line per class.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.evaluation import evaluate as evaluate_model
@@ -39,24 +35,4 @@ def evaluate(
     if json:
         print_json(evaluation.to_json())
     else:
-        show(evaluation, ConsoleProgress())
-
-
-def show(evaluation: Evaluation, progress: ConsoleProgress) -> None:
-    """Print the scores for people."""
-    for report in evaluation.per_class:
-        if report.best_category is not None:
-            share = percent(report.share_in_best_category)
-            progress.say(f"Label {report.class_name}: {share}, Best matching label; {report.best_category}")
-    if evaluation.never_predicted_categories:
-        progress.say(f"never predicted: categories {', '.join(map(str, evaluation.never_predicted_categories))}")
-    table = Table(title=f"{evaluation.variant.replace('_', '-')}, {evaluation.split}, n = {evaluation.n}")
-    table.add_column("score")
-    table.add_column("value", justify="right")
-    table.add_row("accuracy of the label", percent(evaluation.accuracy))
-    table.add_row("majority accuracy, map refitted here", percent(evaluation.majority_accuracy))
-    table.add_row("Hungarian accuracy", percent(evaluation.hungarian_accuracy))
-    table.add_row("NMI", f"{evaluation.nmi:.4f}")
-    table.add_row("ARI", f"{evaluation.ari:.4f}")
-    progress.console.print(table)
-    progress.say(f"ACCURACY: {percent(evaluation.accuracy)}")
+        show_evaluation(evaluation, ConsoleProgress())

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, InvertOption
-from aae_toolkit.data.directory import DatasetIndex, write_data_directory
+from aae_toolkit.cli.showing import dataset_line
+from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.data.sources import SourceName, load_source
 from aae_toolkit.errors import AaeError
 
@@ -20,42 +21,40 @@ def register(app: typer.Typer) -> None:
 
 def init_datasets(
     dir_path: DataDirOption,
-    source: Annotated[SourceName, typer.Option(help="Where the images come from.")] = "mnist",
+    source: Annotated[SourceName, typer.Option(help="Source of the images.")] = "mnist",
     raw_dir: Annotated[
         Path | None,
-        typer.Option(help="Files already there: <raw-dir>/MNIST/raw/..., or <raw-dir>/<class>/*.png for folder."),
+        typer.Option(help="Directory with the files: <raw-dir>/MNIST/raw/..., or <raw-dir>/<class>/*.png for folder."),
     ] = None,
     labeled: Annotated[
         int | None,
-        typer.Option(min=0, help="Labelled training images; default 3000 (digits 300, folder: all that are left)."),
+        typer.Option(min=0, help="Labelled training images; default: 3000 (digits: 300, folder: all remaining)."),
     ] = None,
     validation: Annotated[
-        int | None, typer.Option(min=0, help="Validation images; default 10000 (digits 300, folder: a fifth).")
+        int | None, typer.Option(min=0, help="Validation images; default: 10000 (digits: 300, folder: a fifth).")
     ] = None,
     test: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Test images of a source without a test set; default 360 for digits, a fifth for folder."
+            min=0, help="Test images of a source without a test set; default: 360 for digits, a fifth for folder."
         ),
     ] = None,
-    image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels, folder only.")] = 28,
-    channels: Annotated[int, typer.Option(min=1, max=3, help="1 (grey) or 3 (RGB), folder only.")] = 1,
+    image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels; folder only.")] = 28,
+    channels: Annotated[int, typer.Option(min=1, max=3, help="Colour channels: 1 (grey) or 3 (RGB); folder only.")] = 1,
     invert: InvertOption = "no",
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace other splits that are already there.")
-    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the split.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace splits that are already there.")] = False,
 ) -> None:
-    """Split images into the four data sets.
+    """Split images into data sets.
 
-    Labelled and unlabelled training images, validation and test: stratified, seeded and disjoint. Exit 1 where an image
-    of a folder could not be read; the others are written all the same.
+    Writes labelled and unlabelled training images, validation and test images: stratified, seeded and disjoint. Exit 1
+    if an image of a folder cannot be read; all others are written.
     """
     progress = ConsoleProgress()
     if channels == 2:
         raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
     if invert != "no" and source != "folder":
-        raise typer.BadParameter(f"--invert is for --source folder; {source}'s images are as they should be")
+        raise typer.BadParameter(f"--invert is for --source folder only; the images of {source} need no inversion")
     shape = channels, image_size, image_size
     loaded = load_source(source, raw_dir, dir_path / "raw", shape, invert=invert, progress=progress)
     index = write_data_directory(
@@ -66,12 +65,3 @@ def init_datasets(
     if loaded.n_unreadable:
         n = loaded.n_unreadable + len(loaded.images)
         raise AaeError(f"{loaded.n_unreadable} of {n} images could not be read; {dir_path} holds the others")
-
-
-def dataset_line(index: DatasetIndex) -> str:
-    """The seed's line about sizes, with the test set added."""
-    n = {name: split.n for name, split in index.splits.items()}
-    return (
-        f"dataset size in use: {n['train_labeled']} [labeled trainset] {n['train_unlabeled']} [un-labeled trainset]"
-        f" {n['validation']} [validation] {n['test']} [test]"
-    )

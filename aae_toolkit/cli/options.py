@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they show progress and JSON."""
+"""Options and output that several commands share."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ import typer
 
 from aae_toolkit.errors import AaeError
 from aae_toolkit.html.rendering import command
-from aae_toolkit.progress import lines_now_and_then
+from aae_toolkit.progress import periodic_lines
 from aae_toolkit.text import shown
 
 T = TypeVar("T")
 
-_PLAIN_WIDTH = 120  # characters, for tables that go to a file or a pipe
+_PLAIN_WIDTH = 120  # characters, of tables in files and pipes
 
 DataDirOption = Annotated[Path, typer.Option("--dir-path", help="Data directory, written by init-datasets.")]
 ModelDirOption = Annotated[Path, typer.Option("--model-dir-path", help="Model directory, written by train.")]
 ExportDirOption = Annotated[Path, typer.Option("--export-dir-path", help="Export directory, written by export.")]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")
+    bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")
 ]
 TrustOption = Annotated[
     bool,
     typer.Option(
-        "--trust", help="Load files that manifest.json has no checksum of; TorchScript and .pt2 can run code."
+        "--trust", help="Also load files without a checksum in manifest.json; TorchScript and .pt2 files can run code."
     ),
 ]
 InvertOption = Annotated[
     Literal["auto", "yes", "no"],
-    typer.Option("--invert", help="Make dark light and light dark; auto: images whose border is light, not dark."),
+    typer.Option("--invert", help="Invert brightness; auto: only images with a light border."),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<index>.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda or cuda:<index>.")]
 
 
 class ConsoleProgress:
-    """Bars on a terminal, plain lines elsewhere; on standard error where standard output is for JSON."""
+    """Listener that shows bars on a terminal and plain lines elsewhere."""
 
     def __init__(self, *, stderr: bool = False) -> None:
-        """Choose the stream."""
+        """Write to standard output, or with `stderr` to standard error, where standard output is for JSON."""
         from rich.console import Console
 
         self.console = Console(stderr=stderr, highlight=False, emoji=False)
@@ -51,13 +51,13 @@ class ConsoleProgress:
             self.console.width = _PLAIN_WIDTH
 
     def say(self, line: str) -> None:
-        """Print one line; brackets and colons in it are no markup, and names in it cannot move the cursor."""
+        """Print one line without interpreting markup; unprintable characters are escaped."""
         self.console.print(shown(line, self.console.encoding), markup=False, soft_wrap=True)
 
     def track(self, items: Iterable[T], description: str, total: int | None, done: int = 0) -> Iterator[T]:
-        """Yield `items` under a bar that goes when it is full; off a terminal, a line now and then."""
+        """Yield `items` under a bar, removed at the end; without a terminal, print a line now and then."""
         if not self.console.is_terminal:
-            yield from lines_now_and_then(items, description, total, done, say=self.say)
+            yield from periodic_lines(items, description, total, done, say=self.say)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -67,15 +67,19 @@ class ConsoleProgress:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on standard output."""
+    """Print one JSON object on standard output."""
     sys.stdout.write(json.dumps(value) + "\n")
 
 
 def require_writable(flag: str, path: Path | None) -> None:
-    """Minutes of work must not end in a file that cannot be written; None: it is not asked for.
+    """Check before minutes of work that `path` can be written; None checks nothing.
+
+    Args:
+        flag: the flag that gives the path, for the message.
+        path: file to be written.
 
     Raises:
-        AaeError: `path` is a directory, or no file can be made there.
+        AaeError: `path` is a directory, or its directory is not writable.
     """
     if path is None:
         return
@@ -85,7 +89,7 @@ def require_writable(flag: str, path: Path | None) -> None:
 
 
 def command_line(context: typer.Context) -> str:
-    """The command line, as far as it was given."""
+    """Return the command line with the options that were given."""
     parts = context.command_path.split()
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
-from aae_toolkit.backends.registry import ARBITER
 from aae_toolkit.cli.options import (
     ConsoleProgress,
     DataDirOption,
@@ -16,10 +14,7 @@ from aae_toolkit.cli.options import (
     TrustOption,
     print_json,
 )
-from aae_toolkit.text import percent
-
-if TYPE_CHECKING:
-    from aae_toolkit.parity.check import ParityReport
+from aae_toolkit.cli.showing import show_parity
 
 
 def register(app: typer.Typer) -> None:
@@ -62,25 +57,5 @@ def parity(
     if json:
         print_json(report.to_json())
     else:
-        show(report, progress)
+        show_parity(report, progress)
     report.require()
-
-
-def show(report: ParityReport, progress: ConsoleProgress) -> None:
-    """Print the comparisons for people."""
-    sizes = ", ".join(map(str, report.batch_sizes))
-    table = Table(title=f"parity on {report.n} {report.split} images, batch sizes {sizes}")
-    for column in ("artifact", "backend", "verdict", "largest difference", "label agreement", "accuracy"):
-        table.add_column(column, justify="left" if column in ("artifact", "backend") else "right")
-    for r in report.results:
-        largest = max((v for k, v in r.max_abs_diff.items() if k not in ("label", "category")), default=float("nan"))
-        verdict = "same" if r else "REFUSED"
-        of = f" of {r.paired.n}" if r.paired and r.backend == ARBITER else ""
-        scores = percent(r.label_agreement), percent(r.accuracy) + of
-        table.add_row(r.artifact, r.backend, verdict, f"{largest:.2e}", *scores)
-    progress.console.print(table)
-    for r in report.results:
-        if r.first_difference:
-            progress.say(f"{r.artifact} on {r.backend} {r.first_difference}")
-    accuracy = "" if report.accuracy is None else f"; accuracy of the trained model {percent(report.accuracy)}"
-    progress.say(f"parity: {'proven' if report else 'REFUSED'}{accuracy}")

@@ -1,4 +1,4 @@
-"""`aae predict`: labels for image files, without torch."""
+"""`aae predict`: label image files, without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from aae_toolkit.cli import predict_ray as on_ray
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.progress import lines_now_and_then
+from aae_toolkit.progress import periodic_lines
 from aae_toolkit.text import percent, shown
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_op
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the list; it is run without Typer, see `cli.app`."""
+    """Add the command to the list; `cli.app` runs it without Typer."""
     app.command("predict", help="Label image files.", context_settings=_PASSED_ON)(lambda: None)
 
 
@@ -36,37 +36,42 @@ class _Parser(ArgumentParser):
 
 
 def parser() -> ArgumentParser:
-    """What the command line may say."""
+    """Return the parser of the command line."""
     command = _Parser(
         "aae predict",
         usage="aae predict --model classifier.onnx [OPTIONS] IMAGE...",
-        description="Label image files. Needs no torch: an exported classifier runs on ONNX Runtime. Exit 1 where a"
-        " file could not be read.",
+        description="Label image files. Needs no torch: an exported classifier runs on ONNX Runtime. Exit 1 if a"
+        " file cannot be read.",
         allow_abbrev=False,
-        formatter_class=partial(HelpFormatter, width=80),  # so that it need not look for the terminal's at each option
+        formatter_class=partial(HelpFormatter, width=80),  # else argparse asks for the terminal's at each option
     )
     add = command.add_argument
     add(
         "images",
         nargs="+",
         metavar="IMAGE...",
-        help="Image files, folders, patterns in quotes ('photos/**/*.png'), or - for paths on standard input, one a"
+        help="Image files, folders, quoted patterns ('photos/**/*.png'), or - for paths on standard input, one per"
         " line or NUL-separated.",
     )
-    add("--model", type=Path, required=True, help="classifier.onnx, written by export.")
-    add("--json", action="store_true", help="Print one JSON object a line.")
-    add("--output", type=Path, help="Write a file instead: .jsonl, one JSON object a line, or .csv.")
-    add("--top-k", type=_at_least(0), default=0, help="Name so many of the likeliest classes besides.")
-    add("--threshold", type=_fraction, default=0.0, help="An image whose label is less probable is unsure, label -1.")
+    add("--model", type=Path, required=True, help="Classifier file, classifier.onnx, written by export.")
+    add("--json", action="store_true", help="Print one JSON object per line.")
+    add("--output", type=Path, help="Write predictions to a file: .jsonl (one JSON object per line) or .csv.")
+    add("--top-k", type=_at_least(0), default=0, help="Also list the K most likely classes.")
+    add(
+        "--threshold",
+        type=_fraction,
+        default=0.0,
+        help="Minimum probability of a label; below it the label is -1, unsure.",
+    )
     add(
         "--invert",
         choices=("auto", "yes", "no"),
         default="no",
-        help="Make dark light and light dark; auto: images whose border is light where that of training images is"
-        " dark, or the other way round.",
+        help="Invert brightness; auto: only images whose border is light where those of training images are dark,"
+        " or the reverse.",
     )
-    add("--batch-size", type=_at_least(1), default=64, help="Images that the model labels at once; default: 64.")
-    add("--threads", type=_at_least(1), help="Cores that decode and label; default: all.")
+    add("--batch-size", type=_at_least(1), default=64, help="Images per batch; default: 64.")
+    add("--threads", type=_at_least(1), help="Threads for decoding and labelling; default: one per core.")
     on_ray.add_options(command, _at_least)
     command.formatter_class = HelpFormatter
     return command
@@ -95,16 +100,16 @@ def predict(arguments: list[str]) -> None:
     """Label the images that the command line names.
 
     Raises:
-        AaeError: the model cannot be run, a file cannot be written, or an image could not be read.
-        UsageError: impossible arguments.
+        AaeError: the model does not run, a file cannot be written, or an image cannot be read.
+        UsageError: wrong arguments.
     """
     given = parser().parse_args(arguments)
     if on_ray.is_asked_for(given):
         on_ray.predict(given)
         return
     if given.json and given.output is not None:
-        raise UsageError("--json prints and --output writes a file, in the format of its suffix; give one of them")
-    gc.disable()  # nothing that is imported is garbage
+        raise UsageError("--json prints the predictions, --output writes them to a file; give one of them")
+    gc.disable()  # imports create no garbage
     try:
         from aae_toolkit.data.paths import image_files
         from aae_toolkit.predict import predict as predict_files
@@ -126,8 +131,8 @@ def predict(arguments: list[str]) -> None:
         from aae_toolkit.predict.output import write_predictions
 
         write_predictions(given.output, _counted(_tracked(predictions, given.images), counts), given.top_k)
-        said = ", ".join(f"{counts[kind]} {kind}" for kind in ("labelled", "unsure", "unreadable"))
-        print(f"{counts.total()} images, {said}; written to {given.output}")
+        kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("labelled", "unsure", "unreadable"))
+        print(f"{counts.total()} images, {kinds}; written to {given.output}")
     else:
         lines = predictions if sys.stdout.isatty() else _tracked(predictions, given.images)
         for prediction in _counted(lines, counts):
@@ -137,9 +142,9 @@ def predict(arguments: list[str]) -> None:
 
 
 def _tracked(predictions: Iterator[Prediction], images: list[str]) -> Iterator[Prediction]:
-    """`predictions`, their progress shown on standard error; `images` as they were named."""
+    """Yield `predictions` and show their progress on standard error; `images` as on the command line."""
     if not sys.stderr.isatty():
-        return lines_now_and_then(predictions, "images", say=partial(print, file=sys.stderr))
+        return periodic_lines(predictions, "images", say=partial(print, file=sys.stderr))
     from aae_toolkit.cli.options import ConsoleProgress
     from aae_toolkit.data.paths import STANDARD_INPUT, image_files
 
@@ -149,7 +154,7 @@ def _tracked(predictions: Iterator[Prediction], images: list[str]) -> Iterator[P
 
 
 def _counted(predictions: Iterable[Prediction], counts: Counter[str]) -> Iterator[Prediction]:
-    """`predictions`, counted by what became of each."""
+    """Yield `predictions`, and count them as labelled, unsure or unreadable."""
     for prediction in predictions:
         kind = "labelled" if prediction.label is not None else "unreadable"
         counts["unsure" if prediction.is_unsure else kind] += 1
@@ -157,7 +162,7 @@ def _counted(predictions: Iterable[Prediction], counts: Counter[str]) -> Iterato
 
 
 def _line(prediction: Prediction) -> str:
-    """What people read of an image; what is not printable in a name is escaped."""
+    """Return the line printed for an image, with unprintable characters of its name escaped."""
     if prediction.error is not None:
         line = f"{prediction.path}  could not be read: {prediction.error}"
     else:

@@ -1,4 +1,4 @@
-"""The options of `aae predict --engine ray`, and what it prints. Like `cli.predict`, it starts without Typer."""
+"""Options and output of `aae predict --engine ray`; like `cli.predict`, without Typer."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from aae_toolkit.errors import AaeError, UsageError
 
 
 def add_options(parser: ArgumentParser, at_least: Callable[[int], Callable[[str], int]]) -> None:
-    """Add what a cluster needs to the options of `aae predict`; `at_least(n)` is the type of an int of n or more."""
+    """Add the options for a cluster; `at_least(n)` is the type of an integer of at least n."""
     add = parser.add_argument_group(
         "on a Ray cluster",
-        "Labels image folders, .npz and .parquet files into --output, a directory of Parquet files. A rerun goes on"
-        " where an earlier one ended.",
+        "Labels image folders, .npz and .parquet files into --output, a directory of Parquet files. A rerun"
+        " continues where an earlier one stopped.",
     ).add_argument
-    add("--engine", choices=("local", "ray"), default="local", help="This process, or workers of a Ray cluster.")
-    add("--address", help="Of a running cluster, or auto; default: one of this machine's own.")
-    add("--num-cpus", type=at_least(1), help="CPUs of a worker; default: 1.")
-    add("--num-gpus", type=_share, help="GPUs of a worker, such as 0.5; default: 0.")
-    add("--concurrency", type=at_least(1), help="Workers; default: as many as there is room for.")
-    add("--column", help="Of .parquet files, with encoded images or paths; default: image.")
-    add("--shard-size", type=at_least(1), help="Most images in one file of output; default: 10000.")
+    add(
+        "--engine", choices=("local", "ray"), default="local", help="Engine: this process, or workers of a Ray cluster."
+    )
+    add("--address", help="Address of a running cluster, or auto; default: start one on this machine.")
+    add("--num-cpus", type=at_least(1), help="CPUs per worker; default: 1.")
+    add("--num-gpus", type=_share, help="GPUs per worker, such as 0.5; default: 0.")
+    add("--concurrency", type=at_least(1), help="Number of workers; default: as many as fit.")
+    add("--column", help="Column of .parquet files with encoded images or paths; default: image.")
+    add("--shard-size", type=at_least(1), help="Maximum number of images per output file; default: 10000.")
 
 
 def _share(text: str) -> float:
@@ -34,25 +36,25 @@ def _share(text: str) -> float:
 
 
 def is_asked_for(given: Namespace) -> bool:
-    """Whether Ray is to run.
+    """Whether `--engine ray` is given.
 
     Raises:
-        UsageError: options of the one engine are given to the other.
+        UsageError: an option of the other engine is given.
     """
     ray_only = "address", "num_cpus", "num_gpus", "concurrency", "column", "shard_size"
-    strange = ray_only if given.engine == "local" else ("threads",)
-    for name in strange:
+    foreign = ray_only if given.engine == "local" else ("threads",)
+    for name in foreign:
         if getattr(given, name) is not None:
-            mend = "needs --engine ray" if given.engine == "local" else "is not of --engine ray, which has --num-cpus"
-            raise UsageError(f"--{name.replace('_', '-')} {mend}")
+            advice = "needs --engine ray" if given.engine == "local" else "is for --engine local; use --num-cpus"
+            raise UsageError(f"--{name.replace('_', '-')} {advice}")
     return bool(given.engine == "ray")
 
 
 def predict(given: Namespace) -> None:
-    """Label images on Ray, and say what was written.
+    """Label images on Ray, and print a summary.
 
     Raises:
-        AaeError: some images could not be read; their rows say why.
+        AaeError: some images cannot be read; their rows hold the reason.
         UsageError: no `--output` is given.
     """
     if given.output is None:
@@ -77,7 +79,7 @@ def predict(given: Namespace) -> None:
     if given.json:
         print(dumps(asdict(outcome)))
     else:
-        before = f", {outcome.parts_before} of them from before" if outcome.parts_before else ""
+        before = f", {outcome.parts_before} of them from an earlier run" if outcome.parts_before else ""
         print(f"{outcome.rows} images, {outcome.errors} unreadable, in {outcome.parts} parts{before}: {outcome.output}")
     if outcome.errors:
         raise AaeError(f"{outcome.errors} of {outcome.rows} images could not be read; their rows have an error")

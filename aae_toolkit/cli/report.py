@@ -1,4 +1,4 @@
-"""`aae report`: a model's whole story on one page."""
+"""`aae report`: everything about a model on one page."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ def register(app: typer.Typer) -> None:
 def report(
     context: typer.Context,
     model_dir_path: ModelDirOption,
-    output: Annotated[Path, typer.Option(help="The page; replaced where it is there.")],
+    output: Annotated[Path, typer.Option(help="HTML file to write; an existing one is replaced.")],
     export_dir_path: Annotated[
-        Path | None, typer.Option(help="An export of the model; default: <model>/export, where there is one.")
+        Path | None, typer.Option(help="Export of the model; default: <model>/export, if there is one.")
     ] = None,
-    bench: Annotated[Path | None, typer.Option(help="What bench --output wrote of that export.")] = None,
+    bench: Annotated[Path | None, typer.Option(help="Benchmark results of that export, from bench --output.")] = None,
     dir_path: Annotated[
-        Path | None, typer.Option(help="Data directory: scores the model, and draws it where there are no pictures.")
+        Path | None, typer.Option(help="Data directory, to score the model and draw missing pictures.")
     ] = None,
     split: Annotated[
-        Literal["validation", "test"], typer.Option(help="test: score that too; it is not read otherwise.")
+        Literal["validation", "test"],
+        typer.Option(help="Images to score; test scores the test set too, which is not read otherwise."),
     ] = "validation",
 ) -> None:
-    """Tell a model's whole story on one page.
+    """Summarize a model on one page.
 
-    How it was trained, learning curves, pictures, scores, parity, speed, environment and checksums, in one HTML file
-    that loads nothing from elsewhere. What is absent is said, with the command that adds it.
+    Shows settings, learning curves, pictures, scores, parity, speed, environment and checksums, in one self-contained
+    HTML file. Lists missing parts with the command that adds each.
     """
     from aae_toolkit.report.contents import Sources, gather
     from aae_toolkit.report.evidence import open_export
     from aae_toolkit.report.report_page import write_report
 
     progress = ConsoleProgress()
-    if output.suffix.lower() not in _SUFFIXES:  # which keeps a slip from replacing a model's own files
-        raise UsageError(f"--output {output} is no name of a page; give one such as report.html")
+    if output.suffix.lower() not in _SUFFIXES:  # a typo must not replace a file of the model
+        raise UsageError(f"--output {output} is not a page; give a name such as report.html")
     require_writable("--output", output)
     export = open_export(model_dir_path, export_dir_path)
     contents = gather(Sources(model_dir_path, export, bench, dir_path, split), progress)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, JsonOption, TrustOption, print_json
+from aae_toolkit.cli.showing import show_parity
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,6 @@ def verify(
     Checks every checksum, then replays the golden vectors on every file; needs no data and writes nothing. Exit 3 if a
     file gives other outputs.
     """
-    from aae_toolkit.cli.parity import show
     from aae_toolkit.export.directory import ExportDirectory
     from aae_toolkit.parity.check import replay_golden
 
@@ -35,7 +35,7 @@ def verify(
     if json:
         print_json(report.to_json())
     else:
-        show(report, progress)
+        show_parity(report, progress)
     report.require()
     checked = "every checksum holds" if not trust else "every checksum that is there holds"
     progress.say(f"{export}: {checked}, and all {len(report.results)} replays give the golden vectors")

@@ -1,4 +1,4 @@
-"""`aae visualize`: the seed's eight pictures, and two more."""
+"""`aae visualize`: pictures of a trained model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption
+from aae_toolkit.cli.showing import dataset_line, show_evaluation
 from aae_toolkit.config import Variant
 
 
@@ -18,17 +19,15 @@ def register(app: typer.Typer) -> None:
 def visualize(
     model_dir_path: ModelDirOption,
     dir_path: DataDirOption,
-    mode: Annotated[Variant | None, typer.Option(hidden=True, help="The seed's flag; the model itself says.")] = None,
-    n_classes: Annotated[int | None, typer.Option(hidden=True, help="The seed's flag; the model itself says.")] = None,
-    z_size: Annotated[int | None, typer.Option(hidden=True, help="The seed's flag; the model itself says.")] = None,
+    mode: Annotated[Variant | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
+    n_classes: Annotated[int | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
+    z_size: Annotated[int | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
 ) -> None:
-    """Draw what a trained model has learned.
+    """Draw pictures of a trained model.
 
-    The seed document's eight pictures, the confusion matrix and the most uncertain images of the validation set, into
-    <model>/visualization/; those that need labels or a mode decoder where there are some.
+    Writes the seed document's eight pictures, the confusion matrix and the most uncertain images of the validation set
+    into <model>/visualization/. Pictures that need labels or a mode decoder are left out without them.
     """
-    from aae_toolkit.cli.evaluate import show
-    from aae_toolkit.cli.init_datasets import dataset_line
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.data.sources import UNLABELED
     from aae_toolkit.evaluation import evaluate as evaluate_model
@@ -37,7 +36,7 @@ def visualize(
     from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
 
     progress = ConsoleProgress()
-    require_own(model_dir_path / "visualization")  # pictures are not drawn elsewhere for a link in what others made
+    require_own(model_dir_path / "visualization")  # a link in an untrusted directory must not redirect the pictures
     model = load_model(model_dir_path)
     for flag, given, actual in (
         ("--mode", mode, model.description.variant),
@@ -45,13 +44,13 @@ def visualize(
         ("--z-size", z_size, model.architecture.z_size),
     ):
         if given is not None and given != actual:
-            progress.say(f"{flag} {given} is not looked at: the model in {model_dir_path} has {actual}")
+            progress.say(f"{flag} {given} is ignored: the model in {model_dir_path} has {actual}")
     data = DataDirectory(dir_path)
     model.description.require_class_names(data.class_names)
     progress.say("loading data started...")
     progress.say(dataset_line(data.index))
     validation = data.load("validation")
     if (validation.labels != UNLABELED).any():
-        show(evaluate_model(model, validation, "validation"), progress)
+        show_evaluation(evaluate_model(model, validation, "validation"), progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)
     progress.say(f"{len(written)} pictures written to {model_dir_path / DIRECTORY}")

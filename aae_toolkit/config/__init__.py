@@ -1,4 +1,4 @@
-"""The YAML configuration: its sections and keys (`sections`), and how it is read (`loading`)."""
+"""YAML configuration: sections and keys (`sections`), reading (`loading`)."""
 
 from aae_toolkit.config.loading import DEFAULT_CONFIG, dump_config, load_config, shipped_configs, with_flags
 from aae_toolkit.config.sections import (

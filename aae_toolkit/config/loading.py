@@ -1,4 +1,4 @@
-"""Reading a configuration: YAML files and shipped ones, errors that name the key, flags that win over the file."""
+"""Reading configurations: YAML files, shipped configurations, and flags that override the file."""
 
 from __future__ import annotations
 
@@ -18,22 +18,26 @@ from aae_toolkit.text import one_line
 DEFAULT_CONFIG = "seed"
 
 
-_LONGEST_KEY = 80  # characters of one that is unknown
+_LONGEST_KEY = 80  # characters of an unknown key in a message
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The configurations that come with the package, by name."""
+    """Return the configuration files that come with the package, by name."""
     package = Path(__file__).parent.parent
     directory = next(d for d in (package / "configs", package.parent / "configs") if d.is_dir())  # wheel, checkout
     return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
 
 
 def load_config(source: Path | str, variant: Variant) -> VariantConfig:
-    """Read one variant's section of a YAML file, or of the shipped configuration of that name.
+    """Read one variant's section of a YAML file.
+
+    Args:
+        source: path of the file, or the name of a shipped configuration.
+        variant: section to read.
 
     Raises:
         AaeError: the file is absent or is not YAML.
-        UsageError: an unknown key, a wrong type, an impossible value, or no section for `variant`.
+        UsageError: unknown key, wrong type, value out of range, or no section for `variant`.
     """
     path = shipped_configs().get(str(source), Path(source))
     content = read_yaml(path)
@@ -50,10 +54,10 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
 
 
 def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
-    """Return `config` with the given command-line values; None means that the flag was not given.
+    """Return `config` with values from the command line; None keeps the value of `config`.
 
     Raises:
-        UsageError: a value that the configuration would refuse too.
+        UsageError: a value that is invalid in the configuration file too.
     """
     content = config.model_dump()
     for name, value in flags.items():
@@ -64,17 +68,17 @@ def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
         return type(config).model_validate(content)
     except ValidationError as error:
         location = error.errors()[0]["loc"]
-        flag = f"--{str(location[-1]).replace('_', '-')}: " if location else ""  # none: of several keys together
+        flag = f"--{str(location[-1]).replace('_', '-')}: " if location else ""  # no location: several keys disagree
         raise UsageError(f"{flag}{_explain(error)}") from error
 
 
 def dump_config(config: VariantConfig) -> str:
-    """YAML text of one variant's fully resolved section, which `load_config` takes back unchanged."""
+    """Return one variant's fully resolved section as YAML, which `load_config` reads back unchanged."""
     return yaml.safe_dump({config.variant: config.model_dump(mode="json")}, sort_keys=False)
 
 
 def _explain(error: ValidationError) -> str:
-    """One line for the first of pydantic's complaints: the key's full path, what was found, what would be right."""
+    """Return one line for pydantic's first error: the key's path, the value, and a correct one."""
     first = error.errors()[0]
     if first["type"] != "extra_forbidden":
         return explain(error)
@@ -87,7 +91,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    """Names that the configuration knows inside a section."""
+    """Return the keys that a section may have."""
     model: type[BaseModel] = ConfigFile
     for part in location:
         annotation = model.model_fields[str(part)].annotation

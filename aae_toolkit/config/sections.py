@@ -2,8 +2,8 @@
 
 The keys of `learning_rates`, `model.hidden_size`, `model.encoder_dropout` and the `use_*` / `lambda_*` switches are the
 seed document's, spellings included; the others have defaults, so that the seed's file loads as it stands. The text
-below a key is its meaning, and a name in square brackets at its end where the idea comes from; `docs/configuration.md`
-is made of them.
+below a key is its meaning; a name in square brackets at the end is the source of the idea. `docs/configuration.md` is
+generated from these texts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Likeness = Literal["gradients", "pixels"]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys and values of the wrong type are refused."""
+    """Part of the configuration; refuses unknown keys and values of the wrong type."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -32,107 +32,107 @@ def _rate(default: float) -> Any:
 
 
 class LearningRates(Section):
-    """Step sizes at the start of the run; `training.schedule` changes all of them alike."""
+    """Learning rates at the start of the run; `training.schedule` scales all of them alike."""
 
     auto_encoder_lr: float = _rate(0.0008)
-    """Of encoder and decoder, for reconstruction. [seed]."""
+    """Learning rate of encoder and decoder for reconstruction. [seed]."""
     generator_lr: float = _rate(0.001)
-    """Of the encoder, for codes that pass as samples of the prior. [seed]."""
+    """Learning rate of the encoder for matching its codes to the prior. [seed]."""
     discriminator_lr: float = _rate(0.0002)
-    """Of both discriminators. [seed]."""
+    """Learning rate of both discriminators. [seed]."""
     style_lr: float | None = Field(default=None, ge=0, le=1)
-    """Of z's head and the decoder, instead of `auto_encoder_lr` and `generator_lr`; `null`: those are theirs too."""
+    """Learning rate of z's head and the decoder; `null` uses `auto_encoder_lr` and `generator_lr` for them too."""
     consistency_lr: float = _rate(0.002)
-    """Of the encoder, for the labels and the terms of `consistency`, where one of those is on."""
+    """Learning rate of the encoder for labels and `consistency` terms, if any such term is on."""
 
 
 class SemiSupervisedLearningRates(LearningRates):
-    """Step sizes of the semi-supervised variant."""
+    """Learning rates of the semi-supervised variant."""
 
     classifier_lr: float = _rate(0.001)
-    """Of the encoder, for the labels, where no term of `consistency` is on. [seed]."""
+    """Learning rate of the encoder for labels, if no `consistency` term is on. [seed]."""
 
 
 class UnsupervisedLearningRates(LearningRates):
-    """Step sizes of the unsupervised variant."""
+    """Learning rates of the unsupervised variant."""
 
     generator_lr: float = _rate(0.002)
-    """Of the encoder, for codes that pass as samples of the prior. [seed]."""
+    """Learning rate of the encoder for matching its codes to the prior. [seed]."""
     info_lr: float = _rate(0.00001)
-    """Of encoder and decoder, for `use_mutual_info`. [seed]."""
+    """Learning rate of encoder and decoder for `use_mutual_info`. [seed]."""
     mode_lr: float = _rate(0.0008)
-    """Of encoder and mode decoder, for `use_mode_decoder`. [seed]."""
+    """Learning rate of encoder and mode decoder for `use_mode_decoder`. [seed]."""
     disentanglement_lr: float = _rate(0.00005)
-    """Of the decoder, for `use_disentanglement`. [seed]."""
+    """Learning rate of the decoder for `use_disentanglement`. [seed]."""
 
 
 class ModelConfig(Section):
-    """The networks' kind and width."""
+    """Type and size of the networks."""
 
     encoder: Literal["mlp", "conv"] = "mlp"
-    """Two hidden layers, or a convolution stage for each of `conv_channels`. All other networks are MLPs."""
+    """Encoder type: two hidden layers, or one convolution stage per `conv_channels` entry. Other networks are MLPs."""
     hidden_size: int = Field(default=1000, ge=1, le=65536)
-    """Units of a hidden layer, in every network but a convolutional encoder. [seed]."""
+    """Units per hidden layer, in every network except a convolutional encoder. [seed]."""
     conv_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32, 64, 128), min_length=1, strict=False)
-    """Channels of each stage of a convolutional encoder."""
+    """Channels per stage of a convolutional encoder."""
     encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the encoder's features that is dropped: after each hidden layer, or once before the heads. [seed]."""
+    """Dropout rate of the encoder: after each hidden layer of an MLP, or before the heads of a `conv`. [seed]."""
     z_size: int = Field(default=2, ge=1, le=4096)
-    """Z, the number of styles."""
+    """Number of style dimensions, Z."""
     n_classes: int | None = Field(default=None, ge=2, le=4096)
-    """K, the number of categories; `null`: as many as the data has classes."""
+    """Number of categories, K; `null` uses the number of classes in the data."""
 
 
 class ConsistencyConfig(Section):
-    """Terms on y that join the labels' in a phase of their own, beside the autoencoder's; a weight of 0 is without.
+    """Additional losses on y, trained with the label loss in a separate phase; a weight of 0 turns a loss off.
 
-    With pseudo-labels a memory holds what the averaged weights say of each image. Once it holds `looks_to_trust` looks,
-    it labels the image, and weighs pairs by how likely they share a category.
+    Pseudo-labels come from a memory: for each image, a running average of the predictions of the EMA weights. Once it
+    covers `looks_to_trust` views, it labels the image and weights pairs by how likely they share a category.
     """
 
     augmentation: float = Field(default=1.0, ge=0, le=4)
-    """Strength of a look's turns, shifts, slants and changes of size; 0: none."""
+    """Strength of the rotation, shift, shear and scaling of a view; 0 turns them off."""
     elastic: float = Field(default=0.0, ge=0, le=1)
-    """Local shifts of a look: their standard deviation over half the picture. [Simard et al.]."""
+    """Elastic deformation of a view: standard deviation of shifts, in units of half the image size. [Simard et al.]."""
     lambda_pairs: float = Field(default=0.0, ge=0)
-    """Weight of: two looks share a category. [IMSAT; SCAN]."""
+    """Weight of the neighbour consistency loss: two views share a category. [IMSAT; SCAN]."""
     n_neighbors: int = Field(default=10, ge=0, le=1000)
-    """The second look is at one of so many nearest neighbours of the image; 0: at the image itself. [SCAN]."""
+    """Number of nearest neighbours that the second view is taken from; 0 takes it from the image itself. [SCAN]."""
     likeness: Likeness = "gradients"
-    """Neighbours have like strokes and edges, or like pixels. [Dalal & Triggs]."""
+    """Feature that nearest neighbours are searched by: gradients (strokes and edges) or pixels. [Dalal & Triggs]."""
     spread_labels: bool = False
-    """Whether the memory begins with the labels, spread from neighbour to neighbour. [Zhou et al.]."""
+    """Initialize the pseudo-labels by spreading the labels from neighbour to neighbour. [Zhou et al.]."""
     lambda_balance: float = Field(default=0.0, ge=0)
-    """Weight of: all categories are used alike; needs pairs. [IMSAT]."""
+    """Weight of the category balance loss: all categories are equally frequent; needs `lambda_pairs`. [IMSAT]."""
     balance_tolerance: float = Field(default=0.0, ge=0)
-    """Nats of entropy by which their use may fall short of even, at first."""
+    """Initial tolerance of the balance loss: entropy deficit that is not penalized, in nats."""
     trusted_balance_tolerance: float = Field(default=0.05, ge=0)
-    """Nats by which it may once the memory of all images is trusted; in between while it is of some."""
+    """Tolerance of the balance loss once the memory of all images is trusted, in nats; interpolated until then."""
     lambda_virtual_adversarial: float = Field(default=0.0, ge=0)
-    """Weight of: y stays where a small change would move it most; needs `ema_decay`. [VAT]."""
+    """Weight of virtual adversarial training: y resists the most harmful small change; needs `ema_decay`. [VAT]."""
     virtual_adversarial_radius: float = Field(default=1.5, gt=0)
-    """Length of that change, over all pixels of an image scaled to 0 to 1. [VAT]."""
+    """L2 norm of the virtual adversarial change, for images in [0, 1]. [VAT]."""
     lambda_pseudo_labels: float = Field(default=0.0, ge=0)
-    """Weight of: an image's likeliest category over many looks is its label; needs `ema_decay`. [FixMatch]."""
+    """Weight of the pseudo-label loss: learn the likeliest category over many views; needs `ema_decay`. [FixMatch]."""
     confidence: float = Field(default=0.9, ge=0, lt=1)
-    """Images whose likeliest category is no likelier than this are left out. [FixMatch]."""
+    """Minimum probability of a pseudo-label; less certain images are left out. [FixMatch]."""
     memory: float = Field(default=0.8, ge=0, lt=1)
-    """Share of the memory that is kept at each look. [Laine & Aila]."""
+    """Decay of the memory, the running average of the predictions, per view. [Laine & Aila]."""
     looks_to_trust: int = Field(default=1, ge=1)
-    """Looks until the memory of an image counts; there is one an epoch."""
+    """Number of views before the memory of an image is trusted; one view per epoch."""
     lambda_over_clustering: float = Field(default=0.0, ge=0)
-    """Weight of: pairs share a category of a second head too; needs pairs. [IIC]."""
+    """Weight of the over-clustering loss: pairs share a category of a second head; needs `lambda_pairs`. [IIC]."""
     n_over_clusters: int = Field(default=50, ge=2, le=4096)
-    """Categories of that head, more than K. [IIC]."""
+    """Number of categories of the over-clustering head; more than K. [IIC]."""
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether a term asks the averaged weights."""
+        """Whether any term needs the EMA weights."""
         return self.lambda_pseudo_labels > 0 or self.lambda_virtual_adversarial > 0
 
     @property
     def is_on(self) -> bool:
-        """Whether any term is."""
+        """Whether any term is on."""
         return self.lambda_pairs > 0 or self.needs_teacher
 
     @model_validator(mode="after")
@@ -140,63 +140,62 @@ class ConsistencyConfig(Section):
         if self.lambda_pairs == 0:
             for name in ("lambda_balance", "lambda_over_clustering"):
                 if getattr(self, name):
-                    raise ValueError(f"{name} is of pairs; set lambda_pairs above 0 too")
+                    raise ValueError(f"{name} needs pairs; set lambda_pairs above 0 too")
         if self.spread_labels and not (self.lambda_pseudo_labels and self.n_neighbors):
             raise ValueError(
-                "spread_labels needs neighbours, and pseudo-labels to begin with; set n_neighbors and"
-                " lambda_pseudo_labels above 0 too"
+                "spread_labels needs neighbours and pseudo-labels; set n_neighbors and lambda_pseudo_labels above 0 too"
             )
         return self
 
 
 class ScheduleConfig(Section):
-    """How every learning rate changes over the run."""
+    """Schedule of all learning rates."""
 
     kind: Literal["constant", "cosine", "multistep"] = "cosine"
-    """Constant, down to 0 along half a cosine, or times `gamma` at each milestone. [Loshchilov & Hutter]."""
+    """Type of schedule: constant, cosine decay to 0, or times `gamma` at each milestone. [Loshchilov & Hutter]."""
     warmup_epochs: float = Field(default=0.0, ge=0)
-    """Epochs over which rates first rise from 0, in a straight line."""
+    """Epochs of linear warm-up from 0."""
     milestones: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(50,), strict=False)
-    """Epochs after which rates fall; `multistep` only. [seed]."""
+    """Epochs after which the rates drop; `multistep` only. [seed]."""
     gamma: float = Field(default=0.1, gt=0, le=1)
     """Factor at each milestone; `multistep` only. [seed]."""
 
 
 class TrainingConfig(Section):
-    """The run: its length, its batches, its noise, its arithmetic."""
+    """Length, batches, noise and arithmetic of the run."""
 
     n_epochs: int = Field(default=35, ge=1)
     """Passes over the unlabelled images. [seed]."""
     batch_size: int = Field(default=100, ge=2)  # BatchNorm needs two samples
-    """Images a step, of all processes together. [seed]."""
+    """Images per step, over all processes. [seed]."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Of weights, noise and order."""
+    """Random seed."""
     input_noise: float = Field(default=0.3, ge=0)
-    """Standard deviation of the noise on images scaled to 0 to 1. [AAE]."""
+    """Standard deviation of the noise added to input images in [0, 1]. [AAE]."""
     use_adam_optimization: bool = True
-    """Adam, or SGD with momentum 0.9, for every phase. [seed]."""
+    """Use Adam for every phase; otherwise SGD with momentum 0.9. [seed]."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Of every phase; beside Adam decoupled from the gradient, as in AdamW. [Loshchilov & Hutter]."""
+    """Weight decay of every phase; with Adam it is decoupled, as in AdamW. [Loshchilov & Hutter]."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the weights' average, which is the model, that each step keeps; 0: none. [Tarvainen & Valpola]."""
+    """EMA decay of the weights; the average is the model; 0 turns it off. [Tarvainen & Valpola]."""
     use_conditional_style_prior: bool = False
-    """Whether z follows its prior within each category, so that style does not tell it."""
+    """Match z to its prior within each category, which keeps category information out of the style."""
     autoencoder_every: int = Field(default=1, ge=1)
-    """Steps from one time that the autoencoder's own phases run to the next."""
+    """Run the autoencoder phases every N steps."""
     autoencoder_after: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the epochs before these first run: the phase of `consistency` learns y alone there."""
+    """Fraction of the epochs before the autoencoder phases start; until then the `consistency` phase trains y alone."""
     schedule: ScheduleConfig = ScheduleConfig()
-    """How every learning rate changes over the run."""
+    """Schedule of all learning rates."""
     precision: TrainingPrecision = "auto"
-    """Arithmetic of matrix products; `auto`: bf16 where the hardware multiplies in it, else fp32."""
+    """Arithmetic of matrix products; `auto` is bf16 where the hardware supports it, else fp32."""
     compile: bool | None = None
-    """Whether to use torch.compile; `null`: on CUDA only."""
+    """Use torch.compile; `null` uses it on CUDA only."""
     compile_mode: CompileMode = "default"
-    """Of torch.compile; the other two record CUDA graphs."""
+    """Mode of torch.compile; all modes but `default` record CUDA graphs."""
     deterministic: bool = False
-    """Whether the weights are the same bit for bit each time, on one machine with as many threads."""
+    """Reproduce the weights bit for bit, on the same machine with the same number of threads."""
     resident_mib: int = Field(default=4096, ge=0)
-    """Training images of up to so many MiB live on the device; larger sets stream to it."""
+    """Largest training set kept on the device, in MiB; larger sets are streamed."""
 
     @model_validator(mode="after")
     def _chooses_no_kernel_by_its_time(self) -> Self:
@@ -208,31 +207,31 @@ class TrainingConfig(Section):
 
 
 class SemiSupervisedTrainingConfig(TrainingConfig):
-    """The run of the semi-supervised variant."""
+    """Training settings of the semi-supervised variant."""
 
     augment_labeled: bool = True
-    """Small turns, shifts and slants of labelled images; where a term of `consistency` is on, `augmentation` says."""
+    """Slightly rotate, shift and shear labelled images; a `consistency` term uses `augmentation` instead."""
     labeled_batch_size: int | None = Field(default=None, ge=2)
-    """Labelled images a step; `null`: `batch_size`."""
+    """Labelled images per step; `null` uses `batch_size`."""
 
 
 class UnsupervisedTrainingConfig(TrainingConfig):
-    """The run of the unsupervised variant, and its optional terms."""
+    """Training settings and optional losses of the unsupervised variant."""
 
     use_mutual_info: bool = False
-    """Cyclic mode loss: a decoded code, encoded again, has the same category. [InfoGAN; seed]."""
+    """Use the cyclic mode loss: a decoded code keeps its category when encoded again. [InfoGAN; seed]."""
     use_mode_decoder: bool = False
-    """A second decoder rebuilds the image from y alone. [seed]."""
+    """Train a second decoder that rebuilds the image from y alone. [seed]."""
     use_disentanglement: bool = True
-    """Reversed pairwise mode loss: the decoder's pictures of the categories move apart. [seed]."""
+    """Use the reversed pairwise mode loss, which pushes the decoder's images of the categories apart. [seed]."""
     use_adversarial_categorial_weights: bool = True
-    """Categories that are used less are drawn more often from the prior. [seed]."""
+    """Draw rarer categories more often from the prior. [seed]."""
     lambda_z_l2_regularization: float = Field(default=0.15, ge=0)
-    """Weight of the penalty on the length of z; 0: none. [seed]."""
+    """Weight of the L2 penalty on z; 0 turns it off. [seed]."""
 
 
 class VariantSection(Section):
-    """What both variants' sections have."""
+    """Sections shared by both variants."""
 
     learning_rates: LearningRates = LearningRates()
     model: ModelConfig = ModelConfig()
@@ -243,7 +242,7 @@ class VariantSection(Section):
     def _has_a_teacher(self) -> VariantSection:
         if self.consistency.needs_teacher and self.training.ema_decay == 0:
             raise ValueError(
-                "pseudo-labels and virtual adversarial changes ask the averaged weights; set training.ema_decay above 0"
+                "pseudo-labels and virtual adversarial training need EMA weights; set training.ema_decay above 0"
             )
         return self
 
@@ -278,13 +277,13 @@ class UnsupervisedConfig(VariantSection):
         if self.training.autoencoder_after and not self.consistency.is_on:
             raise ValueError(
                 "training.autoencoder_after leaves the first epochs to the terms of consistency, which are off; set"
-                " lambda_pairs above 0, or leave it out"
+                " lambda_pairs above 0, or remove autoencoder_after"
             )
         return self
 
 
 class ConfigFile(Section):
-    """A whole file; a file may hold one variant only."""
+    """Configuration file, with a section for one variant or for both."""
 
     semi_supervised: SemiSupervisedConfig | None = None
     unsupervised: UnsupervisedConfig | None = None

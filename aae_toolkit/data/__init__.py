@@ -1,1 +1,1 @@
-"""Images and labels: sources, splits, and the data directory that holds them."""
+"""Images and labels: sources, splits, and data directories."""

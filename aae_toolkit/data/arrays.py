@@ -1,4 +1,4 @@
-"""What training reads, and arrays in memory as that."""
+"""Protocol of training data, and an implementation by arrays in memory."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from aae_toolkit.data.directory import Split, SplitName
 
 
 class TrainingData(Protocol):
-    """Labelled, unlabelled and validation images: a data directory, or arrays."""
+    """Labelled, unlabelled and validation images, from a data directory or from arrays."""
 
     @property
     def path(self) -> object:
-        """Where the data is, for messages."""
+        """Location of the data, for messages."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) in pixels."""
+        """Shape of an image: (C, H, W) in pixels."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names by class index; empty where no image has a label."""
+        """Class names by class index; empty if no image has a label."""
 
     def size(self, name: SplitName) -> int:
-        """How many images a split has."""
+        """Return the number of images of a split."""
 
     def load(self, name: SplitName, *, mapped: bool = False) -> Split:
-        """The images of a split."""
+        """Return a split; `mapped` may leave its images in the file until they are used."""
 
 
 @dataclass(frozen=True)
 class ArrayData:
-    """Splits in memory."""
+    """Training data in memory; `path` names it in messages."""
 
     splits: dict[SplitName, Split]
     image_shape: tuple[int, int, int]
@@ -40,9 +40,9 @@ class ArrayData:
     path: str = "X"
 
     def size(self, name: SplitName) -> int:
-        """How many images a split has."""
+        """Return the number of images of a split."""
         return len(self.splits[name])
 
     def load(self, name: SplitName, *, mapped: bool = False) -> Split:
-        """The images of a split, which are in memory anyway."""
+        """Return a split; it is in memory already, `mapped` or not."""
         return self.splits[name]

@@ -1,4 +1,4 @@
-"""The data directory: four npz files and the `dataset.json` that describes and checks them."""
+"""Data directory: four npz files, and `dataset.json` with their description and checksums."""
 
 from __future__ import annotations
 
@@ -28,18 +28,23 @@ from aae_toolkit.text import one_line
 SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train_labeled", "train_unlabeled", "validation", "test")
 INDEX = "dataset.json"
-_ZIP_NAME_LENGTH_AT = 26  # in a member's local header, which the name and the extra field follow
+_ZIP_NAME_LENGTH_AT = 26  # offset in a member's local header, before the name and the extra field
 
 
 @dataclass(frozen=True)
 class Split:
-    """`images` uint8 [N, C, H, W], 0-255, or in memory float32 in [0, 1]; `labels` int64 [N], -1 where unknown."""
+    """Images and labels of one split.
+
+    Attributes:
+        images: [N, C, H, W], uint8 in 0-255, or, in memory only, float32 in [0, 1].
+        labels: int64 [N], -1 where unknown.
+    """
 
     images: NDArray[Any]
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.images)
 
 
@@ -47,7 +52,7 @@ Side = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class SplitIndex(BaseModel):
-    """What `dataset.json` says of one split; `class_counts` leaves out images without a label."""
+    """Entry of `dataset.json` for one split; `class_counts` leaves out images without a label."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -57,7 +62,7 @@ class SplitIndex(BaseModel):
 
 
 class DatasetIndex(BaseModel):
-    """The content of `dataset.json`; `image_shape` is (C, H, W) in pixels."""
+    """Content of `dataset.json`; `image_shape` is (C, H, W) in pixels."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -80,14 +85,24 @@ def write_data_directory(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> DatasetIndex:
-    """Split `source` and write the data directory; sizes of None are the source's defaults.
+    """Split `source` and write the data directory.
 
-    Only once all splits are written do they take their places: then the index is removed first and written last, so
-    that a run that is killed leaves a directory that `DataDirectory` refuses rather than a mixture of two.
+    All splits are written to temporary files first. Then the old index is removed, the splits take their places, and
+    the new index is written last: a killed run leaves a directory that `DataDirectory` refuses, never a mixture.
+
+    Args:
+        path: data directory.
+        source: images and labels.
+        labeled: size of the labelled set, in images; None takes the source's default.
+        validation: size of the validation set; None takes the source's default.
+        test: size of the test set; None takes the source's own test set, or its default size.
+        seed: random seed of the split.
+        overwrite: replace other splits that are already there.
+        progress: listener for warnings.
 
     Raises:
         AaeError: the directory cannot be written, or another process is writing there.
-        UsageError: sizes that the source cannot fill, or other splits that are there and are not to be overwritten.
+        UsageError: the source has too few images for these sizes, or other splits are there without `overwrite`.
     """
     if test is not None and source.test_images is not None:
         raise UsageError(f"{source.name} brings its own test set of {len(source.test_images)} images; leave --test out")
@@ -124,11 +139,11 @@ def write_data_directory(
 
 
 def _refuse_other_splits(index: Path, content: str) -> None:
-    """Raise `UsageError` where an index is that is not `content`: models may have been trained from what it names."""
+    """Raise `UsageError` if the directory has another index: models may have been trained on its splits."""
     if index.exists() and index.read_bytes() != content.encode():
         raise UsageError(
-            f"{index.parent} already holds other splits ({INDEX}), and models may have been trained from them; replace"
-            " them with --overwrite, or name another --dir-path"
+            f"{index.parent} already holds other splits ({INDEX}), and models may have been trained on them; replace"
+            " them with --overwrite, or give another --dir-path"
         )
 
 
@@ -143,13 +158,13 @@ def _write_split(path: Path, split: Split, class_names: tuple[str, ...]) -> Spli
 
 
 class DataDirectory:
-    """A data directory, opened; splits are read and verified when asked for."""
+    """Open data directory; each split is read and verified on demand."""
 
     def __init__(self, path: Path) -> None:
         """Open `path`.
 
         Raises:
-            AaeError: it is absent, or is no data directory.
+            AaeError: it is absent, or not a data directory.
         """
         self.path = path
         index = path / INDEX
@@ -161,7 +176,7 @@ class DataDirectory:
         try:
             self.index = read_document(index, DatasetIndex)
             if missing := set(SPLITS) - set(self.index.splits):
-                raise ValueError(f"it names no {', '.join(sorted(missing))}")
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         except (OSError, ValueError) as error:
             raise AaeError(
                 f"{index} is not the index of a data directory: {error}; write it again with aae init-datasets"
@@ -169,23 +184,23 @@ class DataDirectory:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) in pixels."""
+        """Shape of an image: (C, H, W) in pixels."""
         return self.index.image_shape
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names by class index; empty where no image has a label."""
+        """Class names by class index; empty if no image has a label."""
         return self.index.class_names
 
     def size(self, name: SplitName) -> int:
-        """How many images a split has."""
+        """Return the number of images of a split."""
         return self.index.splits[name].n
 
     def load(self, name: SplitName, *, mapped: bool = False) -> Split:
-        """Read one split; `mapped` leaves its images in the file until they are looked at.
+        """Read one split; `mapped` leaves its images in the file until they are used.
 
         Raises:
-            AaeError: the file is absent, damaged, or not what the index says.
+            AaeError: the file is absent, damaged, or contradicts the index.
         """
         entry = self.index.splits[name]
         path = self.path / f"{name}.npz"
@@ -194,7 +209,7 @@ class DataDirectory:
         try:
             content = read_npz(path, ("labels",) if mapped else ("images", "labels"), inflated=_most_bytes(shape))
             split = Split(map_images(path) if mapped else content["images"], content["labels"])
-        except Exception as error:  # numpy's header reader raises half a dozen kinds
+        except Exception as error:  # numpy's header reader raises several types
             raise AaeError(f"{path} is not a split of a data directory: {one_line(str(error))}") from error
         if split.images.shape != shape or split.images.dtype != np.uint8 or split.labels.shape != shape[:1]:
             raise AaeError(f"{path} holds {split.images.dtype} {split.images.shape}; {INDEX} says uint8 {shape}")
@@ -205,15 +220,15 @@ class DataDirectory:
 
 
 def _most_bytes(shape: tuple[int, ...]) -> int:
-    """What images and labels of so many pixels come to, with room for their headers."""
+    """Return the size in bytes of images of `shape` with labels, with room for the headers."""
     return math.prod(shape) + 8 * shape[0] + 2**16
 
 
 def map_images(path: Path) -> NDArray[np.uint8]:
-    """The images of a split, as a private memory map of the npz file; numpy itself maps no member of an archive.
+    """Return the images of a split as a private memory map; numpy itself cannot map members of an npz file.
 
     Raises:
-        ValueError: the file's images are not stored as `write_data_directory` stores them.
+        ValueError: the images are not stored as `write_data_directory` stores them.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""One image file to the array a model takes; numpy and pillow only, so that `aae predict` can use it."""
+"""Image file to model input; needs only numpy and pillow, for `aae predict`."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 Invert = Literal["auto", "yes", "no"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
-MAX_PIXELS = 2**26  # 8192 x 8192: with transparency, about a GiB while it is converted
+MAX_PIXELS = 2**26  # 8192 x 8192: conversion takes about 1 GiB with transparency
 
-# No others: pillow would hand PostScript to an interpreter, and what few people have, few have looked at for flaws.
+# Common formats only: pillow runs an interpreter for PostScript, and rare formats have seen little security review.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MODES = {1: "L", 3: "RGB"}
-_DARK, _LIGHT = 64, 191  # a border beyond these is of one brightness on purpose
+_DARK, _LIGHT = 64, 191  # borders between these follow no convention
 
-Image.preinit()  # the usual formats, which it would import at the first image
+Image.preinit()  # import the usual formats now, not at the first image
 
-# Its own limit is above this module's, which refuses.
+# Pillow warns above its own limit; this module refuses at a lower one.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class NotedImage(NamedTuple):
-    """An image, uint8 [C, H, W], 0-255, and what was done to it that its owner may not expect."""
+    """Image, uint8 [C, H, W] in 0-255, with notes on unexpected changes such as `inverted`."""
 
     pixels: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
@@ -43,25 +43,24 @@ class NotedImage(NamedTuple):
 def read_image(
     path: Path | BinaryIO, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
 ) -> NDArray[np.uint8]:
-    """The pixels that `read_noted` gives, uint8 [C, H, W], 0-255."""
+    """Read an image file as `read_noted` does; return only the pixels, uint8 [C, H, W] in 0-255."""
     return read_noted(path, shape, invert=invert, border=border).pixels
 
 
 def read_noted(
     path: Path | BinaryIO, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
 ) -> NotedImage:
-    """Read an image file: upright, grey or RGB, resized (aspect ratio not kept) to `shape`.
+    """Read an image file: turn it upright, convert it to grey or RGB, resize it to `shape` (aspect ratio not kept).
 
     Args:
-        path: a PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM file, whatever its suffix; or its content.
-        shape: (C, H, W) in pixels, C being 1 (grey) or 3 (RGB).
-        invert: make dark light and light dark: `yes`, `no`, or `auto`, where the image's border is then more like
-            `border`.
-        border: `border_brightness` of the training images, 0-255; None where it is not known. `auto` inverts nothing
-            where it is not known, or neither dark nor light: then borders follow no convention.
+        path: PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM file, with any suffix; or a stream of its content.
+        shape: (C, H, W) in pixels; C is 1 (grey) or 3 (RGB).
+        invert: invert brightness: `yes`, `no`, or `auto`, which inverts if that brings the border closer to `border`.
+        border: `border_brightness` of the training images, 0-255; None if unknown. `auto` inverts nothing if it is
+            unknown, or neither dark nor light.
 
     Raises:
-        AaeError: the file is absent, no file, damaged, too large or not an image, or C is neither 1 nor 3.
+        AaeError: `path` is absent, not a file, damaged, too large or not an image, or C is neither 1 nor 3.
     """
     channels, height, width = shape
     if channels not in _MODES:
@@ -78,11 +77,11 @@ def read_noted(
         raise AaeError(f"{path}: not an image that can be read; give PNG, JPEG, BMP, GIF, WebP, TIFF or PPM") from error
     except AaeError:
         raise
-    except Exception as error:  # damage surfaces as any class in pillow's decoders
+    except Exception as error:  # pillow's decoders raise any type on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AaeError(f"{path}: damaged image ({reason[:200]})") from error
     if flat.size != (width, height):
-        flat = flat.resize((width, height), Image.Resampling.BILINEAR)  # antialiases when it shrinks
+        flat = flat.resize((width, height), Image.Resampling.BILINEAR)  # with antialiasing when shrinking
     pixels = np.asarray(flat, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
     notes = ["first picture of several"] if several else []
     if invert == "yes" or (invert == "auto" and _is_opposite(border_brightness(pixels), border)):
@@ -92,29 +91,29 @@ def read_noted(
 
 
 def border_brightness(images: NDArray[np.uint8]) -> float:
-    """Mean of the outermost pixels of images [..., H, W], 0-255; tells light on dark from dark on light."""
+    """Return the mean of the border pixels of images [..., H, W], in 0-255; tells light on dark from dark on light."""
     inner = np.zeros(images.shape[-2:], dtype=bool)
     inner[1:-1, 1:-1] = True
     return float(images[..., ~inner].mean())
 
 
-def _is_opposite(found: float, usual: float | None) -> bool:
-    """Whether a border of this brightness is light where the usual is dark, or dark where it is light."""
+def _is_opposite(border: float, usual: float | None) -> bool:
+    """Whether a border is light although the usual one is dark, or the reverse."""
     if usual is None or _DARK < usual < _LIGHT:
         return False
-    return abs(255 - found - usual) < abs(found - usual)
+    return abs(255 - border - usual) < abs(border - usual)
 
 
 def _content(path: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
     if not isinstance(path, Path):
         return nullcontext(path)
-    if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device may never end
+    if not stat.S_ISREG(path.stat().st_mode):  # reading from a pipe or a device may block forever
         raise AaeError(f"{path}: a directory, pipe or device, not an image file")
     return path.open("rb")
 
 
 def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image.Image:
-    """An image whose pixels, which are not decoded yet, fit in memory; a larger JPEG is decoded at a fraction of it."""
+    """Open an image without decoding it; refuse too many pixels, but decode large JPEG files at a reduced size."""
     opened: Image.Image
     try:
         opened = Image.open(file, formats=_FORMATS)
@@ -122,12 +121,12 @@ def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image
         file.seek(0)
         try:
             opened = JpegImageFile(file)
-        except SyntaxError:  # pillow's word for another format
+        except SyntaxError:  # pillow's error for another format
             raise AaeError(f"{path}: too many pixels; scale it down to {MAX_PIXELS / 1e6:.0f} million") from None
     full = opened.size
-    # a progressive one is held in memory whole, at whatever fraction
+    # a progressive JPEG is decoded in memory at full size, whatever the reduced size
     if opened.width * opened.height > MAX_PIXELS and "progressive" not in opened.info:
-        opened.draft(None, (2 * size[0], 2 * size[1]))  # which only JPEG can
+        opened.draft(None, (2 * size[0], 2 * size[1]))  # affects JPEG only
     if opened.width * opened.height > MAX_PIXELS:
         opened.close()
         raise AaeError(
@@ -137,15 +136,15 @@ def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image
 
 
 def _flatten(opened: Image.Image, path: Path | BinaryIO, mode: str) -> Image.Image:
-    """Upright, opaque, 8 bits a channel, of `mode`."""
+    """Return the image upright, opaque, with 8 bits per channel, in `mode`."""
     upright = ImageOps.exif_transpose(opened)
     if upright.mode == "F":
         raise AaeError(f"{path}: its pixels are floating-point numbers, whose range is unknown; give 8 or 16 bits")
-    if upright.mode.startswith("I"):  # up to 32 bits a pixel, which convert() would clip at 255
+    if upright.mode.startswith("I"):  # up to 32 bits per pixel; convert() would clip them at 255
         pixels = np.asarray(upright)
         shift = 8 if upright.mode.startswith("I;16") or pixels.max() > 255 else 0
         upright = Image.fromarray((pixels >> shift).clip(0, 255).astype(np.uint8))
-    if upright.has_transparency_data:  # what is see-through is drawn on white, as viewers show it
+    if upright.has_transparency_data:  # draw transparent pixels on white, as viewers do
         drawn = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
     return upright.convert(mode)

@@ -1,4 +1,4 @@
-"""From what a user names, files, folders, patterns and standard input, to the image files meant."""
+"""Image files named by files, folders, patterns and standard input."""
 
 from __future__ import annotations
 
@@ -8,47 +8,48 @@ from pathlib import Path
 from typing import BinaryIO
 
 STANDARD_INPUT = "-"
-_AT_ONCE = 2**16  # bytes of standard input
+_AT_ONCE = 2**16  # bytes read from standard input at a time
 
 
 def image_files(
     named: Iterable[str], standard_input: BinaryIO, suffixes: Container[str] | None = None
 ) -> Iterator[Path]:
-    """The image files that `named` means, one by one, so that millions need no memory.
+    """Yield the image files that `named` stands for, one by one, in constant memory.
 
-    A folder stands for the files below it that have one of `suffixes`, sorted folder by folder; hidden ones are left
-    out. A name with `*`, `?` or `[` that is no file is a pattern, in which `**` stands for any folders. `-` stands for
-    the files and folders named on standard input. What means no file stands for itself, for its reader to complain of.
+    A folder stands for the files below it with one of `suffixes`, sorted folder by folder, without hidden ones. A name
+    with `*`, `?` or `[` that is not a file is a pattern, in which `**` matches any number of folders. `-` stands for
+    the files and folders listed on standard input. A name that matches nothing is yielded as it is: its reader reports
+    the error.
 
     Args:
         named: files, folders, patterns or `-`.
-        standard_input: paths, one a line, or with a NUL byte behind each, as `find -print0` writes them.
-        suffixes: of the files that folders are searched for, in lower case; None is those of images.
+        standard_input: paths, one per line, or each followed by a NUL byte, as `find -print0` writes them.
+        suffixes: suffixes to search folders for, in lower case; None searches for image files.
     """
     for name in named:
         if name == STANDARD_INPUT:
             for path in _listed(standard_input):
                 yield from _below(Path(path), suffixes)
         else:
-            yield from _meant(name, suffixes)
+            yield from _matching(name, suffixes)
 
 
-def _meant(name: str, suffixes: Container[str] | None) -> Iterator[Path]:
+def _matching(name: str, suffixes: Container[str] | None) -> Iterator[Path]:
     import glob
 
     if glob.has_magic(name) and not os.path.lexists(name):
-        found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  (Path.glob takes no absolute pattern)
-        for path in found or [name]:
+        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  (Path.glob takes no absolute pattern)
+        for path in matches or [name]:
             yield from _below(Path(path), suffixes)
     else:
         yield from _below(Path(name), suffixes)
 
 
 def _below(path: Path, suffixes: Container[str] | None) -> Iterator[Path]:
-    """The image files of a folder; else, or where it has none, the path itself."""
+    """Yield the image files below a folder; for other paths and empty folders, the path itself."""
     empty = True
     if path.is_dir():
-        from aae_toolkit.data.images import SUFFIXES  # with pillow, while the model is opened
+        from aae_toolkit.data.images import SUFFIXES  # imports pillow, meanwhile the model is opened
 
         for folder, folders, files in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -61,7 +62,7 @@ def _below(path: Path, suffixes: Container[str] | None) -> Iterator[Path]:
 
 
 def _listed(stream: BinaryIO) -> Iterator[str]:
-    """Paths from a stream: NUL-separated where its first bytes hold a NUL, else one a line; empty ones are left out."""
+    """Yield the paths in a stream, NUL-separated if a NUL is in its first bytes, else one per line; skip empty ones."""
     rest, separator = b"", b""
     while content := os.read(stream.fileno(), _AT_ONCE):
         rest += content

@@ -1,4 +1,4 @@
-"""Where images come from: torchvision's MNIST family, scikit-learn's digits, a folder of image files."""
+"""Sources of images: the MNIST family by torchvision, scikit-learn's digits, folders of image files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SourceName = Literal["mnist", "fashion-mnist", "kmnist", "digits", "folder"]
 UNLABELED = -1
 _DOWNLOADING = ".aae-download-"
 UNLABELED_FOLDERS = ("_unlabeled", "_unlabelled")
-_SAID = 20  # files that cannot be read; the others are counted
+_MAX_REPORTED = 20  # unreadable files reported one by one; the rest is counted
 
 _MNIST_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 _GARMENTS = (
@@ -44,9 +44,17 @@ _GARMENTS = (
 class Source:
     """All images of a source, before splitting.
 
-    `images` uint8 [N, C, H, W] and `labels` int64 [N] (-1 where unknown) are to be split; `test_images` and
-    `test_labels` are the source's own test set, None where it has none. `default_*` are the split sizes used when the
-    user names none; None means what is left.
+    Attributes:
+        name: the source.
+        class_names: class names by class index.
+        images: uint8 [N, C, H, W], to be split.
+        labels: int64 [N], -1 where unknown.
+        test_images: the source's own test set, uint8 [M, C, H, W]; None if it has none.
+        test_labels: its labels, int64 [M].
+        default_labeled: default size of the labelled set; None takes all remaining labelled images.
+        default_validation: default size of the validation set.
+        default_test: default size of the test set, for a source without its own.
+        n_unreadable: number of files that could not be read.
     """
 
     name: SourceName
@@ -58,7 +66,7 @@ class Source:
     default_labeled: int | None
     default_validation: int
     default_test: int
-    n_unreadable: int = 0  # files that were left out
+    n_unreadable: int = 0
 
 
 def load_source(
@@ -73,15 +81,15 @@ def load_source(
     """Load a source by name.
 
     Args:
-        name: which source.
-        raw_dir: files already there (required for `folder`); nothing is downloaded when it is given.
-        download_dir: where the MNIST family is downloaded to when `raw_dir` is not given.
-        image_shape: (C, H, W) that a `folder`'s images are converted to; the other sources keep their own.
-        invert: for a `folder`, make dark light: `yes`, `no`, or `auto`, where the image's border is light, not dark.
-        progress: told of a folder's images that cannot be read, and of what was done to others.
+        name: the source.
+        raw_dir: directory with the files (required for `folder`); if given, nothing is downloaded.
+        download_dir: directory that the MNIST family is downloaded to if `raw_dir` is not given.
+        image_shape: (C, H, W) that the images of a `folder` are converted to; the other sources keep their own.
+        invert: for a `folder`, invert brightness: `yes`, `no`, or `auto`, which inverts images with a light border.
+        progress: listener for unreadable and for changed images of a folder.
 
     Raises:
-        AaeError: absent or damaged files, or a download that failed.
+        AaeError: files are absent or damaged, or a download failed.
         UsageError: `folder` without `raw_dir`.
     """
     if name == "digits":
@@ -109,8 +117,8 @@ def _mnist_family(name: SourceName, raw_dir: Path | None, download_dir: Path) ->
     for images, labels in ((train_images, train_labels), (test_images, test_labels)):
         if len(images) != len(labels) or images.shape[1:] != train_images.shape[1:] or labels.max() > 9:
             raise AaeError(
-                f"the files of {name} in {raw} do not go together: {' x '.join(map(str, images.shape))} images,"
-                f" {len(labels)} labels up to {labels.max()}; put the four of one data set there"
+                f"the files of {name} in {raw} do not match: {' x '.join(map(str, images.shape))} images,"
+                f" {len(labels)} labels up to {labels.max()}; put the four files of one data set there"
             )
     return Source(
         name=name,
@@ -126,9 +134,9 @@ def _mnist_family(name: SourceName, raw_dir: Path | None, download_dir: Path) ->
 
 
 def _download(name: SourceName, folder: str, download_dir: Path) -> None:
-    """Download a data set, which appears in `download_dir` whole or not at all: torchvision takes half a file for one.
+    """Download a data set into `download_dir`, whole or not at all: torchvision accepts truncated files.
 
-    It compares what it fetches with the checksums that it knows.
+    torchvision itself verifies the checksums of its downloads.
     """
     if (download_dir / folder).is_dir():
         return
@@ -137,22 +145,23 @@ def _download(name: SourceName, folder: str, download_dir: Path) -> None:
     kind = getattr(datasets, folder)
     try:
         with lock_directory(download_dir):
-            for left in download_dir.glob(f"{_DOWNLOADING}*"):  # by a run that was killed
-                shutil.rmtree(left)
+            for leftover in download_dir.glob(f"{_DOWNLOADING}*"):  # of a killed run
+                shutil.rmtree(leftover)
             with tempfile.TemporaryDirectory(prefix=_DOWNLOADING, dir=download_dir) as partial:
                 kind(root=partial, download=True)
                 (Path(partial) / folder).replace(download_dir / folder)
-    except Exception as error:  # torchvision raises whatever its readers and urllib do
+    except Exception as error:  # torchvision passes on any exception of its readers and urllib
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        mend = "give --raw-dir with its files, or --source digits"
-        raise AaeError(f"{name} cannot be downloaded ({reason}); {mend}") from error
+        raise AaeError(
+            f"{name} cannot be downloaded ({reason}); give --raw-dir with its files, or --source digits"
+        ) from error
 
 
 def _digits() -> Source:
     from sklearn.datasets import load_digits
 
     content = load_digits()
-    scaled = np.round(content.images * (255 / 16)).astype(np.uint8)  # its pixels are 0-16
+    scaled = np.round(content.images * (255 / 16)).astype(np.uint8)  # pixels are 0-16
     return Source(
         name="digits",
         class_names=tuple(map(str, content.target_names)),
@@ -175,10 +184,10 @@ def _folder(raw_dir: Path, image_shape: tuple[int, int, int], invert: Invert, pr
     for directory in classes + unlabeled:
         require_own(directory)
         if not directory.name.isprintable() or not _is_text(directory.name):
-            raise AaeError(f"class directory {directory.name!r} has a name that is no printable text; rename it")
+            raise AaeError(f"class directory {directory.name!r} has an unprintable name; rename it")
     for directory in directories:
         if directory not in classes + unlabeled:
-            progress.say(f"{directory} is left out: a class's name does not begin with an underscore")
+            progress.say(f"{directory} is left out: the name of a class must not begin with an underscore")
     files = [(path, label) for label, directory in enumerate(classes) for path in _image_files(directory)]
     files += [(path, UNLABELED) for directory in unlabeled for path in _image_files(directory)]
     if not files:
@@ -188,7 +197,7 @@ def _folder(raw_dir: Path, image_shape: tuple[int, int, int], invert: Invert, pr
     images, labels, n_unreadable = _read_all(raw_dir, files, image_shape, invert, progress)
     for label, directory in enumerate(classes):
         if not (labels == label).any():
-            raise AaeError(f"class directory {directory} holds no images that can be read; fill it or remove it")
+            raise AaeError(f"class directory {directory} holds no images that can be read; add some or remove it")
     held_out = (int((labels != UNLABELED).sum()) or len(labels)) // 5
     return Source(
         name="folder",
@@ -211,7 +220,7 @@ def _read_all(
     invert: Invert,
     progress: Progress,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Images uint8 [N, C, H, W] and labels of the files that can be read, and how many cannot; those are said."""
+    """Return images uint8 [N, C, H, W], their labels, and the number of unreadable files, which are reported."""
     images, labels, n_unreadable = [], [], 0
     notes: Counter[str] = Counter()
     for path, label in progress.track(files, "reading", len(files)):
@@ -221,14 +230,14 @@ def _read_all(
             image = read_noted(path, image_shape, invert=invert, border=0.0)
         except AaeError as error:
             n_unreadable += 1
-            if n_unreadable <= _SAID:
+            if n_unreadable <= _MAX_REPORTED:
                 progress.say(str(error))
             continue
         images.append(image.pixels)
         labels.append(label)
         notes.update(image.notes)
-    if n_unreadable > _SAID:
-        progress.say(f"and {n_unreadable - _SAID} more")
+    if n_unreadable > _MAX_REPORTED:
+        progress.say(f"and {n_unreadable - _MAX_REPORTED} more")
     for note, n in notes.items():
         progress.say(f"{n} of {len(files)} images: {note}")
     if not images:
@@ -239,11 +248,11 @@ def _read_all(
 def _is_text(name: str) -> bool:
     try:
         name.encode()
-    except UnicodeEncodeError:  # bytes of another encoding
+    except UnicodeEncodeError:  # not in the file system's encoding
         return False
     return True
 
 
 def _image_files(directory: Path) -> list[Path]:
-    found = (p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(directory).parts))
+    files = (p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    return sorted(p for p in files if not any(part.startswith(".") for part in p.relative_to(directory).parts))

@@ -14,39 +14,39 @@ Indices = NDArray[np.int64]
 def split_indices(
     labels: NDArray[np.int64], n_labeled: int | None, n_validation: int, n_test: int, seed: int
 ) -> dict[str, Indices]:
-    """Divide a source into the four sets.
+    """Split a source into four disjoint sets.
 
-    Validation and test keep the class shares of the labelled images; where no image has a label, they are drawn from
-    all. The labelled set takes as many of each class as can be (10 of each for 100 of 10 classes), as label-efficient
-    learning is compared in the literature. The rest, and all that has no label, is unlabelled.
+    Validation and test sets keep the class frequencies of the labelled images; if no image has a label, they are drawn
+    from all images. The labelled set is balanced over classes (100 images of 10 classes: 10 each), as is usual in the
+    literature on label-efficient learning. All other images, labelled or not, are unlabelled training images.
 
     Args:
         labels: int64 [N], -1 where unknown.
-        n_labeled: size of the labelled set, in images; None takes all labelled images that are left, 0 takes none.
+        n_labeled: size of the labelled set, in images; None takes all remaining labelled images, 0 takes none.
         n_validation: size of the validation set, in images.
-        n_test: size of the test set, in images; 0 where the source brings its own.
-        seed: of the draw; the same seed gives the same split.
+        n_test: size of the test set, in images; 0 if the source brings its own.
+        seed: random seed; the same seed gives the same split.
 
     Returns:
-        Ascending indices into `labels` for `train_labeled`, `train_unlabeled`, `validation` and `test`.
+        Ascending int64 indices into `labels` for `train_labeled`, `train_unlabeled`, `validation` and `test`.
 
     Raises:
-        UsageError: sizes that the source cannot fill.
+        UsageError: the source has too few labelled images for these sizes.
     """
     rng = np.random.default_rng(seed)
     available = np.flatnonzero(labels != UNLABELED)
     if len(available) == 0 and not n_labeled:
-        available, n_labeled = np.arange(len(labels)), 0  # no label anywhere: the held-out sets have none either
+        available, n_labeled = np.arange(len(labels)), 0  # no labels at all: draw the held-out sets from all images
     n_classes = len(np.unique(labels[available]))
     needed = n_classes if n_labeled is None else n_labeled
     if n_test + n_validation + needed > len(available):
         raise UsageError(
-            f"{needed} labelled + {n_validation} validation + {n_test} test images asked for;"
+            f"{needed} labelled + {n_validation} validation + {n_test} test images requested;"
             f" the source has {len(available)} with a label"
         )
     if 0 < needed < n_classes:
-        raise UsageError(f"--labeled {needed} cannot hold all {n_classes} classes; ask for at least {n_classes}")
-    reserved = _balanced(available, labels, min(needed, n_classes), rng)  # held-out sets may not use up a class
+        raise UsageError(f"--labeled {needed} is below the number of classes; give at least {n_classes}")
+    reserved = _balanced(available, labels, min(needed, n_classes), rng)  # held-out sets leave one of each class
     test = _proportional(np.setdiff1d(available, reserved), labels, n_test, rng)
     available = np.setdiff1d(available, test)
     validation = _proportional(np.setdiff1d(available, reserved), labels, n_validation, rng)
@@ -58,7 +58,7 @@ def split_indices(
 
 
 def _proportional(candidates: Indices, labels: NDArray[np.int64], n: int, rng: np.random.Generator) -> Indices:
-    """Draw `n` of `candidates` with the class shares of all of them (largest remainders; no class is required)."""
+    """Draw `n` of `candidates`, keeping their class frequencies, by largest remainders; a class may get none."""
     classes, counts = np.unique(labels[candidates], return_counts=True)
     if n == 0:
         return candidates[:0]
@@ -69,7 +69,7 @@ def _proportional(candidates: Indices, labels: NDArray[np.int64], n: int, rng: n
 
 
 def _balanced(candidates: Indices, labels: NDArray[np.int64], n: int, rng: np.random.Generator) -> Indices:
-    """Draw `n` of `candidates`, the same number of each class as far as each class has them."""
+    """Draw `n` of `candidates`, the same number of each class as far as possible."""
     classes, counts = np.unique(labels[candidates], return_counts=True)
     quota = np.zeros_like(counts)
     while (missing := n - int(quota.sum())) > 0:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, their checksums, locks and formats."""
+"""Atomic writes, checksums, locks, archives and documents."""
 
 from aae_toolkit.files.atomic import (
     NativeSink,

@@ -1,4 +1,4 @@
-"""Zip archives (npz, checkpoints, TorchScript, torch.export), looked at before anything unpacks them."""
+"""Zip archives (npz, checkpoints, TorchScript, torch.export), checked before they are unpacked."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ _MAX_MEMBERS = 100_000
 
 
 def check_archive(path: Path, *, whole: bool = True, inflated: int = 0) -> list[str]:
-    """The member names of an archive, each once and inside it, which is no larger unpacked than it may be.
+    """Check an archive of an untrusted file; return its member names.
+
+    Members must have different names, lie inside the archive's directory, and decompress to a limited size.
 
     Args:
-        path: the file.
-        whole: compare every member with its checksum too, which reads the file.
-        inflated: bytes that all compressed members may come to.
+        path: the archive.
+        whole: verify the checksum of every member too, which reads the whole file.
+        inflated: maximum total size of compressed members once decompressed, in bytes.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no such archive; the message says why.
+        ValueError: a check failed; the message says which.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             if len(members) > _MAX_MEMBERS or len({m.filename.lower() for m in members}) < len(members):
-                raise ValueError("its members are too many, or have the same name")
+                raise ValueError("it has too many members, or several of the same name")
             for member in members:
                 _check_member(member)
             if sum(m.file_size for m in members if m.compress_type != zipfile.ZIP_STORED) > inflated:
-                raise ValueError("it is compressed, and would come to more than it may hold")
+                raise ValueError("it is compressed, and would decompress to more than allowed")
             if whole and (damaged := archive.testzip()) is not None:
-                raise ValueError(f"member {damaged!r} does not have its checksum")
+                raise ValueError(f"member {damaged!r} does not match its checksum")
             return [member.filename for member in members]
     except (ValueError, OSError):
         raise
-    except Exception as error:  # zipfile's own, struct's, NotImplementedError: none of them is documented
-        raise ValueError("it is no zip archive, or a damaged one") from error
+    except Exception as error:  # zipfile's own, struct's, NotImplementedError; none is documented
+        raise ValueError("it is not a zip archive, or a damaged one") from error
 
 
 def _check_member(member: zipfile.ZipInfo) -> None:
@@ -52,21 +54,26 @@ def _check_member(member: zipfile.ZipInfo) -> None:
 
 
 def read_npz(path: Path, wanted: tuple[str, ...] | None = None, *, inflated: int = 0) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file, all or those `wanted`; no object in it is ever built.
+    """Read arrays of an npz file, without ever unpickling an object.
+
+    Args:
+        path: the npz file.
+        wanted: names of the arrays to read; None reads all.
+        inflated: maximum total size of compressed arrays once decompressed, in bytes.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is damaged, lacks an array, or would come to more than `inflated` bytes; the message says why.
+        ValueError: it is damaged, lacks an array, or exceeds `inflated`; the message says which.
     """
-    check_archive(path, whole=False, inflated=inflated)  # zipfile compares what numpy reads with its checksum
+    check_archive(path, whole=False, inflated=inflated)  # zipfile verifies the checksums of members that numpy reads
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in (content.files if wanted is None else wanted)}
     except KeyError as error:
         raise ValueError(f"it holds no {error.args[0].split()[0]}") from error
-    except Exception as error:  # zipfile's and numpy's header readers raise half a dozen kinds
+    except Exception as error:  # the header readers of zipfile and numpy raise several types
         raise ValueError(" ".join(str(error).split()) or "it ends early") from error
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # a member that does not begin as arrays do comes as bytes
-            raise ValueError(f"its member {name!r} is no array")
+        if not isinstance(array, np.ndarray):  # numpy returns bytes for a member without an array header
+            raise ValueError(f"its member {name!r} is not an array")
     return arrays

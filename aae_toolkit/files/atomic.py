@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-_TEMPORARY = ".aae-"  # every temporary file's name begins so, followed by 8 hexadecimal digits and a dot
+_TEMPORARY = ".aae-"  # prefix of temporary files, followed by 8 hexadecimal digits and a dot
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes `path`'s place, on failure nothing is left.
+    """Yield a temporary path beside `path`; on success it replaces `path`, on failure it is removed.
 
-    The suffix is kept because several writers (torch, onnx, matplotlib) choose the format from it. Only a process that
-    is killed leaves its temporary file behind; `remove_leftovers` is for those.
+    The suffix is kept because several writers (torch, onnx, matplotlib) choose the format by it. Only a killed process
+    leaves its temporary file behind, for `remove_leftovers`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(4)}.{path.name}")
@@ -29,7 +29,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)  # the rename itself must survive a power cut
+    directory = os.open(path.parent, os.O_RDONLY)  # the rename must survive a power failure
     try:
         os.fsync(directory)
     finally:
@@ -37,16 +37,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove the temporary files of writers that were killed; only for who has locked `directory`."""
+    """Remove the temporary files of killed writers; the caller must have locked `directory`."""
     for leftover in directory.glob(f"{_TEMPORARY}{'[0-9a-f]' * 8}.*"):
         with suppress(IsADirectoryError):
             leftover.unlink(missing_ok=True)
 
 
 class NativeSink:
-    """A binary file for writers in C++, whose errors wait until they are done.
+    """Binary file for writers in C++, which delays errors until they have finished.
 
-    PyTorch's archive writer ends the whole process where a write fails (on a full disk) while it is being destroyed.
+    PyTorch's archive writer aborts the process if a write fails, as on a full disk, during its destruction.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -55,7 +55,7 @@ class NativeSink:
         self._error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        """Write, or drop `data` once a write has failed; either way, say that it was written."""
+        """Write `data`, or drop it after a failed write; return its length in both cases."""
         try:
             if self._error is None:
                 self._file.write(data)
@@ -64,17 +64,17 @@ class NativeSink:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: closing the file does."""
+        """Do nothing; closing the file flushes it."""
 
     def raise_error(self) -> None:
-        """Raise what went wrong meanwhile, if anything did."""
+        """Raise the `OSError` of the first failed write, if any."""
         if self._error is not None:
             raise self._error
 
 
 @contextmanager
 def native_sink(path: Path) -> Iterator[NativeSink]:
-    """Yield a sink into `path` for a writer in C++; an `OSError` of it is raised at the end."""
+    """Yield a sink that writes `path`, for a writer in C++; raise its `OSError` at the end."""
     with path.open("wb") as file:
         sink = NativeSink(file)
         yield sink

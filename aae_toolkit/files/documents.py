@@ -1,4 +1,4 @@
-"""JSON files that describe a directory, read so that damage and malice end in one line."""
+"""JSON documents, read safely: damaged and malicious files give a one-line error."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from aae_toolkit.text import one_line
 
 Document = TypeVar("Document", bound=BaseModel)
 
-_MAX_BYTES = 2**24  # a thousand times what this tool writes
+_MAX_BYTES = 2**24  # a thousand times the size of documents of this tool
 
-# pydantic's kinds of error, as this tool says them; `ctx` fills the braces.
-_WORDS = {
+# Messages for pydantic's types of error; `value` and the error's `ctx` fill the braces.
+_MESSAGES = {
     "missing": "is missing",
-    "int_type": "is {found}; give an integer",
-    "int_parsing": "is {found}; give an integer",
-    "int_from_float": "is {found}; give an integer",
-    "int_parsing_size": "is an integer too large to be meant",
-    "float_type": "is {found}; give a number",
-    "float_parsing": "is {found}; give a number",
-    "finite_number": "is {found}; give a finite number",
-    "bool_type": "is {found}; give true or false",
-    "bool_parsing": "is {found}; give true or false",
-    "string_type": "is {found}; give a text",
-    "tuple_type": "is {found}; give a list",
-    "dict_type": "is {found}; give keys with values",
-    "model_type": "is {found}; give keys with values",
-    "literal_error": "is {found}; choose {expected}",
-    "enum": "is {found}; choose {expected}",
-    "greater_than": "is {found}; give more than {gt}",
-    "greater_than_equal": "is {found}; give at least {ge}",
-    "less_than": "is {found}; give less than {lt}",
-    "less_than_equal": "is {found}; give at most {le}",
+    "int_type": "is {value}; give an integer",
+    "int_parsing": "is {value}; give an integer",
+    "int_from_float": "is {value}; give an integer",
+    "int_parsing_size": "is an integer that is too large",
+    "float_type": "is {value}; give a number",
+    "float_parsing": "is {value}; give a number",
+    "finite_number": "is {value}; give a finite number",
+    "bool_type": "is {value}; give true or false",
+    "bool_parsing": "is {value}; give true or false",
+    "string_type": "is {value}; give a text",
+    "tuple_type": "is {value}; give a list",
+    "dict_type": "is {value}; give keys with values",
+    "model_type": "is {value}; give keys with values",
+    "literal_error": "is {value}; choose {expected}",
+    "enum": "is {value}; choose {expected}",
+    "greater_than": "is {value}; give more than {gt}",
+    "greater_than_equal": "is {value}; give at least {ge}",
+    "less_than": "is {value}; give less than {lt}",
+    "less_than_equal": "is {value}; give at most {le}",
     "too_short": "has {actual_length} entries; give at least {min_length}",
     "too_long": "has too many entries; give at most {max_length}",
 }
@@ -47,15 +47,15 @@ def _printable(name: str) -> str:
     return name
 
 
-Name = Annotated[str, AfterValidator(_printable)]  # that is going to be shown: on terminals, in pages, in pictures
+Name = Annotated[str, AfterValidator(_printable)]  # name that is shown on terminals, in pages and in pictures
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not JSON, or of a size or depth that nothing here has; the message says which.
+        ValueError: it is not JSON, too large, or too deeply nested; the message says which.
     """
     return parse_json(read_limited(path))
 
@@ -82,11 +82,11 @@ def parse_json(content: bytes) -> Any:
 
 
 def read_document(path: Path, kind: type[Document]) -> Document:
-    """A JSON file as the model that describes it.
+    """Read a JSON file as a pydantic model.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not JSON, or not what `kind` describes; the message is one line that names the key.
+        ValueError: it is not JSON, or invalid for `kind`; the message is one line that names the key.
     """
     return parse_document(read_json(path), kind)
 
@@ -104,28 +104,28 @@ def parse_document(content: Any, kind: type[Document]) -> Document:
 
 
 def explain(error: ValidationError) -> str:
-    """One line for the first of pydantic's complaints: the key's full path, what was found, what would be right."""
+    """Return one line for pydantic's first error: the key's path, the value, and a correct one."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     context = first.get("ctx", {})
     if first["type"] == "value_error":  # raised by a validator of this project
         return f"{path!r}: {context['error']}{more}" if path else f"{context['error']}{more}"
-    found = brief(first["input"])
-    words = _WORDS.get(first["type"])
-    said = (
-        f"is {found}; {first['msg'][:1].lower()}{first['msg'][1:]}"
-        if words is None
-        else words.format(found=found, **context)
+    value = brief(first["input"])
+    template = _MESSAGES.get(first["type"])
+    problem = (
+        f"is {value}; {first['msg'][:1].lower()}{first['msg'][1:]}"
+        if template is None
+        else template.format(value=value, **context)
     )
-    return one_line(f"{path!r} {said}{more}" if path else f"the content {said}{more}")
+    return one_line(f"{path!r} {problem}{more}" if path else f"the content {problem}{more}")
 
 
 def brief(value: Any) -> str:
-    """A value that a file holds, as a message quotes it: containers, which may be bombs, by their kind alone."""
+    """Return a value from a file as a message quotes it; containers, which may be bombs, by their type only."""
     if isinstance(value, (dict, list, tuple, set)):
         return {dict: "a mapping", set: "a set"}.get(type(value), "a list")
     try:
         return one_line(repr(value), 60)
-    except ValueError:  # an integer beyond what Python converts
-        return "an integer too large to be meant"
+    except ValueError:  # an integer with more digits than Python converts
+        return "an integer that is too large"

@@ -1,4 +1,4 @@
-"""One writer at a time in a directory, by a lock that ends with its owner, however that ends."""
+"""Directory locks: one writer at a time; a lock ends with its process, also if that is killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _held: set[int] = set()  # open lock files of this process
 
 
 def _let_go() -> None:
-    """A forked child shares its parent's locks, and would hold them on when the parent is killed."""
+    """Close the locks in a forked child, which would keep holding them after the parent is killed."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
@@ -33,7 +33,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class DirectoryLock:
-    """A directory that this process has for itself."""
+    """Directory locked by this process."""
 
     def __init__(self, directory: Path, descriptor: int) -> None:
         """Hold `descriptor`, the directory's lock file."""
@@ -41,9 +41,9 @@ class DirectoryLock:
         self._descriptor = descriptor
 
     def require_held(self) -> None:
-        """Raise `AaeError` where the directory, or its lock file, is no longer the one that was locked.
+        """Raise `AaeError` if the directory or its lock file is no longer the one that was locked.
 
-        It was removed, moved away or unmounted, and what is written now would lie in another place.
+        It was removed, moved or unmounted, and further files would be written to another place.
         """
         if not self.is_held():
             raise AaeError(
@@ -52,7 +52,7 @@ class DirectoryLock:
             )
 
     def is_held(self) -> bool:
-        """Whether the lock file at its path is the one that was opened."""
+        """Whether the lock file at its path is still the one that was opened."""
         try:
             return os.path.samestat((self.directory / LOCK_FILE).stat(), os.fstat(self._descriptor))
         except OSError:
@@ -61,14 +61,14 @@ class DirectoryLock:
 
 @contextmanager
 def lock_directory(directory: Path, progress: Progress | None = None) -> Iterator[DirectoryLock]:
-    """Have `directory` for this process while the context is entered; it is made where it is absent.
+    """Lock `directory` for this process inside the context; create it if absent.
 
-    The lock is the kernel's (`flock`), so it ends with the process that holds it, also where that is killed; its file
-    may stay behind then, which is no lock. On a file system that cannot lock, `progress` is told so, and nobody is kept
-    out. Temporary files of a writer that was killed are removed, and at the end a directory that is still empty.
+    The lock is the kernel's (`flock`): it ends with its process, also if that is killed; a lock file left behind locks
+    nothing. On a file system without locks, `progress` gets a warning and other writers are not kept out. Temporary
+    files of killed writers are removed, and at the end also the directory if it was created here and is empty.
 
     Raises:
-        AaeError: another process has it, or it cannot be written.
+        AaeError: another process holds the lock, or the directory cannot be written.
     """
     path = directory / LOCK_FILE
     made = not directory.exists()
@@ -88,15 +88,15 @@ def lock_directory(directory: Path, progress: Progress | None = None) -> Iterato
         remove_leftovers(directory)
         yield lock
     finally:
-        if descriptor in _held:  # it is not in a forked child
+        if descriptor in _held:  # false in a forked child
             _release(lock, remove_directory=made)
             _held.remove(descriptor)
             os.close(descriptor)
 
 
 def _release(lock: DirectoryLock, *, remove_directory: bool) -> None:
-    """Remove the lock file, and the directory if asked to and it is empty, while both are still locked."""
-    with suppress(OSError):  # an unremovable lock file locks nothing, and the directory may hold something
+    """Remove the lock file, and with `remove_directory` an empty directory, while both are still locked."""
+    with suppress(OSError):  # a remaining lock file locks nothing; the directory may not be empty
         if lock.is_held():
             (lock.directory / LOCK_FILE).unlink()
             if remove_directory:
@@ -104,7 +104,7 @@ def _release(lock: DirectoryLock, *, remove_directory: bool) -> None:
 
 
 def _open_locked(path: Path, progress: Progress) -> int:
-    """Open the lock file and lock it; start over where its last owner removed it meanwhile."""
+    """Open the lock file and lock it; start over if its last owner removed it meanwhile."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
@@ -113,11 +113,11 @@ def _open_locked(path: Path, progress: Progress) -> int:
             if error.errno in _HELD_ELSEWHERE:
                 os.close(descriptor)
                 raise AaeError(
-                    f"{path.parent} is being written by {_owner(path)}; wait for it to end, or name another directory"
+                    f"{path.parent} is being written by {_owner(path)}; wait for it to end, or give another directory"
                 ) from error
             progress.say(
-                f"warning: {path.parent} is on a file system without locks ({error.strerror}): let nothing else write"
-                " there meanwhile"
+                f"warning: {path.parent} is on a file system without locks ({error.strerror}): let no other process"
+                " write there meanwhile"
             )
             return descriptor
         with suppress(FileNotFoundError):
@@ -127,7 +127,7 @@ def _open_locked(path: Path, progress: Progress) -> int:
 
 
 def _flock(descriptor: int) -> None:
-    """Lock for this process alone, or raise `OSError` at once."""
+    """Lock the file for this process only, or raise `OSError` at once."""
     try:
         import fcntl
     except ImportError as error:  # not on Windows
@@ -136,10 +136,10 @@ def _flock(descriptor: int) -> None:
 
 
 def _owner(path: Path) -> str:
-    """Who says in the lock file that it has the lock; it is no proof."""
+    """Return the owner that the lock file names; unverified."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            said = file.read(_OWNER_LENGTH)
+            owner = file.read(_OWNER_LENGTH)
     except OSError:
-        said = ""
-    return said if said and said.isprintable() else "another process"
+        owner = ""
+    return owner if owner and owner.isprintable() else "another process"

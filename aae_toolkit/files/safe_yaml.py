@@ -1,4 +1,4 @@
-"""YAML files that somebody else may have written: nothing but plain values, and no more of them than fit in a text."""
+"""Untrusted YAML files, read safely: plain values only, and limits on size, depth and aliases."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import yaml
 from aae_toolkit.errors import AaeError
 from aae_toolkit.text import one_line
 
-_MAX_BYTES = 2**17  # forty times the longest configuration that is shipped
+_MAX_BYTES = 2**17  # forty times the longest shipped configuration
 _MAX_NODES = 10_000
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-5` as the number it plainly is (YAML 1.1 makes it a string), and no alias bombs."""
+    """SafeLoader that reads `1e-5` as a number (in YAML 1.1 it is a string) and refuses alias bombs."""
 
     def get_single_node(self) -> Any:
-        """The document, whose aliases must not make it much larger than it is, nor lead back into themselves."""
+        """Return the document; refuse aliases that expand to too many values or refer to themselves."""
         node = super().get_single_node()
         if node is not None and _expanded(node, {}) > _MAX_NODES:
-            raise yaml.YAMLError(
-                f"it comes to more than {_MAX_NODES} values, or holds itself, once aliases are followed"
-            )
+            raise yaml.YAMLError(f"its aliases expand to more than {_MAX_NODES} values, or refer to themselves")
         return node
 
 
@@ -34,9 +32,9 @@ _Loader.add_implicit_resolver(
 
 
 def _expanded(node: Any, sizes: dict[int, int]) -> int:
-    """How many nodes a node comes to once every alias is written out."""
+    """Return the number of nodes below a node, with every alias written out."""
     if id(node) not in sizes:
-        sizes[id(node)] = _MAX_NODES + 1  # for an alias within itself
+        sizes[id(node)] = _MAX_NODES + 1  # for an alias to an enclosing node
         inside = [] if isinstance(node, yaml.ScalarNode) else node.value
         if isinstance(node, yaml.MappingNode):
             inside = [part for pair in inside for part in pair]
@@ -45,11 +43,11 @@ def _expanded(node: Any, sizes: dict[int, int]) -> int:
 
 
 def read_yaml(path: Path) -> Any:
-    """The one document of a YAML file.
+    """Read a YAML file with one document.
 
     Raises:
-        AaeError: the file cannot be read, is no YAML, holds tags other than YAML's own, or is larger or deeper, as it
-            stands or with its aliases followed, than any configuration.
+        AaeError: the file cannot be read, is not YAML, has tags other than YAML's own, or is too large or too deeply
+            nested, before or after the expansion of its aliases.
     """
     try:
         if path.exists() and not path.is_file():
@@ -57,11 +55,11 @@ def read_yaml(path: Path) -> Any:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
-            raise AaeError(f"configuration {path} is larger than {_MAX_BYTES // 1024} KiB; that is no configuration")
+            raise AaeError(f"configuration {path} is larger than {_MAX_BYTES // 1024} KiB")
         return yaml.load(text.decode("utf-8"), Loader=_Loader)  # noqa: S506  (a SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise AaeError(f"configuration {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except RecursionError as error:
-        raise AaeError(f"configuration {path} is not YAML that can be read: it is nested too deeply") from error
+        raise AaeError(f"configuration {path} is not YAML: it is nested too deeply") from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # `!!int x`, 2001-99-99
         raise AaeError(f"configuration {path} is not YAML: {one_line(str(error), 300)}") from error

@@ -1,1 +1,1 @@
-"""Self-contained HTML pages: rendering and the parts that they share."""
+"""Self-contained HTML pages: rendering and shared templates."""

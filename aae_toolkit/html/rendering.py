@@ -1,7 +1,7 @@
-"""What the pages of `aae bench` and `aae report` share: their look, and how they become one self-contained file.
+"""Rendering of the pages of `aae bench` and `aae report` as self-contained files.
 
-Templates are named by package and file (`bench/bench_page.html`) and extend `html/base.html`, whose policy has the
-browser itself refuse scripts and whatever would be loaded from elsewhere. All values are escaped.
+Templates are named by package and file (`bench/bench_page.html`) and extend `html/base.html`, whose content security
+policy makes the browser refuse scripts and external resources. All values are escaped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aae_toolkit.text import percent
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of this distribution, such as `bench/bench_page.html`."""
+    """Render a template of this package, such as `bench/bench_page.html`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -36,7 +36,7 @@ def write_page(path: Path, page: str) -> None:
     """Write a page, whole or not at all.
 
     Raises:
-        AaeError: it cannot be written.
+        AaeError: the page cannot be written.
     """
     try:
         write_text(path, page)
@@ -45,32 +45,32 @@ def write_page(path: Path, page: str) -> None:
 
 
 def data_address(media_type: str, content: bytes) -> str:
-    """A data address, which holds its content."""
+    """Return a data URL with the content."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def facts(environment: Mapping[str, Any]) -> dict[str, str]:
-    """An environment as pairs of words."""
-    found = {}
+    """Return an environment as pairs of text."""
+    texts = {}
     for name, value in environment.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} {content}" for key, content in value.items())
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
-        found[words(name)] = str(value)
-    return found
+        texts[words(name)] = str(value)
+    return texts
 
 
 def command(*parts: object) -> str:
-    """A command line that a shell takes as it stands."""
+    """Return a command line, quoted for the shell."""
     return shlex.join(map(str, parts))
 
 
 def words(name: str) -> str:
-    """A name from code, as one says it."""
+    """Return a name from code with spaces between the words."""
     return name.replace("_", " ")
 
 
 def size(n_bytes: int) -> str:
-    """Bytes as people read them."""
+    """Return a number of bytes as kB or MB."""
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"

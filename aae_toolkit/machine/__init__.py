@@ -1,1 +1,1 @@
-"""What this machine has: devices, memory, versions."""
+"""Devices, memory and package versions of this machine."""

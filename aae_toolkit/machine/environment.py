@@ -1,4 +1,4 @@
-"""What this machine is: said in every benchmark and by `aae doctor`. No torch is imported here."""
+"""Description of this machine for benchmarks, reports and `aae doctor`; does not import torch."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxru
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the packages that matter to results, of those installed."""
-    from importlib.metadata import PackageNotFoundError, version  # slow to import; `aae predict` does without
+    """Return the versions of the installed packages that affect results."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and not needed by `aae predict`
 
-    found = {}
+    versions = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def cpu_model() -> str:
-    """The processor's name, as the system gives it."""
+    """Return the name of the processor, as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():
@@ -34,21 +34,21 @@ def cpu_model() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def can_compile() -> bool:
-    """Whether torch.compile finds the C++ compiler that it needs."""
-    import shutil  # brings compression, which `aae predict` can do without
+    """Whether torch.compile can find a C++ compiler."""
+    import shutil  # imports compression modules, which `aae predict` does not need
 
     return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
 def describe_environment() -> dict[str, object]:
-    """Machine and versions, for a report."""
+    """Return machine and package versions, as reports and JSON output show them."""
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),

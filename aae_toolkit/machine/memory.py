@@ -1,4 +1,4 @@
-"""Running out of memory, which each library says in its own way, as one line with the setting to lower."""
+"""Out-of-memory errors of all libraries, reported as one line with the setting to lower."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from aae_toolkit.errors import AaeError
 
-# What torch's CPU allocator, CUDA, cuBLAS, C++ and ONNX Runtime say, in exceptions that are no MemoryError.
-_SAID = (
+# Messages of torch's CPU allocator, CUDA, cuBLAS, C++ and ONNX Runtime, in exceptions other than MemoryError.
+_MESSAGES = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
     "CUDA out of memory",
@@ -22,17 +22,17 @@ _SAID = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on the host or on a GPU; no torch is imported to know."""
+    """Whether an exception means that the host or a GPU is out of memory; does not import torch."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _SAID)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MESSAGES)
 
 
 @contextmanager
 def memory_advice(advice: str) -> Iterator[None]:
-    """Turn running out of memory into an `AaeError` that ends with what to lower."""
+    """Turn out-of-memory errors into an `AaeError` that ends with `advice`."""
     try:
         yield
     except Exception as error:

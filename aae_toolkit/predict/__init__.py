@@ -1,4 +1,4 @@
-"""Labels for images from exported classifiers, without torch."""
+"""Prediction with exported classifiers, without torch."""
 
 from aae_toolkit.predict.image_files import Candidate, Prediction, predict
 

@@ -1,4 +1,4 @@
-"""An exported classifier over arrays, in scikit-learn's form, with ONNX Runtime and numpy alone."""
+"""Exported classifier for arrays, with scikit-learn's methods; needs only ONNX Runtime and numpy."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _BATCH_SIZE = 1024
 
 
 class OnnxClassifier:
-    """`classifier.onnx`, ready to label arrays.
+    """Classifier in `classifier.onnx`, which labels arrays.
 
-    X is as the estimator took it that was exported, or of a model trained by `aae train` uint8 pixels, 0-255:
-    [n, C, H, W], [n, H, W], or rows of C·H·W numbers.
+    X has the form and scale that the exported estimator was fitted with; for a model from `aae train` it is uint8
+    pixels in 0-255. Its shape is [n, C, H, W], [n, H, W], or [n, C·H·W].
 
     Attributes:
-        classes_: the labels; of a clusterer, and of a model trained by `aae train`, the names.
-        image_shape: (C, H, W).
+        classes_: the class labels of an estimator; for a clusterer or a model from `aae train`, the class names.
+        image_shape: (C, H, W) in pixels.
         n_features_in_: C·H·W.
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None) -> None:
-        """Load a file; see `load_classifier`."""
+        """Load a classifier file; see `load_classifier`."""
         self._file = ClassifierFile(path, device=device, threads=threads)
         facts = self._file.metadata.get(metadata.ARRAYS, "null")
         try:
@@ -47,19 +47,19 @@ class OnnxClassifier:
         self.n_features_in_ = math.prod(self.image_shape)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The label of each sample, [n].
+        """Return the label of each sample, [n].
 
         Raises:
-            ValueError: X is not what the classifier takes.
+            ValueError: X has a wrong shape, type or value.
         """
         labels: NDArray[Any] = self.classes_[self._run(X, "label")]
         return labels
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Probability of each of `classes_`, float32 [n, number of classes].
+        """Return the probability of each of `classes_`, float32 [n, number of classes].
 
         Raises:
-            ValueError: X is not what the classifier takes.
+            ValueError: X has a wrong shape, type or value.
         """
         return self._run(X, "probabilities")
 
@@ -82,16 +82,16 @@ class OnnxClassifier:
 
 
 def load_classifier(path: str | Path, *, device: str = "cpu", threads: int | None = None) -> OnnxClassifier:
-    """The classifier that was exported to `path`, which needs no torch.
+    """Load an exported classifier, without torch.
 
     Args:
         path: `classifier.onnx`, or the export directory that holds it.
         device: `cpu`, `cuda` or `cuda:i`.
-        threads: that it runs on; None: one a core.
+        threads: number of threads; None is one per core.
 
     Raises:
-        AaeError: there is none, or it is damaged.
-        DeviceError: the asked-for device did not run.
+        AaeError: the file is absent or damaged.
+        DeviceError: the requested device did not run.
     """
     file = Path(path)
     return OnnxClassifier(file / "classifier.onnx" if file.is_dir() else file, device=device, threads=threads)

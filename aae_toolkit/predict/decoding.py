@@ -1,4 +1,4 @@
-"""Image files decoded ahead of whoever takes them, in their order, within bounded memory."""
+"""Decoding of image files ahead of their consumer, in order, within bounded memory."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_MANY = 512  # images from which starting processes, a quarter of a second, is repaid
+_MANY = 512  # images from which starting processes, which takes a quarter of a second, pays off
 
 
 class Decoded(NamedTuple):
-    """One file: `pixels` uint8 [C, H, W], 0-255, and notes on them, or the reason why there are none."""
+    """Decoded file: `pixels` uint8 [C, H, W] in 0-255 with notes, or else `error`, the reason of the failure."""
 
     path: Path
     pixels: NDArray[np.uint8] | None = None
@@ -33,14 +33,14 @@ class Decoded(NamedTuple):
 
 
 class Decoder(NamedTuple):
-    """How files are read: to `shape` (C, H, W), inverted as `data.images.read_noted` says."""
+    """Decoder of image files to `shape` (C, H, W); `invert` and `border` as in `data.images.read_noted`."""
 
     shape: tuple[int, int, int]
     invert: Invert = "no"
     border: float | None = None
 
     def decode(self, paths: list[Path]) -> list[Decoded]:
-        """Read files; what cannot be read is no exception here."""
+        """Decode files; a failure is returned as `error`, not raised."""
         return [self._decode(path) for path in paths]
 
     def _decode(self, path: Path) -> Decoded:
@@ -55,21 +55,21 @@ class Decoder(NamedTuple):
 def decode_ahead(
     paths: Iterable[Path], decoder: Decoder, batch_size: int, workers: int, *, processes: bool = False
 ) -> Iterator[list[Decoded]]:
-    """Batches of decoded files, while the next ones are being decoded.
+    """Yield batches of decoded files, while the next ones are being decoded.
 
-    Pillow decodes outside Python's lock, so threads do for a few pictures, and for large ones. Of small ones most of
-    the time is Python's own; many are therefore left to processes, where these may be started.
+    Pillow decodes without Python's lock, so threads suffice for few or large images. For small ones most of the time
+    is spent in Python itself; many files are therefore decoded by processes, if allowed.
 
     Args:
-        paths: read as they are needed; batches keep their order.
-        decoder: how.
-        batch_size: files a batch.
-        workers: files, or of many files batches, decoded at once. Another two batches wait at most.
-        processes: whether many files may be decoded by processes: these import the caller's main module, so that a
-            script needs the usual `if __name__ == "__main__"`.
+        paths: image files, read on demand; batches keep their order.
+        decoder: decoder of the files.
+        batch_size: files per batch.
+        workers: number of threads or processes. At most two more batches wait to be taken.
+        processes: allow processes for many files. They import the caller's main module: a script needs the usual
+            `if __name__ == "__main__"`.
 
     Raises:
-        AaeError: a process died; a picture may have crashed its decoder.
+        AaeError: a process died; an image may have crashed its decoder.
     """
     remaining = iter(paths)
     first = list(islice(remaining, _MANY)) if processes else []
@@ -86,7 +86,7 @@ def decode_ahead(
 def _in_order(
     pool: Executor, decoder: Decoder, paths: Iterator[Path], job: int, at_once: int
 ) -> Iterator[list[Decoded]]:
-    """Results of jobs of so many files each, of which at most `at_once` are under way or waiting to be taken."""
+    """Yield the results of jobs of `job` files each, in order; at most `at_once` jobs run or wait to be taken."""
     running = deque(pool.submit(decoder.decode, files) for files in islice(_chunks(paths, job), at_once))
     while running:
         yield running.popleft().result()
@@ -112,7 +112,7 @@ def _processes(workers: int) -> Iterator[Executor]:
     import multiprocessing
     from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
-    # Spawned, since a fork would copy the locks that ONNX Runtime's threads hold.
+    # Spawn, since a fork would copy locks that ONNX Runtime's threads hold.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_live_as_long_as_the_parent)
     try:
         yield pool
@@ -123,7 +123,7 @@ def _processes(workers: int) -> Iterator[Executor]:
 
 
 def _live_as_long_as_the_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it ends, however that may be."""
+    """Ignore Ctrl-C, which the parent handles, and exit when the parent ends, also if it is killed."""
     import multiprocessing
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

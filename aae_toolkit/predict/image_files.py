@@ -1,4 +1,4 @@
-"""Labels for image files from `classifier.onnx`, with ONNX Runtime, numpy and pillow alone."""
+"""Prediction for image files with `classifier.onnx`; needs only ONNX Runtime, numpy and pillow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNSURE_LABEL = -1
 
 
 class Candidate(NamedTuple):
-    """A class that an image may be of, and its probability in [0, 1]."""
+    """Candidate class of an image, with its probability in [0, 1]."""
 
     label: int
     class_name: str
@@ -33,17 +33,17 @@ class Candidate(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """One image: its class index and name, and that class's probability in [0, 1]; or `error`.
+    """Prediction for one image, or the `error` that prevented it.
 
     Attributes:
-        path: as it was given.
-        label: the class index; -1 where the probability is below the threshold,
-        class_name: and then `unsure`.
-        probability: of the likeliest class, also where it is below the threshold.
-        top: the likeliest classes, the likeliest first, where they were asked for. Where several categories make up one
-            class, the label, which is the class of the likeliest category, need not be the first of them.
-        notes: what was done to the picture that its owner may not expect, such as `inverted`.
-        error: why it has no label.
+        path: the path, as given.
+        label: class index; -1 if the probability is below the threshold.
+        class_name: class name; `unsure` if the probability is below the threshold.
+        probability: probability of the predicted class in [0, 1], also if it is below the threshold.
+        top: the most likely classes in descending order, if requested. The label is the class of the likeliest
+            category; if several categories form one class, it may not be the first of `top`.
+        notes: unexpected changes to the image, such as `inverted`.
+        error: reason why the image has no label.
     """
 
     path: str
@@ -56,24 +56,24 @@ class Prediction(NamedTuple):
 
     @property
     def is_unsure(self) -> bool:
-        """Whether the probability is below the threshold that was given."""
+        """Whether the probability is below the threshold."""
         return self.label == _UNSURE_LABEL
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `aae predict --json` prints: `path` with `error`, or with the other keys."""
+        """Return the object that `aae predict --json` prints: `path` with `error`, or with the other keys."""
         if self.error is not None:
             return {"path": self.path, "error": self.error}
-        found: dict[str, Any] = {
+        content: dict[str, Any] = {
             "path": self.path,
             "label": self.label,
             "class_name": self.class_name,
             "probability": self.probability,
         }
         if self.top:
-            found["top"] = [candidate._asdict() for candidate in self.top]
+            content["top"] = [candidate._asdict() for candidate in self.top]
         if self.notes:
-            found["notes"] = list(self.notes)
-        return found
+            content["notes"] = list(self.notes)
+        return content
 
 
 def predict(
@@ -87,31 +87,30 @@ def predict(
     threshold: float = 0.0,
     invert: Invert = "no",
 ) -> Iterator[Prediction]:
-    """Label image files, in their order; a file that cannot be read gives an `error`.
+    """Label image files, in order; an unreadable file gives a prediction with `error`.
 
-    Files are decoded while earlier ones are labelled, and no more than a few batches are in memory at a time, however
-    many paths there are.
+    Files are decoded while earlier ones are labelled; memory holds at most a few batches.
 
     Args:
-        model: `classifier.onnx` written by `aae export`.
+        model: `classifier.onnx` from `aae export`.
         paths: image files; each is converted to the model's channels and size.
-        batch_size: images that the model labels at once.
-        threads: that decode, and that the model runs on; None: one a core.
-        processes: whether many files may be decoded by processes instead, which small pictures need to be fast on
-            several cores. They import the caller's main module: a script needs `if __name__ == "__main__"`.
-        top_k: how many of the likeliest classes to name besides the label.
-        threshold: probability below which an image is `unsure`.
-        invert: whether pictures are inverted, see `data.images.read_noted`.
+        batch_size: images per batch.
+        threads: threads for decoding and for the model; None is one per core.
+        processes: allow many files to be decoded by processes, which is faster for small images on several cores. They
+            import the caller's main module: a script needs `if __name__ == "__main__"`.
+        top_k: number of most likely classes to list in `Prediction.top`.
+        threshold: minimum probability of a label; below it an image is `unsure`.
+        invert: inversion of brightness, see `data.images.read_noted`.
 
     Raises:
-        AaeError: the model is absent, damaged, or no classifier of this tool.
-        UsageError: `invert` is `auto`, and the model does not tell dark from light.
+        AaeError: the model is absent, damaged, or not a classifier of this tool.
+        UsageError: `invert` is `auto`, but the model does not record the border brightness of its training images.
     """
-    import onnxruntime  # noqa: F401 - Python imports one module at a time; a session can open beside that
+    import onnxruntime  # noqa: F401 - import it before the thread below, since imports block one another
 
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(ClassifierFile, model, threads=threads, prepacked=False)
-        from aae_toolkit.predict.decoding import decode_ahead  # pillow takes longer to import than the model to open
+        from aae_toolkit.predict.decoding import decode_ahead  # importing pillow takes longer than opening the model
     classifier = opening.result()
     decoder = decoder_of(classifier, invert)
     batches = decode_ahead(paths, decoder, batch_size, threads or usable_cores(), processes=processes)
@@ -119,17 +118,17 @@ def predict(
 
 
 def decoder_of(classifier: ClassifierFile, invert: Invert) -> Decoder:
-    """How images are read for a classifier.
+    """Return the decoder of images for a classifier.
 
     Raises:
         AaeError: the classifier does not take images.
-        UsageError: `invert` is `auto`, and the model does not tell dark from light.
+        UsageError: `invert` is `auto`, but the model does not record the border brightness of its training images.
     """
     from aae_toolkit.predict.decoding import Decoder
 
     if invert == "auto" and classifier.border_brightness is None:
         raise UsageError(
-            f"--invert auto: {classifier.name} does not say how bright its training images' borders are; say yes or"
+            f"--invert auto: {classifier.name} does not say how bright its training images' borders are; give yes or"
             " no, or export it again"
         )
     return Decoder(classifier.image_shape, invert, classifier.border_brightness)
@@ -146,7 +145,7 @@ def _label(
 def label_batch(
     classifier: ClassifierFile, batch: Sequence[Decoded], top_k: int, threshold: float
 ) -> Iterator[Prediction]:
-    """Label images that are decoded already, in one run."""
+    """Yield the predictions for one batch of decoded images."""
     readable = [file.pixels for file in batch if file.pixels is not None]
     labels = iter(_classes(classifier.classify(np.stack(readable)), classifier.class_names, top_k) if readable else ())
     for file in batch:
@@ -162,7 +161,7 @@ def label_batch(
 def _classes(
     outputs: Mapping[str, NDArray[Any]], names: list[str], top_k: int
 ) -> Iterator[tuple[Candidate, tuple[Candidate, ...]]]:
-    """Of each image of a batch the class that the model says, and the likeliest ones."""
+    """Yield the predicted class and the `top_k` most likely classes of each image of a batch."""
     probabilities = outputs["probabilities"]
     likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
     for label, first, row in zip(outputs["label"].tolist(), likeliest.tolist(), probabilities.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Labels for more images than one machine holds: Ray Data over shards, an ONNX session a worker. No torch here."""
+"""Prediction on a Ray cluster: Ray Data over shards, one ONNX session per worker, no torch."""
 
 from __future__ import annotations
 
@@ -34,15 +34,19 @@ from aae_toolkit.predict.shards import Shard, decode, plan_shards, read_sources
 from aae_toolkit.progress import Progress
 
 SHARD_SIZE = 10_000
-_MAX_DEATHS = 5  # of workers over one shard, after which the shard is at fault; Ray itself would go on for ever
-_OBJECT_STORE_BYTES = 2**28  # of a Ray of our own: images never pass through it
+_MAX_DEATHS = 5  # of workers on one shard before it is given up; Ray itself would retry for ever
+_OBJECT_STORE_BYTES = 2**28  # for a Ray started here; images never pass through the object store
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where to run: the address of a running Ray (None starts one here), and what each worker gets.
+    """Ray cluster and the resources of each worker.
 
-    `concurrency` is the number of workers; None is as many as the cluster has room for now.
+    Attributes:
+        address: address of a running Ray; None starts one on this machine.
+        num_cpus: CPUs per worker.
+        num_gpus: GPUs per worker.
+        concurrency: number of workers; None is as many as fit on the cluster now.
     """
 
     address: str | None = None
@@ -53,7 +57,15 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: rows in all parts, those of them without a label, and parts that were there before it."""
+    """Outcome of a run.
+
+    Attributes:
+        output: output directory.
+        rows: number of rows in all parts.
+        errors: number of rows without a label.
+        parts: number of parts.
+        parts_before: number of parts that were there before the run.
+    """
 
     output: str
     rows: int
@@ -64,7 +76,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Options:
-    """What a row holds, as in `predict`, and where Parquet files have their images."""
+    """Options of prediction, as in `predict`; `column` is the image column of Parquet input."""
 
     top_k: int = 0
     threshold: float = 0.0
@@ -83,28 +95,28 @@ def predict_ray(
     batch_size: int = BATCH_SIZE,
     shard_size: int = SHARD_SIZE,
 ) -> Outcome:
-    """Label images into a directory of Parquet files; where some of its parts are there, only the others are made.
+    """Label images into a directory of Parquet files, skipping parts that are there already.
 
     Args:
-        model: `classifier.onnx`; it travels to the workers.
-        files: as `plan_shards` takes them, at paths that every worker sees.
-        output: a directory that every worker sees.
-        progress: hears of every finished part.
-        cluster: where to run.
-        options: what rows hold.
-        batch_size: images that the model labels at once.
-        shard_size: most images a part.
+        model: `classifier.onnx`; sent to the workers.
+        files: input files for `plan_shards`, at paths that every worker can read.
+        output: output directory, which every worker can write.
+        progress: listener for finished parts.
+        cluster: cluster and resources of workers.
+        options: options of prediction.
+        batch_size: images per batch.
+        shard_size: maximum number of images per part.
 
     Raises:
-        AaeError: no such model or file, or a worker failed; what is finished stays.
-        UsageError: `output` holds something else, there is no room for a single worker, or `invert` cannot be done.
+        AaeError: the model or an input file is absent or damaged, or a worker failed; finished parts stay.
+        UsageError: `output` holds something else, not even one worker fits, or `invert` is not supported.
         DeviceError: no Ray answers at the address, or the GPU does not run.
     """
     with ClassifierFile(model) as classifier:
         decoder = decoder_of(classifier, options.invert)
     shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=options.column)
     if options.invert != "no" and (npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)):
-        raise UsageError(f"--invert is for image files; {npz} holds pixels as the model takes them")
+        raise UsageError(f"--invert is for image files; {npz} holds arrays of pixels")
     manifest = manifest_of(shards, sha256(model), asdict(options))
     done = begin_or_continue(output, manifest)
     todo = {p.file: s.to_json() for p, s in zip(manifest.parts, shards, strict=True) if p.file not in done}
@@ -119,25 +131,25 @@ def predict_ray(
 
 @dataclass(frozen=True)
 class _Job:
-    """What every worker is told."""
+    """Data that every worker receives."""
 
     model: bytes
     output: Path
-    root: Path  # where relative paths begin
+    root: Path  # base of relative paths
     options: Options
     batch_size: int
     cluster: Cluster
 
 
 class _Worker:
-    """One process: a session, and shards that come one after the other."""
+    """Worker process: one session, which labels one shard after another."""
 
     def __init__(self, job: _Job) -> None:
         self._job = job
-        self._decoders = ThreadPoolExecutor(job.cluster.num_cpus)  # pillow decodes without the interpreter's lock
+        self._decoders = ThreadPoolExecutor(job.cluster.num_cpus)  # pillow decodes without Python's lock
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
-        """Label one shard (`batch` is one row) into its part; what went wrong is an answer too."""
+        """Label one shard (`batch` is one row) into its part; return the number of errors, or the failure."""
         try:
             errors = self._make(str(batch["file"][0]), Shard.from_json(batch["shard"][0]))
         except (AaeError, OSError) as error:
@@ -146,7 +158,7 @@ class _Worker:
 
     def _make(self, file: str, shard: Shard) -> int:
         path = self._job.output / file
-        errors = errors_of(path, shard.sha256)  # by a worker that died before it could say so
+        errors = errors_of(path, shard.sha256)  # set if a worker died after it wrote the part
         if errors is None:
             if count_attempt(path) > _MAX_DEATHS:
                 raise AaeError(f"{file} (from {shard.names[0]} on) ended {_MAX_DEATHS} workers")
@@ -155,7 +167,7 @@ class _Worker:
 
     @cached_property
     def _classifier(self) -> ClassifierFile:
-        device = "cuda" if self._job.cluster.num_gpus else "cpu"  # Ray shows a worker only the GPU that it was given
+        device = "cuda" if self._job.cluster.num_gpus else "cpu"  # Ray shows a worker only its own GPU
         with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
             file.write(self._job.model)
             file.flush()
@@ -171,7 +183,7 @@ class _Worker:
 
 
 def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:
-    """How many rows of each part are errors, as parts are finished."""
+    """Yield the number of errors of each part, as parts are finished."""
     with _ray(cluster.address):
         import ray.data
 
@@ -188,33 +200,35 @@ def _run(job: _Job, todo: dict[str, str], cluster: Cluster) -> Iterator[int]:
             num_cpus=cluster.num_cpus,
             num_gpus=cluster.num_gpus,
         )
-        mend = "what is finished stays, and the same command goes on"
+        advice = "finished parts stay; run the same command again to continue"
         try:
             for row in finished.iter_rows():
                 if row["failure"]:
-                    raise (DeviceError if row["on_device"] else AaeError)(f"a worker failed: {row['failure']}; {mend}")
+                    raise (DeviceError if row["on_device"] else AaeError)(
+                        f"a worker failed: {row['failure']}; {advice}"
+                    )
                 yield row["errors"]
         except ray.exceptions.RayError as error:
-            raise AaeError(f"Ray failed: {' '.join(str(error).split())[:200]}; {mend}") from error
+            raise AaeError(f"Ray failed: {' '.join(str(error).split())[:200]}; {advice}") from error
 
 
 def _n_workers(cluster: Cluster, resources: dict[str, float]) -> int:
-    """How many are asked for, or else there is room for now; a cluster that grows is trusted to make room."""
+    """Return the number of workers, given or as many as fit now; a running cluster may grow to make room."""
     room = int(resources.get("CPU", 0) // cluster.num_cpus)
     if cluster.num_gpus:
         room = min(room, int(resources.get("GPU", 0) // cluster.num_gpus))
     grows = cluster.address is not None and cluster.concurrency is not None
     if not room and not grows:
-        found = f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
+        available = f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
         raise UsageError(
-            f"no room for a worker of {cluster.num_cpus} CPUs and {cluster.num_gpus:g} GPUs: Ray has {found}"
+            f"no room for a worker of {cluster.num_cpus} CPUs and {cluster.num_gpus:g} GPUs: Ray has {available}"
         )
     return cluster.concurrency or room
 
 
 @contextmanager
 def _ray(address: str | None) -> Iterator[None]:
-    """A Ray to run in: the one this process is in already, the one at `address`, or one of our own that ends here."""
+    """Connect to Ray: that of this process, that at `address`, or a new one, which ends with the context."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
@@ -225,7 +239,7 @@ def _ray(address: str | None) -> Iterator[None]:
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
-    except Exception as error:  # it raises that itself
+    except Exception as error:  # Ray raises plain exceptions too
         raise DeviceError(f"no Ray at {address or 'this machine'}: {' '.join(str(error).split())[:200]}") from error
     try:
         yield

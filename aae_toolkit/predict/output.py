@@ -1,4 +1,4 @@
-"""Predictions as a file, JSON lines or CSV, which appears whole or not at all."""
+"""Files of predictions, JSON lines or CSV, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from aae_toolkit.predict.image_files import Prediction
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction], top_k: int = 0) -> None:
-    """Write a line an image, as the predictions come.
+    """Write one line per image, as predictions arrive.
 
     Args:
-        path: its suffix, `.jsonl` or `.csv`, gives the format.
-        predictions: in whose order the lines are.
-        top_k: how many of the likeliest classes they name, which CSV has columns for.
+        path: the file; its suffix, `.jsonl` or `.csv`, sets the format.
+        predictions: predictions, in the order of the lines.
+        top_k: number of classes in `Prediction.top`, for the columns of CSV.
 
     Raises:
-        UsageError: another suffix.
+        UsageError: the file has another suffix.
         AaeError: the file cannot be written.
     """
     suffix = path.suffix.lower()
@@ -32,7 +32,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction], top_k: int 
     try:
         with (
             atomic_path(path) as temporary,
-            # a path that is not UTF-8 stays as it is
+            # keep paths that are not UTF-8 unchanged
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
             if suffix == ".csv":
@@ -44,7 +44,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction], top_k: int 
 
 
 def _write_csv(file: TextIO, predictions: Iterable[Prediction], top_k: int) -> None:
-    """Columns path, label, class_name, probability, error, notes; and of each of the likeliest classes two."""
+    """Write columns path, label, class_name, probability, error and notes, and two for each of the `top_k` classes."""
     writer = csv.writer(file)
     ranks = range(1, top_k + 1)
     of_top = chain.from_iterable((f"top_{rank}_class_name", f"top_{rank}_probability") for rank in ranks)

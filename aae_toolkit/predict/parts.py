@@ -1,7 +1,7 @@
-"""A directory of predictions in numbered Parquet files, one a shard, each whole or absent; so that a run can go on.
+"""Output directory of predictions: numbered Parquet files, one per shard, each whole or absent; runs can continue.
 
-`_manifest.json` says which shards there are, of which inputs, for which model. Readers of Parquet directories leave out
-names that begin with `_` or `.`.
+`_manifest.json` records the model, the options and the input of each shard. Readers of Parquet directories skip names
+that begin with `_` or `.`.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _SHARD_KEY, _ERRORS_KEY = b"aae.shard_sha256", b"aae.errors"
 
 
 class PartEntry(BaseModel):
-    """One file of output: what it is named, and the shard that it is of."""
+    """Entry of `_manifest.json` for one output file and its shard."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     file: str
-    first: str  # the name of the shard's first file, for people
+    first: str  # name of the shard's first input file, for people
     rows: int
     shard_sha256: str
 
 
 class PartsManifest(BaseModel):
-    """The content of `_manifest.json`; `errors`, the rows without a label, is known once all parts are there."""
+    """Content of `_manifest.json`; `errors` counts the rows without a label, once all parts are there."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     format: Literal["aae-predictions-1"] = "aae-predictions-1"
     model_sha256: str
-    options: dict[str, Any]  # that change what rows hold
+    options: dict[str, Any]  # options that affect rows
     parts: tuple[PartEntry, ...]
     errors: int | None = None
 
     @property
     def rows(self) -> int:
-        """Of all parts."""
+        """Number of rows in all parts."""
         return sum(part.rows for part in self.parts)
 
     def save(self, directory: Path) -> None:
@@ -57,7 +57,7 @@ class PartsManifest(BaseModel):
 
 
 def manifest_of(shards: Sequence[Shard], model_sha256: str, options: dict[str, Any]) -> PartsManifest:
-    """What a run over these shards is to write."""
+    """Return the manifest of a run over these shards."""
     parts = (
         PartEntry(file=f"part-{index:05}.parquet", first=_text(shard.names[0]), rows=shard.n, shard_sha256=shard.sha256)
         for index, shard in enumerate(shards)
@@ -66,42 +66,46 @@ def manifest_of(shards: Sequence[Shard], model_sha256: str, options: dict[str, A
 
 
 def begin_or_continue(directory: Path, manifest: PartsManifest) -> dict[str, int]:
-    """Make `directory` ready; return the parts that are already there, and how many of their rows are errors.
+    """Prepare `directory`; return the parts that are already there, with their numbers of errors.
 
     Raises:
         UsageError: the directory holds something else, or the predictions of other inputs or of another model.
     """
     if not (directory / FILE_NAME).exists():
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise UsageError(f"{directory} is no directory of predictions, and not empty; give --output a new one")
+            raise UsageError(
+                f"{directory} is neither empty nor a directory of predictions; give --output a new directory"
+            )
         directory.mkdir(parents=True, exist_ok=True)
         manifest.save(directory)
         return {}
     try:
-        found = PartsManifest.model_validate(json.loads((directory / FILE_NAME).read_text(encoding="utf-8")))
+        earlier = PartsManifest.model_validate(json.loads((directory / FILE_NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
         raise UsageError(f"{directory / FILE_NAME} is damaged; give --output a new directory") from error
-    mend = "give --output a new directory, or what this one was begun with"
-    if found.model_sha256 != manifest.model_sha256:
-        raise UsageError(f"{directory} holds predictions of another model; {mend}")
-    if found.options != manifest.options:
-        was = ", ".join(f"{key} {value}" for key, value in found.options.items() if value != manifest.options.get(key))
-        raise UsageError(f"{directory} was begun with {was}; {mend}")
-    for index, part in enumerate(found.parts):
+    advice = "give --output a new directory, or repeat the earlier command"
+    if earlier.model_sha256 != manifest.model_sha256:
+        raise UsageError(f"{directory} holds predictions of another model; {advice}")
+    if earlier.options != manifest.options:
+        was = ", ".join(
+            f"{key} {value}" for key, value in earlier.options.items() if value != manifest.options.get(key)
+        )
+        raise UsageError(f"{directory} was begun with {was}; {advice}")
+    for index, part in enumerate(earlier.parts):
         if index >= len(manifest.parts) or part != manifest.parts[index]:
             raise UsageError(
-                f"{directory}: what {part.file} is of (from {part.first} on) has changed, or --shard-size; {mend}"
+                f"{directory}: the input of {part.file} (from {part.first} on) or --shard-size has changed; {advice}"
             )
-    if more := manifest.parts[len(found.parts) :]:
-        raise UsageError(f"{directory} was begun without {more[0].first}; {mend}")
-    for left in directory.glob(f".*{_ATTEMPTS}"):
-        left.unlink(missing_ok=True)
+    if more := manifest.parts[len(earlier.parts) :]:
+        raise UsageError(f"{directory} was begun without {more[0].first}; {advice}")
+    for leftover in directory.glob(f".*{_ATTEMPTS}"):
+        leftover.unlink(missing_ok=True)
     done = {part.file: errors_of(directory / part.file, part.shard_sha256) for part in manifest.parts}
     return {file: errors for file, errors in done.items() if errors is not None}
 
 
 def errors_of(path: Path, shard_sha256: str) -> int | None:
-    """How many rows of a finished part have no label; None where it is absent, damaged, or of another shard."""
+    """Return the number of rows without a label in a finished part; None if absent, damaged, or of another shard."""
     import pyarrow
     from pyarrow import parquet
 
@@ -113,16 +117,16 @@ def errors_of(path: Path, shard_sha256: str) -> int | None:
 
 
 def count_attempt(path: Path) -> int:
-    """Note that a part is being made; return how often it was since the run began."""
+    """Record an attempt to make a part; return the number of attempts in this run."""
     with path.with_name(f".{path.name}{_ATTEMPTS}").open("ab") as notes:
         notes.write(b".")
         return notes.tell()
 
 
 def write_part(path: Path, shard_sha256: str, predictions: Sequence[Prediction]) -> int:
-    """Write one part, whole or not at all; return how many of its rows are errors.
+    """Write one part, whole or not at all; return its number of errors.
 
-    Its columns are the keys of `aae predict --json`. A path that is no UTF-8 has its other bytes escaped.
+    The columns are the keys of `aae predict --json`. Bytes of a path that are not UTF-8 are escaped.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -139,18 +143,20 @@ def write_part(path: Path, shard_sha256: str, predictions: Sequence[Prediction])
 
 
 def _text(path: str) -> str:
-    """A path as UTF-8 can hold it."""
+    """Return a path with bytes that are not UTF-8 escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def finish(directory: Path, manifest: PartsManifest, errors: int) -> None:
-    """Note that all parts are there, and remove what killed workers left."""
-    for left in directory.glob(".*part-*"):
-        left.unlink(missing_ok=True)
+    """Record the number of errors in `_manifest.json`, and remove temporary files of killed workers."""
+    for leftover in directory.glob(".*part-*"):
+        leftover.unlink(missing_ok=True)
     manifest.model_copy(update={"errors": errors}).save(directory)
 
 
 def require_all(directory: Path, manifest: PartsManifest) -> None:
     """Raise `AaeError` unless every part is there."""
     if absent := [part.file for part in manifest.parts if not (directory / part.file).is_file()]:
-        raise AaeError(f"{directory} lacks {absent[0]}; workers must see this directory: the same command goes on")
+        raise AaeError(
+            f"{directory} lacks {absent[0]}; give a directory that all workers can write, or run the same command again"
+        )

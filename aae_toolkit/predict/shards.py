@@ -1,6 +1,6 @@
-"""Folders of images, npz and Parquet files, cut into shards: the same ones each time, each read on its own.
+"""Shards of image files, npz and Parquet files; the same input gives the same shards.
 
-A shard is what one worker does at a time and what becomes one file of output. No torch and no Ray here.
+A worker labels one shard at a time, into one output file. Needs neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -26,19 +26,25 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.predict.decoding import Decoded, Decoder
 
 Shape = tuple[int, int, int]  # C, H, W in pixels
-Source = Path | bytes | NDArray[np.uint8] | None  # a file, an encoded image, pixels, or nothing where a row is empty
+Source = Path | bytes | NDArray[np.uint8] | None  # file, encoded image, pixels, or None for an empty row
 
 _TABLES: dict[str, Literal["npz", "parquet"]] = {".npz": "npz", ".parquet": "parquet"}
 INPUT_SUFFIXES = SUFFIXES | _TABLES.keys()
-_READ_ROWS = 256  # of a Parquet file at a time
+_READ_ROWS = 256  # rows read from a Parquet file at a time
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Images that are labelled together.
+    """Images that one worker labels together.
 
-    `names` are image files, or the one npz or Parquet file of which this shard is the rows (Parquet: the row groups)
-    `start` to `stop`. `n` is its number of images, and `sha256` changes where its files' names, sizes or times do.
+    Attributes:
+        kind: type of the input.
+        names: image files, or one npz or Parquet file.
+        start: first row of the npz file, or row group of the Parquet file.
+        stop: end of these rows or row groups.
+        first_row: number of the first row in its file.
+        n: number of images.
+        sha256: fingerprint of names, sizes and modification times of the files.
     """
 
     kind: Literal["files", "npz", "parquet"]
@@ -50,27 +56,27 @@ class Shard:
     sha256: str
 
     def to_json(self) -> str:
-        """Text that `from_json` takes back, in another process."""
+        """Return text that `from_json` reads, in another process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Shard:
-        """The shard that `to_json` wrote."""
+        """Read the text of `to_json`."""
         content = json.loads(text)
         return cls(**content | {"names": tuple(content["names"])})
 
 
 def plan_shards(files: Iterable[Path], shape: Shape, *, shard_size: int, column: str) -> list[Shard]:
-    """Cut files into shards, in their order; the same files give the same shards.
+    """Divide files into shards, in order; the same files give the same shards.
 
     Args:
-        files: npz files with uint8 `images` [N, C, H, W], Parquet files, and image files, which are all others.
-        shape: (C, H, W) that the model takes; npz files must hold just that.
-        shard_size: most images a shard, but for Parquet files, which are cut between row groups.
-        column: the column of Parquet files that holds the images.
+        files: npz files with uint8 `images` [N, C, H, W], Parquet files, and image files (all others).
+        shape: (C, H, W) of the model input, required of npz files.
+        shard_size: maximum number of images per shard; Parquet files are divided between row groups only.
+        column: image column of Parquet files.
 
     Raises:
-        AaeError: there is nothing to label, or an npz or Parquet file is absent, damaged or holds something else.
+        AaeError: no images are given, or an npz or Parquet file is absent, damaged, or holds no such images.
     """
     shards: list[Shard] = []
     for kind, group in groupby(files, lambda path: _TABLES.get(path.suffix.lower(), "files")):
@@ -80,7 +86,7 @@ def plan_shards(files: Iterable[Path], shape: Shape, *, shard_size: int, column:
         for path in group:
             shards += _cut_npz(path, shape, shard_size) if kind == "npz" else _cut_parquet(path, column, shard_size)
     if not shards:
-        raise AaeError("there is nothing to label: no image is in what was named")
+        raise AaeError("nothing to label: no images at the given paths")
     return shards
 
 
@@ -111,12 +117,12 @@ def _cut_parquet(path: Path, column: str, shard_size: int) -> list[Shard]:
             rows += [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
             kind = file.schema_arrow.field(column).type if column in names else None
     except (OSError, pyarrow.ArrowException) as error:
-        raise AaeError(f"{path} is no Parquet file that can be read") from error
+        raise AaeError(f"{path} is not a readable Parquet file") from error
     if kind is None:
         raise AaeError(f"{path} has no column {column!r} (--column names it); it has {', '.join(names)}")
     if not _holds_images(kind):
         raise AaeError(f"{path}: column {column!r} is {kind}; expected encoded images (binary) or their paths (string)")
-    begins = np.cumsum(rows).tolist()  # of each row group, and the end
+    begins = np.cumsum(rows).tolist()  # first row of each row group, and the end
     shards, start = [], 0
     for group in range(1, len(begins)):
         n = begins[group] - begins[start]
@@ -130,7 +136,7 @@ def _cut_parquet(path: Path, column: str, shard_size: int) -> list[Shard]:
 
 
 def _holds_images(kind: Any) -> bool:
-    """Whether an Arrow type is bytes, text, or the struct of `bytes` and `path` that Hugging Face's data sets have."""
+    """Whether an Arrow type is bytes, text, or the struct of `bytes` and `path` of Hugging Face's data sets."""
     from pyarrow import types
 
     if types.is_struct(kind):
@@ -146,17 +152,17 @@ def _fingerprint(paths: Iterable[Path], *rest: object) -> str:
         try:
             status = path.stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:  # a link to nothing; its row will say so
+        except OSError:  # a dangling link; its row gets the error
             state = "absent"
         digest.update(os.fsencode(path) + f"\0{state}\n".encode())
     return digest.hexdigest()
 
 
 def read_sources(shard: Shard, root: Path, column: str) -> Iterator[tuple[str, Source]]:
-    """Each image of a shard: its name, and what `decode` takes.
+    """Yield the name and the source of each image of a shard, for `decode`.
 
-    An image of an npz or Parquet file is named by its row, `file.npz#17`. Relative paths begin at `root`, those inside
-    a Parquet file at the file's own folder.
+    Images of npz and Parquet files are named by row: `file.npz#17`. Paths are relative to `root`; paths inside a
+    Parquet file are relative to its folder.
 
     Raises:
         AaeError: an npz or Parquet file cannot be read.
@@ -171,7 +177,7 @@ def read_sources(shard: Shard, root: Path, column: str) -> Iterator[tuple[str, S
 
 
 def decode(item: tuple[str, Source], decoder: Decoder) -> Decoded:
-    """One image that `read_sources` gave, decoded, or why it cannot be. Pixels of an npz file stay as they are."""
+    """Decode one image of `read_sources`, or return its error. Pixels of npz files are returned unchanged."""
     name, source = item
     if isinstance(source, Path):
         return decoder.decode([source])[0]._replace(path=Path(name))
@@ -187,17 +193,17 @@ def decode(item: tuple[str, Source], decoder: Decoder) -> Decoded:
     return Decoded(Path(name), image.pixels, image.notes)
 
 
-@lru_cache(maxsize=1)  # neighbouring shards are of one file
+@lru_cache(maxsize=1)  # consecutive shards share one file
 def _npz_images(path: Path) -> NDArray[np.uint8]:
     try:
         return map_images(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # compressed, or no archive of images at all
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # compressed, or not an archive of images
         pass
     try:
         with np.load(path, allow_pickle=False) as content:
             return np.asarray(content["images"])
-    except Exception as error:  # zipfile's and numpy's header readers raise half a dozen kinds
-        raise AaeError(f"{path} is no npz file with images: {' '.join(str(error).split())}") from error
+    except Exception as error:  # the header readers of zipfile and numpy raise several types
+        raise AaeError(f"{path} is not an npz file with images: {' '.join(str(error).split())}") from error
 
 
 def _parquet_rows(path: Path, shard: Shard, column: str) -> Iterator[Source]:

@@ -1,1 +1,1 @@
-"""Pictures: learning curves, and what a trained model has learned. Nothing here needs a display."""
+"""Pictures: learning curves, and pictures of trained models; drawn without a display."""

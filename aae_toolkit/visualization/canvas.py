@@ -1,4 +1,4 @@
-"""Figures drawn without a display and written whole or not at all, in colours and shapes that can be told apart."""
+"""Figures drawn without a display and written atomically; colours, markers and hatches for many groups."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from aae_toolkit.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Ten colours chosen to differ with any common colour blindness: Petroff, "Accessible Color Sequences for Data
-# Visualization", arXiv:2107.02270. What is more than ten differs by marker or hatch too.
+# Ten colours that differ with any common colour blindness: Petroff, "Accessible Color Sequences for Data
+# Visualization", arXiv:2107.02270. More than ten groups differ by marker or hatch too.
 _PETROFF = (
     "#3f90da",
     "#ffa90e",
@@ -35,14 +35,14 @@ _MARKERS = "os^DvP*<>p"
 _HATCHES = ("", "////", "....", "xxxx", "----", "++++", "oooo", "\\\\\\\\", "||||", "OOOO")
 MAIN_COLOR, CONTRAST_COLOR = _PETROFF[0], _PETROFF[2]
 _DPI = 120
-_PAD = 0.08  # inches around what is drawn
+_PAD = 0.08  # inches around the drawing
 _TITLE_SIZE, _NOTE_SIZE = 11, 9  # points
-_CHARACTER = 0.57  # of a point size, the mean width of a character
+_CHARACTER = 0.57  # mean width of a character, as a fraction of the font size
 
 
 @dataclass(frozen=True)
-class Look:
-    """How one of several groups is drawn."""
+class GroupStyle:
+    """Colour, marker and hatch of one group."""
 
     color: Any
     marker: str
@@ -51,16 +51,16 @@ class Look:
 
 @contextmanager
 def style(families: Sequence[str] = ()) -> Iterator[None]:
-    """While figures are drawn and saved: text is no mathematics; `families` have what the usual font lacks."""
+    """Set the style for drawing and saving figures: text without mathematics, in the usual font and `families`."""
     from matplotlib import rc_context
 
-    # A class may be called "$5 and $10".
+    # A class may be named "$5 and $10".
     with rc_context({"text.parse_math": False, "font.family": ["sans-serif", *families]}):
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of the given size in inches."""
+    """Return an empty figure of the given size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -77,12 +77,12 @@ def save(drawn: Figure, path: Path) -> None:
 
 
 def title(drawn: Figure, text: str) -> None:
-    """Head a figure with `text`, its lines broken where the figure ends."""
+    """Set the title of a figure, wrapped to its width."""
     drawn.suptitle(_wrapped(drawn, text, _TITLE_SIZE), fontsize=_TITLE_SIZE)
 
 
 def note(drawn: Figure, text: str) -> None:
-    """Put what was measured under a figure."""
+    """Set the note below a figure, wrapped to its width."""
     drawn.supxlabel(_wrapped(drawn, text, _NOTE_SIZE), fontsize=_NOTE_SIZE, color="0.25")
 
 
@@ -92,7 +92,7 @@ def _wrapped(drawn: Figure, text: str, size: float) -> str:
 
 
 def colors(n: int) -> list[Any]:
-    """`n` colours that differ; beyond ten they are steps of a rainbow, near ones alike."""
+    """Return `n` different colours; more than ten are steps of a rainbow."""
     from matplotlib import colormaps
 
     if n <= len(_PETROFF):
@@ -100,14 +100,14 @@ def colors(n: int) -> list[Any]:
     return [colormaps["turbo"](i / (n - 1)) for i in range(n)]
 
 
-def looks(n: int) -> list[Look]:
-    """`n` looks that differ: ten colours, then the same with another marker and hatch, up to a hundred."""
+def group_styles(n: int) -> list[GroupStyle]:
+    """Return `n` different styles: ten colours, each with ten markers and hatches; they repeat beyond a hundred."""
     shapes = [(i // len(_PETROFF)) % len(_MARKERS) for i in range(n)]
-    return [Look(_PETROFF[i % len(_PETROFF)], _MARKERS[s], _HATCHES[s]) for i, s in enumerate(shapes)]
+    return [GroupStyle(_PETROFF[i % len(_PETROFF)], _MARKERS[s], _HATCHES[s]) for i, s in enumerate(shapes)]
 
 
 def tile(rows: Sequence[Iterable[NDArray[Any]]], n_columns: int) -> NDArray[np.float32]:
-    """Lay pictures [C, H, W] (uint8, or float in [0, 1]) out as one, a white pixel apart; short rows end in white."""
+    """Arrange images [C, H, W] (uint8, or float in [0, 1]) as tiles, a white pixel apart; white fills short rows."""
     channels, height, width = next(picture.shape for row in rows for picture in row)
     sheet = np.ones((channels, len(rows) * (height + 1) - 1, n_columns * (width + 1) - 1), dtype=np.float32)
     for i, row in enumerate(rows):
@@ -119,19 +119,19 @@ def tile(rows: Sequence[Iterable[NDArray[Any]]], n_columns: int) -> NDArray[np.f
 
 
 def tile_centres(n: int, size: int) -> list[float]:
-    """Where the middles of `n` tiles of `size` pixels lie along an axis, in pixels."""
+    """Return the centres of `n` tiles of `size` pixels along an axis, in pixels."""
     return [i * (size + 1) + (size - 1) / 2 for i in range(n)]
 
 
 def cell_size(image_shape: tuple[int, int, int], n_rows: int) -> tuple[float, float]:
-    """Width and height in inches at which one of `n_rows` rows of pictures is seen, however long or wide they are."""
+    """Return width and height in inches of one image in a grid of `n_rows` rows, limited for extreme aspect ratios."""
     side = min(0.7, max(0.3, 20 / n_rows))
     stretch = min(2.5, max(0.4, (image_shape[2] / image_shape[1]) ** 0.5))
     return side * stretch, side / stretch
 
 
 def show_image(axes: Any, image: NDArray[Any]) -> None:
-    """Draw one picture [C, H, W], uint8 or float in [0, 1], without axes; other than 1 or 3 channels as their mean."""
+    """Draw one image [C, H, W], uint8 or float in [0, 1], without axes: 3 channels as RGB, others as their mean."""
     limit = 255 if image.dtype == np.uint8 else 1
     picture = image.transpose(1, 2, 0) if len(image) == 3 else image.mean(axis=0)
     axes.imshow(picture, cmap="gray", vmin=0, vmax=limit, interpolation="antialiased")

@@ -1,4 +1,4 @@
-"""Pictures of the categories: what the decoders draw for each, which images each takes, and how many."""
+"""Pictures of the categories: decoded images, real images and sizes of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import (
     CONTRAST_COLOR,
     cell_size,
-    looks,
+    group_styles,
     new_figure,
     note,
     show_image,
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 _SEED = 0
 _N_STYLES = 11  # steps of z0
-_MIDDLE = (0.025, 0.975)  # quantiles of the images' z0 between which they lie: of N(0, 1), about -2 and 2
+_MIDDLE = (0.025, 0.975)  # quantiles of the images' z0 where the steps begin and end; of N(0, 1), about -2 and 2
 _N_SAMPLES = 8  # real images beside each mode
-_MARGIN = 2.2  # inches, for the names at the left
+_MARGIN = 2.2  # inches for the names on the left
 _LEGEND_ROWS = 16
 NEVER = "never predicted"
 
 
 def style_rows(view: View) -> Figure:
-    """A row per category, along it the first style, as far as images have it: beyond, no decoder was trained."""
+    """Draw decoded images: a row per category, with the first style varied over its range in real images."""
     lowest, highest = np.quantile(view.z[:, 0], _MIDDLE)
     steps = np.linspace(lowest, highest, _N_STYLES, dtype=np.float32)
     k, z_size = view.n_categories, view.model.architecture.z_size
@@ -60,7 +60,7 @@ def style_rows(view: View) -> Figure:
 
 
 def modes_and_samples(view: View) -> Figure:
-    """Each category's mode (z = 0) beside real images of it, drawn by lot; those of another class are framed."""
+    """Draw each category's mode (z = 0) beside random real images of it; images of another class are framed."""
     order, height, width = np.random.default_rng(_SEED).permutation(len(view.images)), *view.image_shape[1:]
     modes, rows, labels, framed = view.modes(), [], [], []
     for category, size in enumerate(view.category_sizes):
@@ -83,19 +83,19 @@ def modes_and_samples(view: View) -> Figure:
 
 
 def sizes(view: View) -> Figure:
-    """How many images each category takes, split by true class where it is known."""
+    """Draw the number of images in each category, split by true class where it is known."""
     k, names = view.n_categories, view.names.texts
     positions, groups = np.arange(k), _table(view)
-    entries = list(zip(names, looks(len(names)), groups, strict=True))
+    entries = list(zip(names, group_styles(len(names)), groups, strict=True))
     n_columns = -(-sum(bool(counts.any()) for *_, counts in entries) // _LEGEND_ROWS)
     drawn = new_figure(max(6.0, 0.32 * k + 1.5) + 1.5 * n_columns, 4.8)
     axes = drawn.subplots()
     bottom = np.zeros(k, dtype=np.int64)
-    for name, look, counts in entries:
+    for name, appearance, counts in entries:
         if counts.any():
-            bars = axes.bar(positions, counts, bottom=bottom, color=look.color, label=name)
+            bars = axes.bar(positions, counts, bottom=bottom, color=appearance.color, label=name)
             for bar in bars:
-                bar.set(hatch=look.hatch, edgecolor="white", linewidth=0)
+                bar.set(hatch=appearance.hatch, edgecolor="white", linewidth=0)
         bottom += counts
     if not view.known.all():
         unknown = view.category_sizes - bottom
@@ -115,7 +115,7 @@ def sizes(view: View) -> Figure:
 
 
 def mode_decoder_modes(view: View) -> Figure:
-    """What the mode decoder draws for each category."""
+    """Draw the mode decoder's image of each category."""
     k, modes = view.n_categories, view.mode_decoder_modes()
     n_columns = min(10, k)
     n_rows = -(-k // n_columns)
@@ -135,14 +135,14 @@ def mode_decoder_modes(view: View) -> Figure:
 
 
 def no_mode_decoder(view: View) -> str | None:
-    """Why `mode_decoder_modes` cannot be drawn, if so."""
+    """Return why `mode_decoder_modes` cannot be drawn, or None if it can."""
     return "the model has no mode decoder" if view.model.mode_decoder is None else None
 
 
 def _rows(
     view: View, rows: Sequence[Iterable[NDArray[Any]]], n_columns: int, labels: Sequence[str]
 ) -> tuple[Figure, Any]:
-    """A figure with a row of pictures per category, named by `labels`."""
+    """Return a figure with a row of images per category, named by `labels`, and its axes."""
     width, height = cell_size(view.image_shape, len(rows))
     drawn = new_figure(max(6.5, n_columns * width + _MARGIN), max(2.5, len(rows) * height + 1.6))
     axes = drawn.subplots()
@@ -160,13 +160,13 @@ def _frame(axes: Any, x: float, y: float, width: int, height: int) -> None:
 
 
 def _table(view: View) -> Integers:
-    """Labelled images by true class and category, int64 [classes, K]."""
+    """Return the numbers of labelled images by true class and category, int64 [classes, K]."""
     labels, categories = view.labels[view.known], view.categories[view.known]
     return contingency_table(labels, categories, len(view.names.texts), view.n_categories)
 
 
 def _purity(view: View, category: int) -> str:
-    """The share of a category's labelled images that are of the class it stands for."""
+    """Return the share of a category's labelled images that belong to its class, as text."""
     member = view.known & (view.categories == category)
     return f"{rough_percent((~view.wrong[member]).mean())} of " if member.any() else ""
 

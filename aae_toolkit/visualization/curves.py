@@ -1,4 +1,4 @@
-"""Learning curves from `metrics.jsonl`, under the seed's file names (its spelling of "advesarial" included)."""
+"""Learning curves from `metrics.jsonl`, under the seed document's file names, spelling ("advesarial") included."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aae_toolkit.visualization.canvas import colors, new_figure, note, save, sty
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FEW = 40  # epochs up to which each is a dot
+_FEW = 40  # epochs up to which each is marked by a dot
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One picture of curves: the terms drawn, and levels that mean something."""
+    """Picture of learning curves: its terms, and reference levels with their meaning."""
 
     title: str
     terms: tuple[str, ...]
@@ -66,15 +66,15 @@ _OWN: dict[Variant, dict[str, Curve]] = {
 
 
 def curves_of(variant: Variant) -> dict[str, Curve]:
-    """A variant's curves by file name."""
+    """Return the curves of a variant by file name."""
     return {name.format(variant=variant): curve for name, curve in (_SHARED | _OWN[variant]).items()}
 
 
 def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
-    """Draw every curve whose terms were trained in some epoch; return the files written.
+    """Draw every curve with terms that were trained in some epoch; return the files written.
 
     Raises:
-        AaeError: no metrics.jsonl there, or one that is damaged.
+        AaeError: metrics.jsonl is absent or damaged.
     """
     lines = read_metrics(model_dir / FILE_NAME)
     written = []
@@ -85,12 +85,12 @@ def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
                 save(draw_curve(curve, lines), path)
             written.append(path)
         else:
-            path.unlink(missing_ok=True)  # of an earlier training with other terms
+            path.unlink(missing_ok=True)  # from an earlier training with other terms
     return written
 
 
 def draw_curve(curve: Curve, lines: Sequence[Line]) -> Figure:
-    """Draw the terms that some of `lines`, of metrics.jsonl, has; a gap where one lacks it."""
+    """Draw the terms of a curve over the `lines` of metrics.jsonl; a missing value leaves a gap."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     present = [term for term in curve.terms if any(term in line for line in lines)]
@@ -117,7 +117,7 @@ def draw_curve(curve: Curve, lines: Sequence[Line]) -> Figure:
 
 
 def _figures(curve: Curve, lines: Sequence[Line], terms: Iterable[str]) -> str:
-    """The last values, and the best accuracy."""
+    """Return the note: the last values, and the best accuracy."""
     if not curve.is_accuracy:
         last = [f"{term.replace('_', ' ')} {[line for line in lines if term in line][-1][term]:.3f}" for term in terms]
         return f"Last epoch: {', '.join(last)}."

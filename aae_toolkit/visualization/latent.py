@@ -1,4 +1,4 @@
-"""Pictures of the codes: both parts together by t-SNE, how decided y is, and how normal z is."""
+"""Pictures of the codes: t-SNE of y and z, certainty of y, distribution of z."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from aae_toolkit.evaluation import Floats
 from aae_toolkit.text import rough_percent
-from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, looks, new_figure, note
+from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, group_styles, new_figure, note
 from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 _SEED = 0
 _MAX_POINTS = 5000
-_MIN_POINTS = 4  # below which t-SNE has no neighbours to keep
+_MIN_POINTS = 4  # minimum for t-SNE, which needs neighbours
 _PERPLEXITY = 30.0
-_STEPS, _ANGLE = 500, 0.8  # of t-SNE; at their defaults (1000, 0.5) pictures look the same and take three times as long
+_STEPS, _ANGLE = 500, 0.8  # of t-SNE; the defaults (1000, 0.5) give similar pictures in three times the time
 _LEGEND_ROWS = 20
 _SURE = 0.9
 _MAX_STYLES = 10
 _BINS = 60
-_LIMIT = 4.0  # standard deviations that the z axis shows at least
+_LIMIT = 4.0  # minimum range of the z axis, in standard deviations
 
 
 def too_few_for_tsne(view: View) -> str | None:
-    """Why `latent_space` cannot be drawn, if so."""
+    """Return why `latent_space` cannot be drawn, or None if it can."""
     n = len(view.images)
     return f"{n} images are too few for t-SNE, which needs {_MIN_POINTS}" if n < _MIN_POINTS else None
 
 
 def latent_space(view: View) -> Figure:
-    """t-SNE of the codes (y, z), coloured by true class where it is known, else by category.
+    """Draw t-SNE of the codes (y, z), coloured by true class if known, else by category.
 
-    Labelled images that are given another class are crosses, on top.
+    Misclassified images are crosses, drawn on top.
     """
     chosen = np.random.default_rng(_SEED).permutation(len(view.images))[:_MAX_POINTS]
     labelled = bool(view.known[chosen].any())
@@ -48,12 +48,21 @@ def latent_space(view: View) -> Figure:
     n_columns = -(-len(names) // _LEGEND_ROWS)
     drawn = new_figure(7.5 + 1.5 * n_columns, 7)
     axes: Any = drawn.subplots()
-    for group, look in enumerate(looks(len(names))):
-        member, size = groups == group, 9 if look.marker == "o" else 14
+    for group, appearance in enumerate(group_styles(len(names))):
+        member, size = groups == group, 9 if appearance.marker == "o" else 14
         right, missed = points[member & ~wrong], points[member & wrong]
         if member.any():
-            axes.scatter(*right.T, s=size, color=look.color, marker=look.marker, label=names[group], linewidths=0)
-            axes.scatter(*missed.T, s=34, color=look.color, marker="X", edgecolors="black", linewidths=0.7, zorder=3)
+            axes.scatter(
+                *right.T,
+                s=size,
+                color=appearance.color,
+                marker=appearance.marker,
+                label=names[group],
+                linewidths=0,
+            )
+            axes.scatter(
+                *missed.T, s=34, color=appearance.color, marker="X", edgecolors="black", linewidths=0.7, zorder=3
+            )
     if wrong.any():
         axes.scatter(
             [], [], s=34, color="white", marker="X", edgecolors="black", label=f"misclassified ({wrong.sum()})"
@@ -71,7 +80,7 @@ def latent_space(view: View) -> Figure:
 
 
 def _tsne(view: View, chosen: Any) -> Floats:
-    """Points [n, 2]. z is scaled to vary as much as y can, else many styles would hide the categories."""
+    """Return points [n, 2]; z is scaled to vary at most as much as y, else many styles would hide the categories."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -85,19 +94,19 @@ def _tsne(view: View, chosen: Any) -> Floats:
         angle=_ANGLE,
         random_state=_SEED,
     )
-    with threadpool_limits(1):  # the order in which threads add up would change the picture
+    with threadpool_limits(1):  # with several threads the order of additions, and the picture, would vary
         points: Floats = reduction.fit_transform(codes)
     return points
 
 
 def certainty(view: View) -> Figure:
-    """Histogram of the largest probability in y, between 1/K and 1."""
+    """Draw a histogram of the largest probability in y, from 1/K to 1."""
     largest, chance = view.y.max(axis=1), 1 / view.n_categories
     drawn = new_figure(7, 4.6)
     axes: Any = drawn.subplots()
     counts, _, _ = axes.hist(largest, bins=50, range=(0, 1), color=MAIN_COLOR)
     axes.set_yscale("log")
-    axes.set_ylim(0.5, max(20.0, 2 * counts.max()))  # a single image is a bar of some height
+    axes.set_ylim(0.5, max(20.0, 2 * counts.max()))  # a bar of a single image stays visible
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     axes.axvline(chance, color="0.3", linestyle=":", label=f"1/{view.n_categories}: all categories alike")
@@ -111,7 +120,7 @@ def certainty(view: View) -> Figure:
 
 
 def styles(view: View) -> Figure:
-    """A histogram of each style dimension with the prior drawn over it, the first ten where there are more."""
+    """Draw a histogram of each of the first ten style dimensions, with the prior over it."""
     n_styles = view.z.shape[1]
     n = min(n_styles, _MAX_STYLES)
     n_columns = 1 if n == 1 else 2 if n <= 4 else 3 if n <= 9 else 4
@@ -148,7 +157,7 @@ def styles(view: View) -> Figure:
 
 
 def normality(z: Floats) -> tuple[float, float]:
-    """How far values [N] are from N(0, 1): Kolmogorov-Smirnov statistic in [0, 1], and Wasserstein-1 distance."""
+    """Return distances of values [N] to N(0, 1): Kolmogorov-Smirnov statistic in [0, 1], and Wasserstein-1 distance."""
     from scipy.stats import kstest, norm, wasserstein_distance
 
     quantiles = norm.ppf((np.arange(len(z)) + 0.5) / len(z))

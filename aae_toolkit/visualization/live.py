@@ -1,4 +1,4 @@
-"""Pictures while a training runs (`--plot-every`)."""
+"""Pictures drawn during training (`--plot-every`)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LIVE_PICTURES = ("reconstruction_example.png", "learned_latent_features.png")
 
 
 class LivePictures:
-    """An observer that draws the learning curves and two pictures every `every` epochs; without it, none.
+    """Observer that draws the learning curves and two pictures every `every` epochs; None draws nothing.
 
-    A training that begins anew removes the pictures of the model that it replaces.
+    A new training removes the pictures of the model it replaces.
     """
 
     def __init__(self, model_dir: Path, every: int | None) -> None:
@@ -26,13 +26,13 @@ class LivePictures:
         self._model_dir, self._every = model_dir, every
 
     def started(self, history: Sequence[dict[str, Any]]) -> None:
-        """Remove what shows another model."""
+        """Remove pictures of an earlier model, unless training is resumed."""
         if not history:
             for name in PICTURES:
                 (self._model_dir / DIRECTORY / name).unlink(missing_ok=True)
 
     def epoch_ended(self, epoch: Epoch) -> None:
-        """Draw, if it is time."""
+        """Draw in every `every`-th epoch."""
         if not self._every or epoch.metrics["epoch"] % self._every:
             return
         draw_learning_curves(self._model_dir, epoch.model.description.variant)

@@ -1,4 +1,4 @@
-"""Pictures of what goes wrong: which classes are taken for which, and the images that the model doubts most."""
+"""Pictures of mistakes: the confusion matrix, and the most uncertain images."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from aae_toolkit.visualization.view import View
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MAX_NUMBERED = 16  # classes up to which counts stand in the cells
-_N_DOUBTED = 24
+_MAX_NUMBERED = 16  # classes up to which cells show counts
+_N_UNCERTAIN = 24
 _COLUMNS = 8
 _NAME_COLUMNS = 10
 
 
 def no_labels(view: View) -> str | None:
-    """Why `confusion` cannot be drawn, if so."""
+    """Return why `confusion` cannot be drawn, or None if it can."""
     return None if view.known.any() else "no image has a label"
 
 
 def confusion(view: View) -> Figure:
-    """Share of each true class (row) that is given each class (column), with counts where there is room."""
+    """Draw the share of each true class (row) that is given each class (column), with counts if there is room."""
     from matplotlib.colors import PowerNorm
     from sklearn.metrics import confusion_matrix
 
@@ -38,7 +38,7 @@ def confusion(view: View) -> Figure:
     side = min(14.0, max(4.2, 0.5 * n if n <= _MAX_NUMBERED else 0.3 * n))
     drawn = new_figure(side + 2.4, side + 1.7)
     axes = drawn.subplots()
-    # Small shares, of which mistakes are made, are shown darker than they are in proportion.
+    # Mistakes are small shares; the square root scale makes them visible.
     shares = table / np.maximum(totals, 1)[:, np.newaxis]
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
     drawn.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
@@ -59,26 +59,26 @@ def confusion(view: View) -> Figure:
 
 
 def _worst(table: Integers, names: tuple[str, ...]) -> str:
-    """The three most frequent mistakes, in words."""
+    """Return the three most frequent mistakes, in words."""
     mistakes = table.copy()
     np.fill_diagonal(mistakes, 0)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:3]
     pairs = [divmod(int(position), len(names)) for position in order]
-    said = [f"{names[i]} taken for {names[j]} ({mistakes[i, j]})" for i, j in pairs if mistakes[i, j]]
-    return f" Most often wrong: {', '.join(said)}." if said else ""
+    texts = [f"{names[i]} taken for {names[j]} ({mistakes[i, j]})" for i, j in pairs if mistakes[i, j]]
+    return f" Most often wrong: {', '.join(texts)}." if texts else ""
 
 
 def class_probabilities(view: View) -> Floats:
-    """Category probabilities summed by class, float32 [N, classes], as the deployed classifier gives them."""
+    """Return category probabilities summed by class, float32 [N, classes], as in the deployed classifier."""
     table = np.eye(len(view.names.texts), dtype=np.float32)[view.category_to_class]
     return view.y @ table
 
 
 def most_uncertain(view: View) -> Figure:
-    """The images whose likeliest class is least likely, with the two likeliest and the true class."""
+    """Draw the images whose likeliest class is least likely, with their two likeliest classes and the true class."""
     probabilities = class_probabilities(view)
     largest = probabilities.max(axis=1)
-    chosen = np.argsort(largest, kind="stable")[:_N_DOUBTED]
+    chosen = np.argsort(largest, kind="stable")[:_N_UNCERTAIN]
     n_columns = min(_COLUMNS, len(chosen))
     n_rows = -(-len(chosen) // n_columns)
     width, height = (1.5 * side for side in cell_size(view.image_shape, n_rows))
@@ -97,9 +97,9 @@ def most_uncertain(view: View) -> Figure:
             lines.append(f"true: {names[view.labels[index]]}")
         axes.set_title("\n".join(lines), fontsize=7.5, color=CONTRAST_COLOR if view.wrong[index] else "black")
     lowest, highest = 100 * largest[chosen[[0, -1]]]
-    doubted = f"The likeliest class of these {len(chosen)} has {lowest:.0f}% to {highest:.0f}%."
+    summary = f"The likeliest class of these {len(chosen)} has {lowest:.0f}% to {highest:.0f}%."
     if view.known.any():
         of_all = rough_percent(view.wrong[view.known].mean())
-        doubted += f" {view.wrong[chosen].sum()} are wrong (red); of all {view.known.sum()} labelled images, {of_all}."
-    note(drawn, doubted)
+        summary += f" {view.wrong[chosen].sum()} are wrong (red); of all {view.known.sum()} labelled images, {of_all}."
+    note(drawn, summary)
     return drawn

@@ -1,4 +1,4 @@
-"""Class names as pictures can show them: short, all different, and in characters that an installed font has."""
+"""Class names for pictures: short, unique, and with characters that an installed font has."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LIMIT = 14  # columns of text, of which a Chinese character takes two
+_LIMIT = 14  # columns of text; a Chinese character takes two
 _REGULAR = (400, "normal", "regular")
-_LAST_RESORT = "Last Resort"  # matplotlib's font of placeholders has every character, and says none
+_LAST_RESORT = "Last Resort"  # matplotlib's font of placeholders claims every character and draws none
 
 
 @dataclass(frozen=True)
 class ClassLabels:
-    """What stands for each class in a picture.
+    """Labels of the classes in pictures.
 
     Attributes:
-        texts: by class index.
-        families: fonts beside the usual one that the texts need.
-        unreadable: class names that no installed font can write; their texts are the class indices.
+        texts: labels by class index.
+        families: fonts that the labels need besides the usual one.
+        unreadable: class names that no installed font has the characters of; their labels are class indices.
     """
 
     texts: tuple[str, ...]
@@ -28,7 +28,7 @@ class ClassLabels:
 
 
 def class_labels(names: Sequence[str]) -> ClassLabels:
-    """Find labels for `names`."""
+    """Return labels for class names."""
     cleaned = ["".join(c if c.isprintable() else " " for c in name).strip() for name in names]
     families, missing = _families_for("".join(cleaned))
     readable = [bool(name) and missing.isdisjoint(name) for name in cleaned]
@@ -42,7 +42,7 @@ def class_labels(names: Sequence[str]) -> ClassLabels:
 
 
 def shorten(text: str, limit: int = _LIMIT) -> str:
-    """`text`, its middle an ellipsis where it is wider than `limit` columns: long names often end in what differs."""
+    """Shorten `text` to `limit` columns by an ellipsis in the middle: long names often differ at the end."""
     if _columns(text) <= limit:
         return text
     tail = _head(text[::-1], (limit - 1) // 3)[::-1]
@@ -50,7 +50,7 @@ def shorten(text: str, limit: int = _LIMIT) -> str:
 
 
 def _head(text: str, limit: int) -> str:
-    """As many of the first characters as fit."""
+    """Return as many first characters as fit into `limit` columns."""
     while _columns(text) > limit:
         text = text[:-1]
     return text
@@ -61,22 +61,22 @@ def _columns(text: str) -> int:
 
 
 def _families_for(text: str) -> tuple[tuple[str, ...], set[str]]:
-    """Fonts that have what matplotlib's own lacks of `text`, and the characters that none has."""
+    """Return fonts with the characters of `text` that the usual font lacks, and the characters that no font has."""
     from matplotlib.font_manager import FontProperties, findfont, fontManager
 
     families, missing = [], {c for c in text if ord(c) not in _characters(findfont(FontProperties()))}
     upright = [font for font in fontManager.ttflist if font.style == "normal" and font.weight in _REGULAR]
     for font in sorted(upright, key=lambda font: (font.name, font.fname)):
-        found = {c for c in missing if ord(c) in _characters(font.fname)} if missing else set()
-        if found and not font.name.startswith(_LAST_RESORT):
+        available = {c for c in missing if ord(c) in _characters(font.fname)} if missing else set()
+        if available and not font.name.startswith(_LAST_RESORT):
             families.append(font.name)
-            missing -= found
+            missing -= available
     return tuple(families), missing
 
 
 @functools.cache
 def _characters(path: str) -> frozenset[int]:
-    """Code points that a font file has; none where matplotlib cannot read it, as with fonts of coloured bitmaps."""
+    """Return the code points of a font file; none if matplotlib cannot read it, as with colour bitmap fonts."""
     from matplotlib.font_manager import get_font
 
     try:

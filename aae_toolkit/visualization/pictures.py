@@ -1,4 +1,4 @@
-"""The pictures of a trained model by file name: the seed document's eight ("Visualization of the Model"), and two."""
+"""Pictures of a trained model by file name: the seed document's eight ("Visualization of the Model"), and two more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aae_toolkit.visualization.view import View
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DIRECTORY = "visualization"  # of a model directory
+DIRECTORY = "visualization"  # in a model directory
 
 
 def _always(view: View) -> str | None:
@@ -28,14 +28,14 @@ def _always(view: View) -> str | None:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture.
+    """Picture of a trained model.
 
     Attributes:
-        title: its name for people.
-        shows: a sentence that says what is drawn.
-        look_for: what a good model's picture shows, in the words after "look for".
-        content: draws it, without the title; what was measured stands below.
-        why_not: the reason why it cannot be drawn of a view, or None.
+        title: title of the picture.
+        shows: sentence that describes the content.
+        look_for: sign of a good model, to follow "Look for".
+        content: function that draws the figure without its title, with measurements in a note below.
+        why_not: function that returns why the picture cannot be drawn, or None if it can.
     """
 
     title: str
@@ -46,11 +46,11 @@ class Picture:
 
     @property
     def caption(self) -> str:
-        """What is drawn and what to look for, in two sentences."""
+        """Caption: description and sign of a good model, in two sentences."""
         return f"{self.shows} Look for {self.look_for}."
 
     def draw(self, view: View) -> Figure:
-        """Draw it; call and save under `canvas.style`."""
+        """Draw the picture with its title; call and save it within `canvas.style`."""
         drawn = self.content(view)
         title(drawn, f"{self.title}\nLook for {self.look_for}")
         return drawn
@@ -60,32 +60,32 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
     {
         "latent_features_tnse.png": Picture(
             "Latent space by t-SNE",
-            "The codes (y, z) of images, near ones side by side; a misclassified image is a cross of its true colour.",
+            "Codes (y, z) of images, similar ones side by side; misclassified images are crosses of their true colour.",
             "an island per class, each of one colour, with few crosses",
             latent.latent_space,
             latent.too_few_for_tsne,
         ),
         "learned_latent_features.png": Picture(
             "Category and style",
-            "What the decoder draws: a category in each row, the first style varied along it.",
+            "Decoded images: a category in each row, with the first style varied along it.",
             "rows that keep their class while the style changes",
             categories.style_rows,
         ),
         "modes_and_samples_from_each_label.png": Picture(
             "Modes and images of each category",
-            "Each category's mode, which is the decoder's picture at z = 0, beside real images put there.",
+            "Mode of each category, the decoder's image at z = 0, beside real images of the category.",
             "one class along a row, and a mode that looks like it",
             categories.modes_and_samples,
         ),
         "predicted_label_distribution.png": Picture(
             "Sizes of the categories",
-            "How many images each category takes, by true class.",
+            "Number of images in each category, by true class.",
             "bars of one colour, and none empty",
             categories.sizes,
         ),
         "reconstruction_example.png": Picture(
             "Reconstructions",
-            "Images above what the decoder rebuilds from their codes.",
+            "Images above their reconstructions by the decoder.",
             "the same class and style, a little smoother",
             reconstructions.rebuilt,
         ),
@@ -103,21 +103,21 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
         ),
         "learned_modes.png": Picture(
             "Modes of the mode decoder",
-            "What the mode decoder draws for each category, from y alone.",
+            "Image of each category by the mode decoder, from y alone.",
             "a clear picture per category, each another",
             categories.mode_decoder_modes,
             categories.no_mode_decoder,
         ),
         "confusion_matrix.png": Picture(
             "Confusion matrix",
-            "Which class the images of each true class are given.",
+            "Share of each true class that is given each class.",
             "a dark diagonal and pale cells beside it",
             mistakes.confusion,
             mistakes.no_labels,
         ),
         "most_uncertain.png": Picture(
             "The most uncertain images",
-            "The images whose likeliest class is least likely, with the two likeliest classes and the true one.",
+            "Images whose likeliest class is least likely, with their two likeliest classes and the true one.",
             "images that people would doubt too",
             mistakes.most_uncertain,
         ),
@@ -128,32 +128,32 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
 def draw_all(model: TrainedModel, split: Split, output_dir: Path, progress: Progress) -> list[Path]:
     """Draw every picture of a model over a split; return the files written.
 
-    Pictures that cannot be drawn of this model or split are told to `progress`, and removed where an earlier one lies.
+    Pictures that cannot be drawn are reported to `progress`, and earlier ones of that name are removed.
 
     Raises:
-        AaeError: images of another shape or none, or a directory that cannot be written.
+        AaeError: the split has no images or another image shape, or the directory cannot be written.
     """
     return draw(View.of(model, split, progress), tuple(PICTURES), output_dir)
 
 
 def draw(view: View, names: Sequence[str], output_dir: Path) -> list[Path]:
-    """Draw the pictures of these file names; return the files written.
+    """Draw the pictures with these file names; return the files written.
 
     Raises:
-        AaeError: a directory that cannot be written.
+        AaeError: the directory cannot be written.
     """
     written, progress = [], view.progress
     if view.names.unreadable:
         progress.say(
-            f"no installed font has the characters of {', '.join(view.names.unreadable)}; their class numbers stand"
-            " instead (a font for them, as Debian's fonts-noto-cjk, mends that)"
+            f"no installed font has the characters of {', '.join(view.names.unreadable)}; pictures show class numbers"
+            " instead (install a font, such as Debian's fonts-noto-cjk)"
         )
     try:
         with style(view.names.families):
             for name in progress.track(names, "pictures", len(names)):
                 reason = PICTURES[name].why_not(view)
                 if reason:
-                    (output_dir / name).unlink(missing_ok=True)  # of an earlier model
+                    (output_dir / name).unlink(missing_ok=True)  # from an earlier model
                     progress.say(f"{name} is not drawn: {reason}")
                 else:
                     save(PICTURES[name].draw(view), output_dir / name)

@@ -1,4 +1,4 @@
-"""The picture of the way through both networks: images beside what is rebuilt from their codes."""
+"""Picture of reconstructions: images and their reconstructions from the codes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _N_MEASURED = 1000
 
 
 def examples(view: View, n: int = _N_EXAMPLES) -> Integers:
-    """Indices of up to `n` images, drawn by lot but each class, or category, in turn."""
+    """Return indices of up to `n` random images, taking each class, or category, in turn."""
     order = np.random.default_rng(_SEED).permutation(len(view.images))
     groups = (view.labels if view.known.any() else view.categories)[order]
-    turn = np.empty(len(order), dtype=np.int64)  # how many of its group come before an image
+    turn = np.empty(len(order), dtype=np.int64)  # number of images of the same group before each image
     for group in np.unique(groups):
         turn[groups == group] = np.arange((groups == group).sum())
     chosen: Integers = order[np.lexsort((groups, turn))][:n]
@@ -31,7 +31,7 @@ def examples(view: View, n: int = _N_EXAMPLES) -> Integers:
 
 
 def rebuilt(view: View) -> Figure:
-    """Images, one of each class first, above what the decoder makes of their codes."""
+    """Draw images, one of each class first, above their reconstructions."""
     chosen = examples(view)
     pictures = view.decode(view.y[chosen], view.z[chosen])
     width, height = (1.4 * side for side in cell_size(view.image_shape, 2))

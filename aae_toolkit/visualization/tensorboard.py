@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training (`--tensorboard`): scalars, reconstructions, and modes."""
+"""TensorBoard log of a training (`--tensorboard`): scalars, reconstructions and modes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from aae_toolkit.visualization.canvas import tile
 from aae_toolkit.visualization.reconstructions import examples
 from aae_toolkit.visualization.view import View
 
-DIRECTORY = "tensorboard"  # of a model directory
+DIRECTORY = "tensorboard"  # in a model directory
 _EVENTS = "events.out.tfevents.*"
 _MODES_A_ROW = 10
 
 
 class TensorBoardLog:
-    """An observer that writes event files; a step is an epoch. Close it, or use it in a `with` statement.
+    """Observer that writes event files; a step is an epoch. Close it, or use it in a `with` statement.
 
-    A training that begins anew replaces what an earlier one wrote. A resumed one makes TensorBoard forget what is
-    beyond its checkpoint, and writes the scalars of the epochs before where no log of them is there.
+    A new training replaces earlier event files. A resumed one purges events after its checkpoint, and writes the
+    scalars of earlier epochs if no log of them is there.
     """
 
     def __init__(self, model_dir: Path) -> None:
-        """Write into `model_dir`'s directory of event files.
+        """Write event files into `<model_dir>/tensorboard`.
 
         Raises:
             ModuleNotFoundError: the tensorboard package is not installed.
@@ -41,7 +41,7 @@ class TensorBoardLog:
         self._writer: Any = None
 
     def started(self, history: Sequence[dict[str, Any]]) -> None:
-        """Open an event file after those of earlier runs of this training."""
+        """Open an event file, after those of earlier runs if training is resumed."""
         earlier = sorted(self._directory.glob(_EVENTS))
         if not history:
             for events in earlier:
@@ -80,7 +80,7 @@ class TensorBoardLog:
 
 
 def pictures(view: View) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """Sheets [3, height, width] in [0, 1] by tag: images over what is rebuilt of them, and the modes."""
+    """Return images [3, height, width] in [0, 1] by tag: images above their reconstructions, and the modes."""
     chosen = examples(view)
     rows = {"reconstructions": [list(view.images[chosen]), list(view.decode(view.y[chosen], view.z[chosen]))]}
     sheets = {"modes": view.modes()}
@@ -92,12 +92,12 @@ def pictures(view: View) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
 
 
 def _rgb(sheet: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Three channels, of others their mean."""
+    """Return an image with three channels; other numbers of channels become their mean."""
     return sheet if len(sheet) == 3 else np.repeat(sheet.mean(axis=0, keepdims=True), 3, axis=0)
 
 
 def _group(name: str) -> str:
-    """Under which heading TensorBoard shows a metric."""
+    """Return the TensorBoard section of a metric."""
     if name.endswith("accuracy"):
         return "accuracy"
     if name.startswith(("largest_", "z_divergence")):

@@ -1,4 +1,4 @@
-"""What the pictures are drawn from: a model, images of a split, and the codes that the model gives them."""
+"""Data of the pictures: a model, images of a split, and their codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ from aae_toolkit.visualization.names import ClassLabels, class_labels
 
 @dataclass(frozen=True)
 class View:
-    """Images uint8 [N, C, H, W] of a split with their labels int64 [N] and codes: `y` [N, K], `z` [N, Z]."""
+    """Model, images of a split, and their codes.
+
+    Attributes:
+        model: the trained model.
+        images: uint8 [N, C, H, W].
+        labels: int64 [N], -1 where unknown.
+        y: category probabilities, float32 [N, K].
+        z: styles, float32 [N, Z].
+        progress: listener for messages while pictures are drawn.
+    """
 
     model: TrainedModel
     images: NDArray[np.uint8]
@@ -35,7 +44,7 @@ class View:
         """Encode the images of `split`.
 
         Raises:
-            AaeError: images of another shape or of more classes, none at all, or codes that are not finite.
+            AaeError: the split is empty, has another image shape or more classes, or its codes are not finite.
         """
         model.description.require_image_shape(split.images.shape[1:])
         n_classes = len(model.description.class_names)
@@ -50,57 +59,57 @@ class View:
 
     @property
     def n_categories(self) -> int:
-        """K."""
+        """Number of categories, K."""
         return self.model.architecture.n_classes
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W), pixels."""
+        """Shape of an image: (C, H, W) in pixels."""
         return self.model.architecture.image_shape
 
     @cached_property
     def categories(self) -> Integers:
         """Likeliest category of each image, int64 [N]."""
-        found: Integers = self.y.argmax(axis=1)
-        return found
+        categories: Integers = self.y.argmax(axis=1)
+        return categories
 
     @cached_property
     def category_to_class(self) -> Integers:
-        """Which class each category stands for, int64 [K]."""
+        """Class of each category, int64 [K]."""
         return np.array(self.model.description.category_to_class)
 
     @cached_property
     def classes(self) -> Integers:
-        """Class that the model gives each image, int64 [N]."""
-        found: Integers = self.category_to_class[self.categories]
-        return found
+        """Predicted class of each image, int64 [N]."""
+        classes: Integers = self.category_to_class[self.categories]
+        return classes
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
-        """Which images have a label, [N]."""
-        found: NDArray[np.bool_] = self.labels != UNLABELED
-        return found
+        """Mask of images with a label, bool [N]."""
+        known: NDArray[np.bool_] = self.labels != UNLABELED
+        return known
 
     @cached_property
     def wrong(self) -> NDArray[np.bool_]:
-        """Which images have a label that is not the class they are given, [N]."""
-        found: NDArray[np.bool_] = self.known & (self.classes != self.labels)
-        return found
+        """Mask of labelled images whose predicted class is wrong, bool [N]."""
+        wrong: NDArray[np.bool_] = self.known & (self.classes != self.labels)
+        return wrong
 
     @cached_property
     def category_sizes(self) -> Integers:
-        """How many images have each category as their likeliest, int64 [K]."""
+        """Number of images in each category, int64 [K]."""
         return np.bincount(self.categories, minlength=self.n_categories)
 
     @cached_property
     def names(self) -> ClassLabels:
-        """Classes as pictures show them."""
+        """Labels of the classes in pictures."""
         return class_labels(self.model.description.class_names)
 
     def category_name(self, category: int, *, narrow: bool = False) -> str:
-        """A category and the class it stands for; its number alone where all are classes of that name, or of none.
+        """Return a category's number with its class, or the number alone if all classes are named by number.
 
-        `narrow` has them one below the other.
+        `narrow` puts the class on a second line.
         """
         name = self.names.texts[self.category_to_class[category]]
         if self._numbers_are_names:
@@ -113,28 +122,28 @@ class View:
         return all(names[c] in (str(k), f"category_{k}") for k, c in enumerate(self.category_to_class))
 
     def modes(self) -> Floats:
-        """The decoder's picture of each category at z = 0, [K, C, H, W] in [0, 1]."""
+        """Return the decoder's image of each category at z = 0, [K, C, H, W] in [0, 1]."""
         with torch.inference_mode():
             return self._pictures(decode_modes(self.model.decoder, self.model.architecture))
 
     def mode_decoder_modes(self) -> Floats:
-        """The mode decoder's picture of each category, [K, C, H, W] in [0, 1]."""
+        """Return the mode decoder's image of each category, [K, C, H, W] in [0, 1]."""
         assert self.model.mode_decoder is not None
         device = self.model.mode_decoder.out.weight.device
         with torch.inference_mode():
             return self._pictures(self.model.mode_decoder(torch.eye(self.n_categories, device=device)))
 
     def decode(self, y: Floats, z: Floats) -> Floats:
-        """Pictures [N, C, H, W] in [0, 1] of codes [N, K] and [N, Z]."""
+        """Decode codes [N, K] and [N, Z] to images [N, C, H, W] in [0, 1]."""
         device = self.model.decoder.out.weight.device
         with torch.inference_mode():
             return self._pictures(self.model.decoder(torch.from_numpy(y).to(device), torch.from_numpy(z).to(device)))
 
     def read(self, pictures: Floats) -> Integers:
-        """Category, int64 [N], that the encoder sees in pictures [N, C, H, W] in [0, 1]."""
+        """Return the likeliest category, int64 [N], of images [N, C, H, W] in [0, 1]."""
         y, _ = encode(self.model.encoder, (255 * pictures).round().astype(np.uint8))
-        found: Integers = y.argmax(axis=1)
-        return found
+        categories: Integers = y.argmax(axis=1)
+        return categories
 
     def _pictures(self, logits: torch.Tensor) -> Floats:
         pictures: Floats = logits.sigmoid().reshape(-1, *self.image_shape).cpu().numpy()
