@@ -10,27 +10,18 @@ import onnx  # noqa: TID253  (the rule keeps the package quick to import)
 import onnxruntime
 import pytest
 import torch
-from aae_toolkit.backends.base import (
-    ARBITER,
-    BACKENDS,
-    BackendName,
-    Runnable,
-    Tensors,
-    is_for,
-    open_backend,
-    parse_backends,
-    runnables,
-)
 from exports import copy_with_only, one_variant
 
 from aae_toolkit.backends import registry
 from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
+from aae_toolkit.backends.protocol import BackendName, Runnable
+from aae_toolkit.backends.registry import ARBITER, BACKENDS, is_for, open_backend, parse_backends, runnables
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.export.card import model_card
-from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
+from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, Tensors, contract_of
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import write_artifact
 from aae_toolkit.export.manifest import ArtifactEntry, read_manifest
