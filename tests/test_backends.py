@@ -10,7 +10,7 @@ import onnx  # noqa: TID253  (the rule keeps the package quick to import)
 import onnxruntime
 import pytest
 import torch
-from exports import copy_with_only, one_variant
+from exports import copy_with_only, one_variant, unverified
 
 from aae_toolkit.backends import registry
 from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
@@ -28,6 +28,7 @@ from aae_toolkit.export.manifest import ArtifactEntry, read_manifest
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 from aae_toolkit.parity.check import check_parity
+from aae_toolkit.predict.classifier_file import ClassifierFile
 from aae_toolkit.progress import Silent
 
 QUICK: tuple[BackendName, ...] = ("eager", "torchscript", "torch-export", "onnxruntime")  # compiling takes seconds
@@ -232,10 +233,10 @@ import sys
 import numpy as np
 from pathlib import Path
 from aae_toolkit.backends.onnx_reference import OnnxReferenceBackend
-from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
-backend = OnnxRuntimeBackend(Path({str(export_dir / "classifier.onnx")!r}))
-outputs = backend.run({{"images": np.zeros((3, 1, 6, 6), np.uint8)}})
-assert outputs["label"].shape == (3,) and backend.class_names == ["row_0", "row_1", "row_2"]
+from aae_toolkit.predict.classifier_file import ClassifierFile
+classifier = ClassifierFile(Path({str(export_dir / "classifier.onnx")!r}))
+outputs = classifier.run(np.zeros((3, 1, 6, 6), np.uint8))
+assert outputs["label"].shape == (3,) and classifier.class_names == ["row_0", "row_1", "row_2"]
 assert not {{"torch", "onnx"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -244,11 +245,15 @@ assert not {{"torch", "onnx"}} & set(sys.modules)
 
 @one_variant
 @pytest.mark.parametrize("metadata", [{}, {"aae.class_names": "{"}, {"aae.class_names": "null"}])
-def test_a_classifier_that_names_no_classes_is_damaged(export_dir: Path, metadata: dict[str, str]) -> None:
-    backend = OnnxRuntimeBackend(export_dir / "classifier.onnx")
-    backend.metadata = {"aae.artifact": "classifier", **metadata}
+def test_a_classifier_that_names_no_classes_is_damaged(
+    export_dir: Path, tmp_path: Path, metadata: dict[str, str]
+) -> None:
+    model = onnx.load(export_dir / "classifier.onnx")
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {"aae.artifact": "classifier", **metadata})
+    onnx.save(model, tmp_path / "classifier.onnx")
     with pytest.raises(AaeError, match="it names no classes"):
-        _ = backend.class_names
+        ClassifierFile(tmp_path / "classifier.onnx")
 
 
 def test_backends_are_chosen_by_name_in_the_table_s_order() -> None:
@@ -322,7 +327,7 @@ def test_a_damaged_aotinductor_package_is_one_line(
     path = export / "classifier.aoti.pt2"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
     with pytest.raises(AaeError, match=r"classifier\.aoti\.pt2 is damaged or not an AOTInductor package"):
-        open_backend(ExportDirectory.open(export), runnable_on(export, "aoti"))
+        open_backend(unverified(export), runnable_on(compiled_export, "aoti"))
     assert capfd.readouterr().err == ""
 
 
@@ -334,7 +339,7 @@ def test_files_are_offered_where_they_run(compiled_export: Path) -> None:
     assert [is_for(package, device) for device in ("cpu", "cuda", "cuda:1")] == [True, False, False]
     int8 = onnx_file.model_copy(update={"precision": "int8"})
     assert [is_for(int8, device) for device in ("cpu", "cuda")] == [True, False]
-    assert "aoti" not in [r.backend for r in runnables(manifest, "classifier", "cuda")]
+    assert "aoti" not in [r.backend for r in runnables(unverified(compiled_export), "classifier", "cuda")]
 
 
 @one_variant
@@ -346,7 +351,7 @@ def test_an_aotinductor_package_that_would_be_unpacked_elsewhere_is_refused(
     with zipfile.ZipFile(export / "classifier.aoti.pt2", "a") as package:
         package.writestr(name, "escaped")
     with pytest.raises(AaeError, match="leads outside of it; it cannot be trusted"):
-        open_backend(ExportDirectory.open(export), runnable_on(export, "aoti"))
+        open_backend(unverified(export), runnable_on(compiled_export, "aoti"))
 
 
 def with_external_data(directory: Path, location: str) -> Path:

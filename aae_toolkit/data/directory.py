@@ -104,19 +104,7 @@ def write_data_directory(
         AaeError: the directory cannot be written, or another process is writing there.
         UsageError: the source has too few images for these sizes, or other splits are there without `overwrite`.
     """
-    if test is not None and source.test_images is not None:
-        raise UsageError(f"{source.name} brings its own test set of {len(source.test_images)} images; leave --test out")
-    indices = split_indices(
-        source.labels,
-        source.default_labeled if labeled is None else labeled,
-        source.default_validation if validation is None else validation,
-        0 if source.test_images is not None else source.default_test if test is None else test,
-        seed,
-    )
-    splits = {name: Split(source.images[i], source.labels[i]) for name, i in indices.items()}
-    splits["train_unlabeled"].labels[:] = UNLABELED
-    if source.test_images is not None and source.test_labels is not None:
-        splits["test"] = Split(source.test_images, source.test_labels)
+    splits = _split(source, labeled, validation, test, seed)
     try:
         with lock_directory(path, progress), ExitStack() as placed:
             written = {name: placed.enter_context(atomic_path(path / f"{name}.npz")) for name in SPLITS}
@@ -136,6 +124,25 @@ def write_data_directory(
     except OSError as error:
         raise AaeError(f"data directory {path} cannot be written: {error.strerror or error}") from error
     return index
+
+
+def _split(
+    source: Source, labeled: int | None, validation: int | None, test: int | None, seed: int
+) -> dict[SplitName, Split]:
+    if test is not None and source.test_images is not None:
+        raise UsageError(f"{source.name} brings its own test set of {len(source.test_images)} images; leave --test out")
+    indices = split_indices(
+        source.labels,
+        source.default_labeled if labeled is None else labeled,
+        source.default_validation if validation is None else validation,
+        0 if source.test_images is not None else source.default_test if test is None else test,
+        seed,
+    )
+    splits = {name: Split(source.images[i], source.labels[i]) for name, i in indices.items()}
+    splits["train_unlabeled"].labels[:] = UNLABELED
+    if source.test_images is not None and source.test_labels is not None:
+        splits["test"] = Split(source.test_images, source.test_labels)
+    return splits
 
 
 def _refuse_other_splits(index: Path, content: str) -> None:
