@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from browser import chromium_page, needs_chromium
+from builds import Builds
 from conftest import tiny_source
 from exports import one_variant
 from pages import Reader, measured, report_of
@@ -17,13 +18,14 @@ from refusals import refused
 
 from aae_toolkit.bench.results import BenchReport
 from aae_toolkit.cli.app import run
+from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.export.manifest import WEIGHTS_FILE, read_manifest
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.progress import Silent
-from aae_toolkit.report import gallery, page
+from aae_toolkit.report import gallery, report_page
 from aae_toolkit.report.contents import MixUp, Sources, gather, mix_ups
 from aae_toolkit.report.gallery import Caption, hang, picture_captions
 from aae_toolkit.report.report_page import render
@@ -34,11 +36,8 @@ from aae_toolkit.visualization.pictures import draw_all
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 6 }} &amp;")
 
 
-@pytest.fixture(scope="session")
-def told_dir(model_dir: Path, data_dir: Path, export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model directory with curves, pictures, an export with a verdict, and a benchmark. Copy it to change it."""
-    path = tmp_path_factory.mktemp("told") / "model"
-    shutil.copytree(model_dir, path)
+def tell(path: Path, model_dir: Path, data_dir: Path, export_dir: Path) -> None:
+    shutil.copytree(model_dir, path, dirs_exist_ok=True)
     shutil.copytree(export_dir, path / "export")
     model = load_model(path)
     draw_learning_curves(path, model.description.variant)
@@ -46,7 +45,12 @@ def told_dir(model_dir: Path, data_dir: Path, export_dir: Path, tmp_path_factory
     set_verdict(path / "export", passed=True)
     results = [measured("eager", 2.0), measured("onnxruntime", 1.0), measured("eager", 3.0, rate=200.0, p99_bound_ms=2)]
     save_benchmark(path, report_of(*results))
-    return path
+
+
+@pytest.fixture(scope="session")
+def told_dir(variant: Variant, model_dir: Path, data_dir: Path, export_dir: Path, builds: Builds) -> Path:
+    """A model directory with curves, pictures, an export with a verdict, and a benchmark. Copy it to change it."""
+    return builds.get(f"{variant}-told", lambda path: tell(path, model_dir, data_dir, export_dir))
 
 
 def set_verdict(export: Path, *, passed: bool) -> None:
@@ -234,7 +238,7 @@ def test_data_without_labels_is_not_scored(told_dir: Path, tmp_path: Path) -> No
 def test_of_many_classes_the_mistakes_are_shown_and_no_table(
     told_dir: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "_LARGEST_TABLE", 2)
+    monkeypatch.setattr(report_page, "_LARGEST_TABLE", 2)
     words = page_of(told_dir, data_dir=data_dir).words
     assert "3 classes are too many for a table here. aae evaluate" in words
     assert "True class by row" not in words

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import Visit, chromium_page, needs_chromium
+from builds import Builds
 from conftest import TINY_TRAINING, needs_mnist, tiny_source
 from exports import one_variant
 from numpy.typing import NDArray
@@ -103,11 +104,9 @@ def label(visit: Visit) -> str:
 
 
 @pytest.fixture(scope="session")
-def page_dir(export_dir: Path, web_runtime: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page_dir(variant: Variant, export_dir: Path, web_runtime: dict[str, bytes], builds: Builds) -> Path:
     """The page of either variant's shared model, which tells three classes by the row that is bright."""
-    path = tmp_path_factory.mktemp("page")
-    write_page(export_dir, path, web_runtime)
-    return path
+    return builds.get(f"{variant}-page", lambda path: write_page(export_dir, path, web_runtime))
 
 
 @dataclass
@@ -119,16 +118,19 @@ class Colour:
 
 
 @pytest.fixture(scope="session")
-def colour(web_runtime: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Colour:
-    path = tmp_path_factory.mktemp("colour")
+def colour(web_runtime: dict[str, bytes], builds: Builds) -> Colour:
     source = tiny_source(channels=3)
     narrow = type(source)(**(vars(source) | {"images": source.images[..., :5].copy()}))
-    write_data_directory(path / "data", narrow, None, None, None, seed=0)
     model = {"encoder": "conv", "conv_channels": [4, 6], "hidden_size": 8, "z_size": 3}
     config = SemiSupervisedConfig.model_validate({"model": model, "training": TINY_TRAINING})
-    train(config, DataDirectory(path / "data"), path / "model", device="cpu")
-    export_model(path / "model", path / "export", (Format.ONNX,), Silent())
-    write_page(path / "export", path / "page", web_runtime)
+
+    def build(path: Path) -> None:
+        write_data_directory(path / "data", narrow, None, None, None, seed=0)
+        train(config, DataDirectory(path / "data"), path / "model", device="cpu")
+        export_model(path / "model", path / "export", (Format.ONNX,), Silent())
+        write_page(path / "export", path / "page", web_runtime)
+
+    path = builds.get("colour", build)
     return Colour(path / "page", path / "export")
 
 
