@@ -17,7 +17,7 @@ endif
 .DEFAULT_GOAL := help
 UPGRADE ?=
 
-.PHONY: help setup lock demo test test-all test-faults test-mutants lint format typecheck docs bench bench-compare results parity build clean
+.PHONY: help setup lock demo test test-slow test-faults test-mutants lint format typecheck docs bench bench-compare results parity build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -41,11 +41,11 @@ lock: setup ## versions, checksums and licences of what pyproject.toml asks for;
 demo: setup ## train both variants on digits, export, prove parity, measure speed
 	$(BIN)/aae demo --output-dir-path $(DEMO_DIR)
 
-test: setup ## the test suite
-	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
+test: setup ## the test suite, minutes long
+	$(BIN)/pytest -m "not slow" -n auto --dist worksteal
 
-test-all: setup ## the test suite with the slow tests
-	$(BIN)/pytest -n auto --dist loadfile
+test-slow: setup ## the rest of it: Ray, Node, Chromium, torchrun, compilers, kills, the site
+	$(BIN)/pytest -m slow -n auto --dist worksteal
 
 test-mutants: setup ## 300 damaged files of each format, and as many odd configurations and command lines as that
 	AAE_MUTANTS=3 AAE_MUTANTS_REPORT=mutants.json $(BIN)/pytest tests/test_mutants.py tests/test_fuzz.py

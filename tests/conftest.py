@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tensors as small as these, threads cost more than they give
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # likewise: each pool of compilers imports torch anew
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,10 @@ from aae_toolkit.export.writer import export_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
 from aae_toolkit.web.runtime import runtime_files
+
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:  # else on a disk, where each file is flushed
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # where pytest makes its temporary directories
 
 REPOSITORY = Path(__file__).parent.parent
 LONGEST = ("test_distributed", "test_predict_ray", "test_kill", "test_faults", "test_mnist", "test_trainer")  # files
@@ -83,6 +90,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _interruptible() -> None:
     """SIGINT interrupts, also where the tests were started in the background of a shell that ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """pytest's own; tests of faults have theirs on a disk, where files are flushed."""
+    if request.path.parent.name != "faults":
+        yield tmp_path
+    else:
+        with tempfile.TemporaryDirectory() as directory:
+            yield Path(directory)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def _as_fast_as_the_test_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "WEIGHTS_BACKENDS", ("eager",))
 
 
-@pytest.fixture(scope="module", params=["mlp", "conv"])
+@pytest.fixture(scope="module", params=["mlp", pytest.param("conv", marks=pytest.mark.slow)])
 def big(request: pytest.FixtureRequest, builds: Builds) -> Path:
     """Data with enough validation images to prove something by, and a model large enough to become smaller."""
     model = {"encoder": request.param, "hidden_size": 128, "conv_channels": [48, 96]}

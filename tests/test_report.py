@@ -468,6 +468,7 @@ def test_a_page_that_cannot_be_replaced_leaves_the_earlier_one(
     assert output.read_text() == "the earlier one"
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize(("width", "colors"), [(1280, "light"), (1280, "dark"), (375, "light")])
 def test_a_browser_shows_the_page_without_an_error_a_request_or_scrolling_sideways(
@@ -511,6 +512,7 @@ UNREADABLE = """() => {
 }"""
 
 
+@pytest.mark.slow
 @needs_chromium
 @one_variant
 def test_names_that_look_like_markup_run_nothing_in_a_browser(told: Path, tmp_path: Path) -> None:
