@@ -493,11 +493,13 @@ def test_a_gradient_that_is_not_finite_takes_no_step_and_names_phase_and_term(
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
-def test_resuming_and_replacing_at_once_is_refused(model_dir: Path, data_dir: Path, variant: Variant) -> None:
-    before = weights(model_dir)
+def test_resuming_and_replacing_at_once_is_refused(
+    model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
     with refused("--resume continues", "--overwrite replaces", "one of them", kind=UsageError):
-        train(tiny_config(variant), DataDirectory(data_dir), model_dir, device="cpu", resume=True, overwrite=True)
-    assert same(weights(model_dir), before)
+        train(tiny_config(variant), DataDirectory(data_dir), copy, device="cpu", resume=True, overwrite=True)
+    assert same(weights(copy), weights(model_dir))
 
 
 def test_what_was_made_from_a_model_goes_when_its_replacement_begins(data_dir: Path, tmp_path: Path) -> None:
@@ -726,11 +728,13 @@ def test_a_mode_decoder_is_saved_where_trained_and_gone_after_a_training_without
     assert not path.exists()
 
 
-def test_a_model_is_not_replaced_unless_asked(model_dir: Path, data_dir: Path, variant: Variant) -> None:
-    before = weights(model_dir)
+def test_a_model_is_not_replaced_unless_asked(
+    model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
     with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
-        train(tiny_config(variant), DataDirectory(data_dir), model_dir, device="cpu")
-    assert same(weights(model_dir), before)
+        train(tiny_config(variant), DataDirectory(data_dir), copy, device="cpu")
+    assert same(weights(copy), weights(model_dir))
 
 
 def test_a_full_disk_is_one_line_and_no_model(
