@@ -17,7 +17,7 @@ endif
 .DEFAULT_GOAL := help
 UPGRADE ?=
 
-.PHONY: help setup lock demo test test-all test-faults test-mutants lint format typecheck docs bench bench-compare results parity build clean
+.PHONY: help setup lock demo test test-slow test-faults test-mutants lint format typecheck docs bench bench-compare results parity build clean
 
 help: ## list all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -41,11 +41,11 @@ lock: setup ## write requirements.lock (versions, checksums) and docs/licences.m
 demo: setup ## train both variants on digits, export, prove parity, benchmark, report
 	$(BIN)/aae demo --output-dir-path $(DEMO_DIR)
 
-test: setup ## the test suite
-	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
+test: setup ## the test suite, minutes long
+	$(BIN)/pytest -m "not slow" -n auto --dist worksteal
 
-test-all: setup ## the test suite with the slow tests
-	$(BIN)/pytest -n auto --dist loadfile
+test-slow: setup ## the rest of it: Ray, Node, Chromium, torchrun, compilers, kills, the site
+	$(BIN)/pytest -m slow -n auto --dist worksteal
 
 test-mutants: setup ## test readers with 300 damaged files of each format, and 300 random configurations and command lines
 	AAE_MUTANTS=3 AAE_MUTANTS_REPORT=mutants.json $(BIN)/pytest tests/test_mutants.py tests/test_fuzz.py

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tensors as small as these, threads cost more than they give
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # likewise: each pool of compilers imports torch anew
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from builds import Builds
 
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
@@ -25,7 +30,12 @@ from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
 from aae_toolkit.web.runtime import runtime_files
 
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:  # else on a disk, where each file is flushed
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # where pytest makes its temporary directories
+
 REPOSITORY = Path(__file__).parent.parent
+LONGEST = ("test_distributed", "test_predict_ray", "test_kill", "test_faults", "test_mnist", "test_trainer")  # files
 MNIST_RAW_DIR = Path(os.environ.get("AAE_MNIST_RAW_DIR", REPOSITORY.parent / "shared" / "mnist"))
 
 needs_mnist = pytest.mark.skipif(
@@ -69,18 +79,39 @@ def tiny_config(
     return UnsupervisedConfig.model_validate(content)
 
 
+@pytest.hookimpl(trylast=True)  # after pytest's own order, by variant over all files
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process works alone at the end; a file at once, which shares its fixtures."""
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (rank.get(item.path.stem, len(rank)), item.path))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
     """SIGINT interrupts, also where the tests were started in the background of a shell that ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def tmp_path(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """pytest's own; tests of faults have theirs on a disk, where files are flushed."""
+    if request.path.parent.name != "faults":
+        yield tmp_path
+    else:
+        with tempfile.TemporaryDirectory() as directory:
+            yield Path(directory)
+
+
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
+    """What this run has built."""
+    return Builds(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def data_dir(builds: Builds) -> Path:
     """A data directory of 3 classes of 1 x 6 x 6 images: 30 labelled, 90 unlabelled, 60 validation, 60 test."""
-    path = tmp_path_factory.mktemp("data")
-    write_data_directory(path, tiny_source(), None, None, None, seed=0)
-    return path
+    return builds.get("data", lambda path: write_data_directory(path, tiny_source(), None, None, None, seed=0))
 
 
 @pytest.fixture(scope="session", params=["semi_supervised", "unsupervised"])
@@ -90,19 +121,16 @@ def variant(request: pytest.FixtureRequest) -> Variant:
 
 
 @pytest.fixture(scope="session")
-def model_dir(variant: Variant, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_dir(variant: Variant, data_dir: Path, builds: Builds) -> Path:
     """A trained model directory. Do not write into it: copy it first."""
-    path = tmp_path_factory.mktemp(variant)
-    train(tiny_config(variant, n_epochs=MODEL_EPOCHS), DataDirectory(data_dir), path, device="cpu")
-    return path
+    config = tiny_config(variant, n_epochs=MODEL_EPOCHS)
+    return builds.get(variant, lambda path: train(config, DataDirectory(data_dir), path, device="cpu"))
 
 
 @pytest.fixture(scope="session")
-def export_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def export_dir(variant: Variant, model_dir: Path, builds: Builds) -> Path:
     """An export of that model, in every format. Do not write into it: copy it first."""
-    path = tmp_path_factory.mktemp("export")
-    export_model(model_dir, path, DEFAULT_FORMATS, Silent())
-    return path
+    return builds.get(f"{variant}-export", lambda path: export_model(model_dir, path, DEFAULT_FORMATS, Silent()))
 
 
 @pytest.fixture(scope="session")
@@ -116,17 +144,20 @@ def mnist_test() -> Source:
 
 
 @pytest.fixture(scope="session")
-def mnist_export(mnist_test: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mnist_export(mnist_test: Source, builds: Builds) -> Path:
     """ONNX files of a small model of real MNIST, right on about nineteen of twenty images."""
-    path = tmp_path_factory.mktemp("mnist")
-    write_data_directory(path / "data", mnist_test, 1000, 1000, None, seed=0)
     content = {
         "model": {"hidden_size": 128, "z_size": 2},
         "training": {"n_epochs": 6, "batch_size": 100, "precision": "fp32"},
     }
-    train(SemiSupervisedConfig.model_validate(content), DataDirectory(path / "data"), path / "model", device="cpu")
-    export_model(path / "model", path / "export", (Format.ONNX,), Silent())
-    return path / "export"
+    config = SemiSupervisedConfig.model_validate(content)
+
+    def build(path: Path) -> None:
+        write_data_directory(path / "data", mnist_test, 1000, 1000, None, seed=0)
+        train(config, DataDirectory(path / "data"), path / "model", device="cpu")
+        export_model(path / "model", path / "export", (Format.ONNX,), Silent())
+
+    return builds.get("mnist", build) / "export"
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,9 +73,19 @@ def view_of(model: TrainedModel, n: int = 40, labelled: bool = True, progress: P
     return View.of(model, random_split(model, n, labelled), progress or Silent())
 
 
+_rendered: weakref.WeakSet[Figure] = weakref.WeakSet()
+
+
+def render(drawn: Figure) -> None:
+    """Lay a figure out and paint it, once: most of what a test of a picture costs."""
+    if drawn not in _rendered:
+        drawn.canvas.draw()
+        _rendered.add(drawn)
+
+
 def shown_texts(drawn: Figure) -> dict[str, list[Any]]:
     """Every text that can be read in a figure, by where it stands."""
-    drawn.draw_without_rendering()
+    render(drawn)
     found: dict[str, list[Any]] = {"figure": list(drawn.texts), "panels": [], "ticks": [], "legend": []}
     for legend in [*drawn.legends, *(axes.get_legend() for axes in drawn.axes if axes.get_legend())]:
         found["legend"] += legend.get_texts()
@@ -97,8 +107,6 @@ def words(drawn: Figure) -> str:
 
 def crowding(drawn: Figure) -> list[str]:
     """Texts that leave the figure, or lie on one another."""
-    from matplotlib.transforms import Bbox
-
     texts = [text for group in shown_texts(drawn).values() for text in group]
     boxes = [text.get_window_extent() for text in texts]
     canvas = drawn.bbox.padded(1)
@@ -107,21 +115,21 @@ def crowding(drawn: Figure) -> list[str]:
         for text, box in zip(texts, boxes, strict=True)
         if not (canvas.x0 <= box.x0 and box.x1 <= canvas.x1 and canvas.y0 <= box.y0 and box.y1 <= canvas.y1)
     ]
-    for (a, box_a), (b, box_b) in combinations(zip(texts, boxes, strict=True), 2):
-        common = Bbox.intersection(box_a, box_b)
-        if common is not None and min(common.width, common.height) > 2:
-            out.append(f"{a.get_text()!r} lies on {b.get_text()!r}")
+    low, high = (np.array([[*getattr(box, end)] for box in boxes]).reshape(-1, 2) for end in ("min", "max"))
+    common = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)  # [n, n, 2], width and height in pixels
+    for a, b in np.argwhere(np.triu(common.min(axis=2) > 2, k=1)):
+        out.append(f"{texts[a].get_text()!r} lies on {texts[b].get_text()!r}")
     return out
 
 
 def blank_panels(drawn: Figure) -> list[int]:
     """Panels of one colour."""
-    drawn.canvas.draw()
+    render(drawn)
     pixels = np.asarray(drawn.canvas.buffer_rgba())  # type: ignore[attr-defined]  # Agg's canvas
     blank = []
     for index, axes in enumerate(drawn.axes):
         box = axes.get_window_extent().padded(-2)
         part = pixels[pixels.shape[0] - int(box.y1) : pixels.shape[0] - int(box.y0), int(box.x0) : int(box.x1)]
-        if len(np.unique(part.reshape(-1, 4), axis=0)) < 2:
+        if (part == part[:1, :1]).all():
             blank.append(index)
     return blank

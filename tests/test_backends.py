@@ -10,6 +10,7 @@ import onnx  # noqa: TID253  (the rule keeps the package quick to import)
 import onnxruntime
 import pytest
 import torch
+from builds import Builds
 from exports import copy_with_only, one_variant, unverified
 
 from aae_toolkit.backends import registry
@@ -18,6 +19,7 @@ from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.backends.protocol import BackendName, Runnable
 from aae_toolkit.backends.registry import ARBITER, BACKENDS, is_for, open_backend, parse_backends, runnables
 from aae_toolkit.cli.app import run
+from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.export.card import model_card
@@ -274,10 +276,8 @@ def test_without_a_compiler_the_compiled_backend_is_left_out(export_dir: Path, m
     assert names == ["eager", "torchscript", "torch-export", "onnxruntime"]
 
 
-@pytest.fixture(scope="module")
-def compiled_export(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export with an AOTInductor package of the classifier beside its ONNX file."""
-    path = copy_with_only(export_dir, tmp_path_factory.mktemp("aoti") / "export", "classifier.onnx")
+def add_package(export_dir: Path, path: Path) -> None:
+    copy_with_only(export_dir, path, "classifier.onnx")
     manifest, contract = read_manifest(path), contract_of("classifier", read_description(path))
     package = path / "classifier.aoti.pt2"
     module = ExportDirectory.open(path).module("classifier")
@@ -287,7 +287,12 @@ def compiled_export(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) 
     )
     checksums = manifest.sha256 | {package.name: sha256(package)}
     manifest.model_copy(update={"artifacts": (*manifest.artifacts, entry), "sha256": checksums}).save(path)
-    return path
+
+
+@pytest.fixture(scope="module")
+def compiled_export(variant: Variant, export_dir: Path, builds: Builds) -> Path:
+    """An export with an AOTInductor package of the classifier beside its ONNX file. Copy it to change it."""
+    return builds.get(f"{variant}-aoti", lambda path: add_package(export_dir, path / "export")) / "export"
 
 
 @one_variant

@@ -25,6 +25,7 @@ def collect(storage: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=storage, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_saved_run_that_lacks_a_benchmark_is_not_compared_with(tmp_path: Path) -> None:
     everything = collect(tmp_path)
     assert everything.returncode == 0

@@ -11,6 +11,7 @@ def page_of(tmp_path: Path, body: str) -> str:
     return path.as_uri()
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_errors_and_requests_of_a_page_are_collected(tmp_path: Path) -> None:
     address = page_of(
@@ -24,6 +25,7 @@ def test_errors_and_requests_of_a_page_are_collected(tmp_path: Path) -> None:
             assert any(part in error for error in visit.errors)
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_page_wider_than_the_phone_is_measured_and_pictured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AAE_SCREENSHOTS", str(tmp_path / "kept"))

@@ -203,7 +203,7 @@ def test_an_error_is_one_line_that_says_what_is_wrong(
         "variant": variant.replace("_", "-"),
         "model": shutil.copytree(model_dir, tmp_path / "model"),
         "export": export_dir,
-        "data": data_dir,
+        "data": shutil.copytree(data_dir, tmp_path / "data"),
         "other": other_data,
         "foreign": foreign,
         "config": tiny_yaml,

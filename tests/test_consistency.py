@@ -348,6 +348,7 @@ def test_in_low_precision_every_term_is_that_of_float32_to_its_precision(precisi
     assert found[precision] == pytest.approx(found["fp32"], rel=0.1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_has_the_terms_of_an_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "randn_like", lambda t: torch.ones_like(t))  # compiled code draws other numbers
     found = []

@@ -140,6 +140,7 @@ def test_the_http_service_answers_uploads_and_json(place: Path) -> None:
     assert as_json["predictions"] == uploaded["predictions"][:1]
 
 
+@pytest.mark.slow
 @one_variant
 def test_a_ray_cluster_writes_a_row_for_every_image(place: Path) -> None:
     pytest.importorskip("ray", reason="the ray extra is not installed")

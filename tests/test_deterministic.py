@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from conftest import TINY_MODEL, TINY_TRAINING
 from refusals import refused
@@ -31,6 +32,7 @@ def checksums(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_two_processes_in_two_directories_write_the_same_bytes(data_dir: Path, tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump({"semi_supervised": {"model": TINY_MODEL, "training": TINY_TRAINING}}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_MODEL, tiny_config
+from fault_child import forked
 from safetensors.torch import load_file
 from test_phases import networks, phases_of
 from torch import Tensor, nn
@@ -76,8 +76,7 @@ def run_ranks(job: Any, n: int, *arguments: Any) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=_rank, args=(job, rank, n, port, arguments)) for rank in range(n)]
+    ranks = [forked(_rank, job, rank, n, port, arguments) for rank in range(n)]
     for process in ranks:
         process.start()
     for process in ranks:
@@ -142,7 +141,10 @@ def _save_gradients(world: World, path: Path, compile: bool, encoder: str) -> No
     torch.save(found, path / f"{world.rank}.pt")
 
 
-@pytest.mark.parametrize(("compiled", "encoder"), [(False, "mlp"), (False, "conv"), (True, "mlp")])
+@pytest.mark.parametrize(
+    ("compiled", "encoder"),
+    [(False, "mlp"), (False, "conv"), pytest.param(True, "mlp", marks=pytest.mark.slow)],
+)
 def test_two_processes_have_the_gradients_of_one_that_sees_the_whole_batch(
     compiled: bool, encoder: str, tmp_path: Path
 ) -> None:
@@ -297,6 +299,7 @@ def config_path(tmp_path: Path) -> Path:
     return tmp_path / "tiny.yaml"
 
 
+@pytest.mark.slow
 def test_torchrun_trains_one_model_stops_at_sigterm_and_resumes_to_the_same_weights(
     data_dir: Path, tmp_path: Path, config_path: Path
 ) -> None:

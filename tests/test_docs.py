@@ -241,6 +241,7 @@ def smaller(words: list[str], tiny: Path) -> list[str]:
     return [*words, *more]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WALKS)
 def test_a_page_that_users_follow_works_from_its_first_line_to_its_last(
     name: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -435,6 +436,7 @@ def test_formulas_become_mathml_and_a_broken_one_stops_the_build() -> None:
         html(r"$\nonsense$")
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning_has_no_dead_link_and_loads_nothing_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

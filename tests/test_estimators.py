@@ -2,7 +2,6 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import evaluate
 from aae_toolkit.models.directory import load_model
 
+SCORED = ("check_classifiers_train", "check_clustering")  # checks that ask how well it learned
 TINY: dict[str, Any] = {"hidden_size": 16, "precision": "fp32", "device": "cpu", "batch_size": 50}
 
 
@@ -44,8 +44,8 @@ def expected_failures(estimator: object) -> dict[str, str]:
 
 
 @parametrize_with_checks([classifier(), clusterer()], expected_failed_checks=expected_failures)
-def test_scikit_learn_s_own_checks_hold(estimator: Any, check: Callable[[Any], None]) -> None:
-    check(estimator)
+def test_scikit_learn_s_own_checks_hold(estimator: Any, check: Any) -> None:
+    check(estimator if check.func.__name__ in SCORED else clone(estimator).set_params(n_epochs=2))
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,7 @@ def assert_agrees(example: Path, export: Path, images: NDArray[np.uint8], tmp_pa
     return labels
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_1000_real_test_images_get_the_labels_that_python_gives(
     example: Path, mnist_export: Path, mnist_test: Source, tmp_path: Path
@@ -68,6 +69,7 @@ def test_1000_real_test_images_get_the_labels_that_python_gives(
     assert (labels == mnist_test.test_labels).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_both_variants_get_the_labels_that_python_gives(
     example: Path, export_dir: Path, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -76,6 +78,7 @@ def test_both_variants_get_the_labels_that_python_gives(
     assert_agrees(example, export_dir, images, tmp_path)
 
 
+@pytest.mark.slow
 @one_variant
 @pytest.mark.parametrize(
     ("content", "said"),

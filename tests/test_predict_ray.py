@@ -108,6 +108,7 @@ def maps(process: int) -> list[str]:
         return []
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_one_process_from_folders_npz_and_parquet(
     address: str, export_dir: Path, folder: Path, images: np.ndarray, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_rows_are_those_of_one_process_from_folders_npz_and_parquet(
     assert_same(found[421:], [renamed(f"{inputs[2]}#{i}", p) for i, p in enumerate(one_process)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the worker to kill through /proc")
 def test_a_worker_killed_half_way_costs_no_row_and_doubles_none(
     address: str, export_dir: Path, folder: Path, tmp_path: Path
@@ -164,6 +166,7 @@ def test_a_worker_killed_half_way_costs_no_row_and_doubles_none(
     assert {path.name for path in output.iterdir()} == {FILE_NAME, *parts}
 
 
+@pytest.mark.slow
 def test_a_rerun_makes_only_what_is_missing_on_a_cluster_that_runs_already(
     address: str, export_dir: Path, folder: Path, images: np.ndarray, tmp_path: Path
 ) -> None:
@@ -191,6 +194,7 @@ def test_a_rerun_makes_only_what_is_missing_on_a_cluster_that_runs_already(
     assert PartsManifest.model_validate_json((output / FILE_NAME).read_text()).errors == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_is_one_line_and_what_it_finished_stays(
     address: str, export_dir: Path, folder: Path, images: np.ndarray, tmp_path: Path
 ) -> None:
@@ -210,6 +214,7 @@ def test_a_worker_that_fails_is_one_line_and_what_it_finished_stays(
     assert len(rows_of(tmp_path / "output")) == 211
 
 
+@pytest.mark.slow
 def test_no_room_for_a_worker_is_refused(address: str, export_dir: Path, folder: Path, tmp_path: Path) -> None:
     for cluster in (Cluster(num_cpus=3), Cluster(num_cpus=3, concurrency=1)):
         with refused("no room for a worker of 3 CPUs and 0 GPUs: Ray has 2 CPUs and 0 GPUs", kind=UsageError):

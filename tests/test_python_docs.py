@@ -19,6 +19,7 @@ def run_blocks(page: str) -> dict[str, Any]:
     return namespace
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_python_api_run_and_do_what_they_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from builds import Builds
 from conftest import tiny_source
 from exports import copy_with_only, one_variant, replace_artifact, rerecord
 
@@ -35,16 +36,18 @@ def _as_fast_as_the_test_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "WEIGHTS_BACKENDS", ("eager",))
 
 
-@pytest.fixture(scope="module", params=["mlp", "conv"])
-def big(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["mlp", pytest.param("conv", marks=pytest.mark.slow)])
+def big(request: pytest.FixtureRequest, builds: Builds) -> Path:
     """Data with enough validation images to prove something by, and a model large enough to become smaller."""
-    path = tmp_path_factory.mktemp(request.param)
-    write_data_directory(path / "data", tiny_source(4500), 300, 2000, 2000, seed=0)
     model = {"encoder": request.param, "hidden_size": 128, "conv_channels": [48, 96]}
     training = {"n_epochs": 12, "batch_size": 50, "precision": "fp32"}
     config = SemiSupervisedConfig.model_validate({"model": model, "training": training})
-    train(config, DataDirectory(path / "data"), path / "model", device="cpu")
-    return path
+
+    def build(path: Path) -> None:
+        write_data_directory(path / "data", tiny_source(4500), 300, 2000, 2000, seed=0)
+        train(config, DataDirectory(path / "data"), path / "model", device="cpu")
+
+    return builds.get(f"big-{request.param}", build)
 
 
 def export(source: Path, target: Path, *flags: str) -> int:

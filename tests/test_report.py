@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from browser import chromium_page, needs_chromium
+from builds import Builds
 from conftest import tiny_source
 from exports import one_variant
 from pages import Reader, measured, report_of
@@ -17,6 +18,7 @@ from refusals import refused
 
 from aae_toolkit.bench.results import BenchReport
 from aae_toolkit.cli.app import run
+from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.export.manifest import WEIGHTS_FILE, read_manifest
 from aae_toolkit.files import sha256
@@ -35,11 +37,8 @@ from aae_toolkit.visualization.pictures import draw_all
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 6 }} &amp;")
 
 
-@pytest.fixture(scope="session")
-def told_dir(model_dir: Path, data_dir: Path, export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model directory with curves, pictures, an export with a verdict, and a benchmark. Copy it to change it."""
-    path = tmp_path_factory.mktemp("told") / "model"
-    shutil.copytree(model_dir, path)
+def tell(path: Path, model_dir: Path, data_dir: Path, export_dir: Path) -> None:
+    shutil.copytree(model_dir, path, dirs_exist_ok=True)
     shutil.copytree(export_dir, path / "export")
     model = load_model(path)
     draw_learning_curves(path, model.description.variant)
@@ -47,7 +46,12 @@ def told_dir(model_dir: Path, data_dir: Path, export_dir: Path, tmp_path_factory
     set_verdict(path / "export", passed=True)
     results = [measured("eager", 2.0), measured("onnxruntime", 1.0), measured("eager", 3.0, rate=200.0, p99_bound_ms=2)]
     save_benchmark(path, report_of(*results))
-    return path
+
+
+@pytest.fixture(scope="session")
+def told_dir(variant: Variant, model_dir: Path, data_dir: Path, export_dir: Path, builds: Builds) -> Path:
+    """A model directory with curves, pictures, an export with a verdict, and a benchmark. Copy it to change it."""
+    return builds.get(f"{variant}-told", lambda path: tell(path, model_dir, data_dir, export_dir))
 
 
 def set_verdict(export: Path, *, passed: bool) -> None:
@@ -469,6 +473,7 @@ def test_a_page_that_cannot_be_replaced_leaves_the_earlier_one(
     assert output.read_text() == "the earlier one"
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize(("width", "colors"), [(1280, "light"), (1280, "dark"), (375, "light")])
 def test_a_browser_shows_the_page_without_an_error_a_request_or_scrolling_sideways(
@@ -512,6 +517,7 @@ UNREADABLE = """() => {
 }"""
 
 
+@pytest.mark.slow
 @needs_chromium
 @one_variant
 def test_names_that_look_like_markup_run_nothing_in_a_browser(told: Path, tmp_path: Path) -> None:

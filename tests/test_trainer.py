@@ -1,14 +1,13 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import fault_child
 import pytest
 import torch
 import yaml
@@ -360,6 +359,7 @@ def test_the_second_head_is_kept_for_resuming_and_not_in_the_model(
     assert ("classification" in names) == (variant == "semi_supervised")
 
 
+@pytest.mark.slow
 def test_pairs_and_balance_help_to_find_the_classes_without_labels(data_dir: Path, tmp_path: Path) -> None:
     terms = TERMS | {"n_neighbors": 10, "augmentation": 0.0, "lambda_balance": 4.0}
     found = {}
@@ -410,27 +410,24 @@ def test_killed_or_stopped_at_any_moment_a_run_resumes_to_the_same_weights(data_
         json.dumps({"semi_supervised": {"model": TINY_MODEL, "training": TINY_TRAINING | {"n_epochs": 60}}})
     )
     paths = ["--dir-path", data_dir, "--config-path", tmp_path / "tiny.yaml", "--output-dir-path"]
-    command = [sys.executable, "-m", "aae_toolkit", "train", "semi-supervised", "--device", "cpu", *paths]
-    subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
+    command = ["train", "semi-supervised", "--device", "cpu", *paths]
+    assert fault_child.run([*command, tmp_path / "whole"], tmp_path / "log") == (0, [])
     resumed = [*command, tmp_path / "cut", "--resume", "--checkpoint-every", "1"]
     for sign_of_life, delay, signum, status in (
         ("loading", 0.0, signal.SIGKILL, -signal.SIGKILL),
-        ("epoch", 0.0, signal.SIGKILL, -signal.SIGKILL),
-        ("epoch", 0.3, signal.SIGKILL, -signal.SIGKILL),
-        ("epoch", 0.1, signal.SIGTERM, 143),
-        ("epoch", 0.1, signal.SIGINT, 130),
+        ("/60", 0.0, signal.SIGKILL, -signal.SIGKILL),
+        ("/60", 0.3, signal.SIGKILL, -signal.SIGKILL),
+        ("/60", 0.1, signal.SIGTERM, 143),
+        ("/60", 0.1, signal.SIGINT, 130),
     ):
-        process = subprocess.Popen(resumed, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        while not process.stdout.readline().startswith(sign_of_life):
-            assert process.poll() is None
+        child = fault_child.Child(resumed, tmp_path / "log")
+        child.wait_for(sign_of_life)
         time.sleep(delay)
-        process.send_signal(signum)
-        process.communicate()
-        assert process.returncode == status
-        if sign_of_life == "epoch":
+        child.send(signum)
+        assert child.wait() == status
+        if sign_of_life == "/60":  # of an epoch
             torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)  # it is whole
-    subprocess.run(resumed, check=True, capture_output=True)
+    assert fault_child.run(resumed, tmp_path / "log") == (0, [])
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
@@ -496,11 +493,13 @@ def test_a_gradient_that_is_not_finite_takes_no_step_and_names_phase_and_term(
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
-def test_resuming_and_replacing_at_once_is_refused(model_dir: Path, data_dir: Path, variant: Variant) -> None:
-    before = weights(model_dir)
+def test_resuming_and_replacing_at_once_is_refused(
+    model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
     with refused("--resume continues", "--overwrite replaces", "one of them", kind=UsageError):
-        train(tiny_config(variant), DataDirectory(data_dir), model_dir, device="cpu", resume=True, overwrite=True)
-    assert same(weights(model_dir), before)
+        train(tiny_config(variant), DataDirectory(data_dir), copy, device="cpu", resume=True, overwrite=True)
+    assert same(weights(copy), weights(model_dir))
 
 
 def test_what_was_made_from_a_model_goes_when_its_replacement_begins(data_dir: Path, tmp_path: Path) -> None:
@@ -560,6 +559,7 @@ def test_weights_that_are_not_finite_are_never_kept(
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_again_after_the_first_epoch(data_dir: Path, tmp_path: Path) -> None:
     class ForbidAfterFirst(Silent):
         def say(self, line: str) -> None:
@@ -606,6 +606,7 @@ def test_streamed_images_give_the_same_weights(
     assert same(weights(tmp_path / "resident"), weights(tmp_path / "streamed"))
 
 
+@pytest.mark.slow
 def test_bf16_and_compiled_runs_learn_as_much(data_dir: Path, tmp_path: Path) -> None:
     accuracy = {}
     for name, training in {
@@ -727,11 +728,13 @@ def test_a_mode_decoder_is_saved_where_trained_and_gone_after_a_training_without
     assert not path.exists()
 
 
-def test_a_model_is_not_replaced_unless_asked(model_dir: Path, data_dir: Path, variant: Variant) -> None:
-    before = weights(model_dir)
+def test_a_model_is_not_replaced_unless_asked(
+    model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
     with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
-        train(tiny_config(variant), DataDirectory(data_dir), model_dir, device="cpu")
-    assert same(weights(model_dir), before)
+        train(tiny_config(variant), DataDirectory(data_dir), copy, device="cpu")
+    assert same(weights(copy), weights(model_dir))
 
 
 def test_a_full_disk_is_one_line_and_no_model(

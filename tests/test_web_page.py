@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import Visit, chromium_page, needs_chromium
+from builds import Builds
 from conftest import TINY_TRAINING, needs_mnist, tiny_source
 from exports import one_variant
 from numpy.typing import NDArray
@@ -103,11 +104,9 @@ def label(visit: Visit) -> str:
 
 
 @pytest.fixture(scope="session")
-def page_dir(export_dir: Path, web_runtime: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page_dir(variant: Variant, export_dir: Path, web_runtime: dict[str, bytes], builds: Builds) -> Path:
     """The page of either variant's shared model, which tells three classes by the row that is bright."""
-    path = tmp_path_factory.mktemp("page")
-    write_page(export_dir, path, web_runtime)
-    return path
+    return builds.get(f"{variant}-page", lambda path: write_page(export_dir, path, web_runtime))
 
 
 @dataclass
@@ -119,16 +118,19 @@ class Colour:
 
 
 @pytest.fixture(scope="session")
-def colour(web_runtime: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Colour:
-    path = tmp_path_factory.mktemp("colour")
+def colour(web_runtime: dict[str, bytes], builds: Builds) -> Colour:
     source = tiny_source(channels=3)
     narrow = type(source)(**(vars(source) | {"images": source.images[..., :5].copy()}))
-    write_data_directory(path / "data", narrow, None, None, None, seed=0)
     model = {"encoder": "conv", "conv_channels": [4, 6], "hidden_size": 8, "z_size": 3}
     config = SemiSupervisedConfig.model_validate({"model": model, "training": TINY_TRAINING})
-    train(config, DataDirectory(path / "data"), path / "model", device="cpu")
-    export_model(path / "model", path / "export", (Format.ONNX,), Silent())
-    write_page(path / "export", path / "page", web_runtime)
+
+    def build(path: Path) -> None:
+        write_data_directory(path / "data", narrow, None, None, None, seed=0)
+        train(config, DataDirectory(path / "data"), path / "model", device="cpu")
+        export_model(path / "model", path / "export", (Format.ONNX,), Silent())
+        write_page(path / "export", path / "page", web_runtime)
+
+    path = builds.get("colour", build)
     return Colour(path / "page", path / "export")
 
 
@@ -165,11 +167,13 @@ def test_golden_inputs_give_the_golden_outputs_in_the_page(page_dir: Path, expor
         assert_golden(visit, export_dir)
 
 
+@pytest.mark.slow
 def test_a_convolutional_model_of_colour_pictures_gives_its_golden_outputs_too(colour: Colour) -> None:
     with opened(colour.page) as visit:
         assert_golden(visit, colour.export)
 
 
+@pytest.mark.slow
 @one_variant
 def test_a_device_that_computes_otherwise_says_so(page_dir: Path, tmp_path: Path) -> None:
     page = shutil.copytree(page_dir, tmp_path / "page")
@@ -203,6 +207,7 @@ def test_a_drawn_stroke_gives_the_label_that_python_gives_what_it_became_and_cle
             assert not shown(visit, "#seen").any()
 
 
+@pytest.mark.slow
 @one_variant
 def test_everything_is_done_by_keyboard_alone(page_dir: Path) -> None:
     with opened(page_dir) as visit:
@@ -232,6 +237,7 @@ def test_everything_is_done_by_keyboard_alone(page_dir: Path) -> None:
         assert (shown(visit, "#decoded") != before).any()
 
 
+@pytest.mark.slow
 @one_variant
 def test_clearing_in_the_middle_of_a_stroke_ends_it(page_dir: Path) -> None:
     with opened(page_dir) as visit:
@@ -248,6 +254,7 @@ def test_clearing_in_the_middle_of_a_stroke_ends_it(page_dir: Path) -> None:
         assert not shown(visit, "#seen").any()
 
 
+@pytest.mark.slow
 def test_sliders_change_the_picture_to_what_the_decoder_gives(page_dir: Path, export_dir: Path) -> None:
     decoder = OnnxRuntimeBackend(export_dir / "decoder.onnx")
     with opened(page_dir) as visit:
@@ -273,6 +280,7 @@ def test_sliders_change_the_picture_to_what_the_decoder_gives(page_dir: Path, ex
         assert "The classifier says row_" in visit.page.locator("#decoded-label").inner_text()
 
 
+@pytest.mark.slow
 def test_categories_go_by_their_class_and_by_their_number_where_classes_have_several(
     page_dir: Path, variant: Variant
 ) -> None:
@@ -288,6 +296,7 @@ def test_categories_go_by_their_class_and_by_their_number_where_classes_have_sev
         assert names == [f"row_{classes[k]} (category {k})" for k in values]
 
 
+@pytest.mark.slow
 @one_variant
 @pytest.mark.parametrize(("width", "colors"), [(320, "light"), (375, "light"), (375, "dark"), (1280, "dark")])
 def test_the_page_fits_its_window(page_dir: Path, tmp_path: Path, width: int, colors: Any) -> None:
@@ -303,6 +312,7 @@ def test_the_page_fits_its_window(page_dir: Path, tmp_path: Path, width: int, co
         assert background == ("rgb(255, 255, 255)" if colors == "light" else "rgb(20, 22, 26)")
 
 
+@pytest.mark.slow
 @one_variant
 def test_a_finger_draws_and_does_not_scroll(page_dir: Path) -> None:
     with opened(page_dir, width=375) as visit:
@@ -318,6 +328,7 @@ def test_a_finger_draws_and_does_not_scroll(page_dir: Path) -> None:
         assert visit.page.evaluate("scrollY") == 0
 
 
+@pytest.mark.slow
 @one_variant
 def test_names_are_text_whatever_they_hold(page_dir: Path, tmp_path: Path) -> None:
     name = "<img src=x onerror=\"document.title='run'\">&lt;b&gt;"
@@ -334,6 +345,7 @@ def test_names_are_text_whatever_they_hold(page_dir: Path, tmp_path: Path) -> No
         assert visit.page.title() == "A classifier in the browser"
 
 
+@pytest.mark.slow
 @one_variant
 def test_of_many_classes_the_likeliest_are_listed(page_dir: Path, tmp_path: Path) -> None:
     page = shutil.copytree(page_dir, tmp_path / "page")
@@ -374,6 +386,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: directory / name for name in images}
 
 
+@pytest.mark.slow
 @one_variant
 @pytest.mark.parametrize("channels", [1, 3])
 def test_image_files_are_read_as_predict_reads_them(
@@ -396,6 +409,7 @@ def test_image_files_are_read_as_predict_reads_them(
         visit.page.locator("#label", has_text="text.png is not an image that this browser can read").wait_for()
 
 
+@pytest.mark.slow
 @one_variant
 def test_a_dropped_file_is_classified(page_dir: Path, pictures: dict[str, Path]) -> None:
     with opened(page_dir) as visit:
@@ -408,6 +422,7 @@ def test_a_dropped_file_is_classified(page_dir: Path, pictures: dict[str, Path])
         assert label(visit).startswith("row_")
 
 
+@pytest.mark.slow
 @one_variant
 def test_the_page_works_with_the_network_off_and_opens_again_without_its_server(page_dir: Path) -> None:
     with served(page_dir) as (address, server), chromium_page() as visit:
@@ -429,6 +444,7 @@ def test_the_page_works_with_the_network_off_and_opens_again_without_its_server(
     assert all(url.startswith(address) for url in visit.requests)
 
 
+@pytest.mark.slow
 @one_variant
 def test_a_page_whose_files_are_missing_says_which(page_dir: Path, tmp_path: Path) -> None:
     page = shutil.copytree(page_dir, tmp_path / "page")
@@ -439,6 +455,7 @@ def test_a_page_whose_files_are_missing_says_which(page_dir: Path, tmp_path: Pat
         visit.page.locator("#status", has_text=said).wait_for(timeout=READY_MS)
 
 
+@pytest.mark.slow
 @one_variant
 def test_opened_as_a_file_the_page_says_that_it_needs_a_server(page_dir: Path) -> None:
     with chromium_page() as visit:
@@ -468,6 +485,7 @@ DIGITS: dict[str, list[Stroke]] = {
 }
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_drawn_digits_are_labelled_by_a_model_of_real_mnist_at_any_size_and_place(
     mnist_export: Path, web_runtime: dict[str, bytes], tmp_path: Path

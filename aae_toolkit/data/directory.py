@@ -129,6 +129,7 @@ def write_data_directory(
 def _split(
     source: Source, labeled: int | None, validation: int | None, test: int | None, seed: int
 ) -> dict[SplitName, Split]:
+    """Draw every split; a source's own test set stays as it is."""
     if test is not None and source.test_images is not None:
         raise UsageError(f"{source.name} brings its own test set of {len(source.test_images)} images; leave --test out")
     indices = split_indices(
@@ -138,7 +139,9 @@ def _split(
         0 if source.test_images is not None else source.default_test if test is None else test,
         seed,
     )
-    splits = {name: Split(source.images[i], source.labels[i]) for name, i in indices.items()}
+    splits: dict[SplitName, Split] = {
+        name: Split(source.images[indices[name]], source.labels[indices[name]]) for name in SPLITS
+    }
     splits["train_unlabeled"].labels[:] = UNLABELED
     if source.test_images is not None and source.test_labels is not None:
         splits["test"] = Split(source.test_images, source.test_labels)

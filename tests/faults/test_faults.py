@@ -81,7 +81,8 @@ def assert_one_line(outcome: tuple[int, list[str]], status: int, *parts: object)
     assert "internal error" not in lines[0]
 
 
-@pytest.mark.parametrize("room", [2_000, 30_000])  # bytes; what is printed needs some too
+# In bytes; what is printed needs some too.
+@pytest.mark.parametrize("room", [2_000, pytest.param(30_000, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_while_training_leaves_the_last_checkpoint(
     room: int, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -97,7 +98,7 @@ def test_a_disk_that_is_full_while_training_leaves_the_last_checkpoint(
     assert weights(model) == weights(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("room", [2_000, 20_000])
+@pytest.mark.parametrize("room", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_while_splitting_leaves_the_old_splits(room: int, tmp_path: Path) -> None:
     data = tmp_path / "data"
     init = ["init-datasets", "--dir-path", data, *DIGITS]
@@ -119,6 +120,7 @@ def test_a_disk_that_is_full_while_exporting_leaves_no_manifest(format_: str, mo
     assert not any(LEFTOVER.fullmatch(name) for name in contents(export))
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_and_one_that_became_read_only_are_one_line(
     small_disk: Path, data_dir: Path, tmp_path: Path
 ) -> None:

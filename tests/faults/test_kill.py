@@ -89,6 +89,7 @@ def data_stage(directory: Path) -> str:
     return "splits being written" if directory.exists() else "before the first file"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replaces", [False, True], ids=["into nothing", "over other splits"])
 def test_init_datasets_killed_at_any_moment_leaves_whole_files_and_runs_again(replaces: bool, tmp_path: Path) -> None:
     data = tmp_path / "data"
@@ -112,7 +113,7 @@ def model_stage(directory: Path) -> str:
     return "model being written" if state["epoch"] == N_EPOCHS else "between checkpoints"
 
 
-@pytest.mark.parametrize("variant", ["semi_supervised", "unsupervised"])
+@pytest.mark.parametrize("variant", ["semi_supervised", pytest.param("unsupervised", marks=pytest.mark.slow)])
 def test_training_killed_at_any_moment_leaves_whole_files_and_resumes_to_the_same_weights(
     variant: Variant, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def export_stage(directory: Path) -> str:
     return f"{len(artifacts)} artifacts there" if directory.exists() else "before the first file"
 
 
+@pytest.mark.slow
 @one_variant
 @pytest.mark.parametrize("format_", ["torchscript", *(["torch-export", "onnx"] if KILLS > 10 else [])])
 def test_export_killed_at_any_moment_leaves_whole_files_and_runs_again(

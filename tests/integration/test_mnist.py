@@ -10,7 +10,7 @@ from PIL import Image
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
 
-pytestmark = needs_mnist
+pytestmark = [needs_mnist, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

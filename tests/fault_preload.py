@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import conftest  # noqa: F401  (with what it imports)
 import torch
 import torch._dynamo
 

@@ -1,4 +1,4 @@
-"""Children that run `aae` as a console script does, forked from a server that has imported everything already."""
+"""Processes forked from a server that has imported everything already, and `aae` run in one as a console script."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,12 @@ def _start_server() -> None:
     ready.join()
 
 
+def forked(target: Callable[..., object], *arguments: Any) -> ForkServerProcess:
+    """A process that will call `target(*arguments)`, not started yet."""
+    _start_server()
+    return _CONTEXT.Process(target=target, args=arguments)
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a child may use: bytes of one file, and bytes of memory beyond what it starts with; None: no limit."""
@@ -45,12 +53,9 @@ class Child:
     """`aae` with some arguments, in a process of its own; what it prints goes to a file."""
 
     def __init__(self, arguments: list[str | Path], log: Path, limits: Limits = Limits()) -> None:
-        _start_server()
         self.log = log
         log.unlink(missing_ok=True)
-        self._process: ForkServerProcess = _CONTEXT.Process(
-            target=_run, args=([str(argument) for argument in arguments], log, limits)
-        )
+        self._process = forked(_run, [str(argument) for argument in arguments], log, limits)
         self._process.start()
         while not log.exists() and self._process.is_alive():  # until it begins
             time.sleep(0.001)
