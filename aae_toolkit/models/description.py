@@ -87,14 +87,14 @@ class ModelDescription(BaseModel):
         wanted = self.architecture.image_shape
         if tuple(shape) != wanted:
             raise AaeError(
-                f"the model takes images {wanted}, the data's are {tuple(shape)} (C, H, W); name data like it"
+                f"the model takes images {wanted}, the data's are {tuple(shape)} (C, H, W); give data of its shape"
             )
 
     def require_class_names(self, class_names: tuple[str, ...]) -> None:
         """Raise `AaeError` unless the data's classes are the model's, in order; data without labels always passes."""
         if class_names and class_names != self.class_names:
             own, other = ", ".join(self.class_names[:12]), ", ".join(class_names[:12])
-            raise AaeError(f"the model's classes are {own}; the data's are {other}; name data with the model's classes")
+            raise AaeError(f"the model's classes are {own}; the data's are {other}; give data with the model's classes")
 
 
 def read_description(directory: Path) -> ModelDescription:
