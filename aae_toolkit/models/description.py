@@ -56,8 +56,8 @@ class ArrayFacts(BaseModel):
 class ModelDescription(BaseModel):
     """The content of `model.json`.
 
-    `category_to_class[k]` is the class index that category k stands for; `category_to_class_from` says where that is
-    from. `class_names` are the data's, or names of the categories where the data has no labels.
+    `category_to_class[k]` is the class index that category k stands for; `category_to_class_from` is the source of
+    that map. `class_names` are the data's, or names of the categories where the data has no labels.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

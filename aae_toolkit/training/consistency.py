@@ -26,7 +26,7 @@ class ConsistencyPhase(Phase):
     name = "consistency"
     trains: tuple[str, ...] = ("encoder",)
     out_of_reach = ("encoder.z_head",)
-    of_autoencoder = False
+    is_autoencoder = False
 
     memory: Memory | None
 
