@@ -18,8 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from aae_toolkit.config import Variant, VariantConfig, load_config, shipped_configs, with_flags
-from aae_toolkit.data.arrays import ArrayData
-from aae_toolkit.data.directory import DataDirectory, Split, SplitName, write_data_directory
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.evaluation import encode
 from aae_toolkit.models.description import read_description
@@ -29,7 +28,6 @@ from aae_toolkit.progress import Silent
 from aae_toolkit.training import loop, losses, trainer, validation
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.consistency import ConsistencyPhase
-from aae_toolkit.training.in_memory import train_in_memory
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.setup import Run, build_batches, fit_config_to_data, initial_state
 from aae_toolkit.training.step import PhaseRunner
@@ -608,22 +606,6 @@ def test_streamed_images_give_the_same_weights(
     for name, budget in (("resident", 1), ("streamed", 0)):
         train(tiny_config(variant, resident_mib=budget, **further), data, tmp_path / name, device="cpu")
     assert same(weights(tmp_path / "resident"), weights(tmp_path / "streamed"))
-
-
-def test_training_in_memory_runs_the_same_steps(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
-    data, config = DataDirectory(data_dir), tiny_config(variant, n_epochs=2, **EVERYTHING)
-    train(config, data, tmp_path, device="cpu")
-    splits: dict[SplitName, Split] = {
-        name: data.load(name) for name in ("train_labeled", "train_unlabeled", "validation")
-    }
-    arrays = ArrayData(splits, data.image_shape, data.class_names)
-    model, history = train_in_memory(config, arrays, device="cpu", progress=Silent())
-    assert equal(model.encoder.state_dict(), load_model(tmp_path).encoder.state_dict())
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    for line, of_epoch in zip(lines, history, strict=True):
-        means = of_epoch.keys() - {"epoch", "seconds"}
-        assert {"reconstruction", "pairs", "pseudo_labels"} <= means
-        assert all(of_epoch[name] == line[name] for name in means)
 
 
 def test_bf16_and_compiled_runs_learn_as_much(data_dir: Path, tmp_path: Path) -> None:
