@@ -58,8 +58,8 @@ class ArrayFacts(BaseModel):
 class ModelDescription(BaseModel):
     """The content of `model.json`.
 
-    `category_to_class[k]` is the class index that category k stands for; `category_to_class_from` says where that is
-    from. `class_names` are the data's, or names of the categories where the data has no labels.
+    `category_to_class[k]` is the class index that category k stands for; `category_to_class_from` is the source of
+    that map. `class_names` are the data's, or names of the categories where the data has no labels.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -89,14 +89,14 @@ class ModelDescription(BaseModel):
         wanted = self.architecture.image_shape
         if tuple(shape) != wanted:
             raise AaeError(
-                f"the model takes images {wanted}, the data's are {tuple(shape)} (C, H, W); name data like it"
+                f"the model takes images {wanted}, the data's are {tuple(shape)} (C, H, W); give data of its shape"
             )
 
     def require_class_names(self, class_names: tuple[str, ...]) -> None:
         """Raise `AaeError` unless the data's classes are the model's, in order; data without labels always passes."""
         if class_names and class_names != self.class_names:
             own, other = ", ".join(self.class_names[:12]), ", ".join(class_names[:12])
-            raise AaeError(f"the model's classes are {own}; the data's are {other}; name data with the model's classes")
+            raise AaeError(f"the model's classes are {own}; the data's are {other}; give data with the model's classes")
 
 
 def read_description(directory: Path, *, sha256: str | None = None) -> ModelDescription:

@@ -52,7 +52,7 @@ def load_checkpoint(directory: Path) -> dict[str, Any] | None:
     try:
         check_archive(path)  # torch checks no checksums
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the error below says it better
+            warnings.simplefilter("ignore")  # the error below is clearer
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything
         raise AaeError(f"{path} is damaged or not a checkpoint; delete it and train again") from error

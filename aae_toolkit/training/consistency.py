@@ -26,7 +26,7 @@ class ConsistencyPhase(Phase):
     name = "consistency"
     trains: tuple[str, ...] = ("encoder",)
     out_of_reach = ("encoder.z_head",)
-    of_autoencoder = False
+    is_autoencoder = False
 
     memory: Memory | None
 
@@ -69,7 +69,7 @@ class ConsistencyPhase(Phase):
         return weighted(self.terms, Encodings(features, y_logits, rows, targets, self._recall(batch)))
 
     def _draw(self, batch: Batch) -> dict[str, View]:
-        """Draw every view. Not in `forward`: torch.compile would skip all of it for a graph break within a loop."""
+        """Draw every view; apart from `forward`, which a graph break within a loop would keep from being compiled."""
         return {name: make(batch) for name, make in self.views.items()}
 
     @torch.no_grad()

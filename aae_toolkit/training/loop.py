@@ -104,7 +104,7 @@ def _read_means(state: TrainingState) -> dict[str, float]:
     if faults:
         raise AaeError(
             f"training stopped in epoch {state.epoch + 1}: {'; '.join(faults)}; lower the learning rate there, or use"
-            " --precision fp32; no such step was taken, and the last checkpoint stands"
+            " --precision fp32; those steps were skipped, and the last checkpoint is intact"
         )
     return means
 

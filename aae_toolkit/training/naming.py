@@ -1,4 +1,4 @@
-"""Names of the categories: the class that each one stands for, and the model description that says so."""
+"""Names of the categories: the class that each one stands for, recorded in the model description."""
 
 from __future__ import annotations
 

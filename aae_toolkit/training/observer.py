@@ -1,4 +1,4 @@
-"""Observers of a training: told of its start and of the end of each epoch, in the main process."""
+"""Observers of a training: called at its start and at the end of each epoch, in the main process."""
 
 from __future__ import annotations
 

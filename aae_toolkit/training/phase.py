@@ -28,8 +28,8 @@ class Phase(nn.Module, ABC):
         trains: names of the networks that the optimizer steps.
         uses: names of further networks that the loss depends on.
         out_of_reach: names of the parts of trained networks that the loss does not depend on.
-        of_style: names of the parts of trained networks that take the style learning rate.
-        of_autoencoder: True if `autoencoder_every` and `autoencoder_after` apply.
+        style_parts: names of the parts of trained networks that take the style learning rate.
+        is_autoencoder: True if `autoencoder_every` and `autoencoder_after` apply.
         every: number of steps between two runs of the phase.
         first_epoch: number of epochs before the phase first runs.
         updates_batch_norm: True if running statistics move. Only clean, real images move them, because a trained model
@@ -40,8 +40,8 @@ class Phase(nn.Module, ABC):
     trains: tuple[str, ...]
     uses: ClassVar[tuple[str, ...]] = ()
     out_of_reach: ClassVar[tuple[str, ...]] = ()
-    of_style: ClassVar[tuple[str, ...]] = ()
-    of_autoencoder: ClassVar[bool] = True
+    style_parts: ClassVar[tuple[str, ...]] = ()
+    is_autoencoder: ClassVar[bool] = True
     updates_batch_norm: bool = True
 
     encoder: Encoder
@@ -56,7 +56,7 @@ class Phase(nn.Module, ABC):
         """Register the networks that are trained or used, and build the optimizer of the trained ones."""
         super().__init__()
         self.every, self.first_epoch = 1, 0
-        if self.of_autoencoder:
+        if self.is_autoencoder:
             self.every = training.autoencoder_every
             self.first_epoch = int(training.autoencoder_after * training.n_epochs)
         self.memory: nn.Module | None = None  # state from step to step beside the optimizer's
@@ -66,7 +66,7 @@ class Phase(nn.Module, ABC):
         self.trained_names, self.trained = list(trained), list(trained.values())
         groups: dict[float, list[Tensor]] = {}  # by learning rate
         for name, weight in trained.items():
-            rate = learning_rate if style_rate is None or not name.startswith(self.of_style) else style_rate
+            rate = learning_rate if style_rate is None or not name.startswith(self.style_parts) else style_rate
             groups.setdefault(rate, []).append(master(weight))
         rated = [{"params": masters, "lr": rate, "initial_lr": rate} for rate, masters in groups.items()]
         self.optimizer: torch.optim.Optimizer

@@ -29,7 +29,7 @@ class ReconstructionPhase(Phase):
 
     name = "reconstruction"
     trains = ("encoder", "decoder")
-    of_style = ("encoder.z_head", "decoder")
+    style_parts = ("encoder.z_head", "decoder")
     updates_batch_norm = False  # its inputs are noisy, those of a trained model are not
 
     def __init__(
@@ -97,7 +97,7 @@ class GeneratorPhase(Phase):
 
     name = "generator"
     trains = ("encoder",)
-    of_style = ("encoder.z_head",)
+    style_parts = ("encoder.z_head",)
     uses = ("categorical_discriminator", "gaussian_discriminator")
 
     def __init__(
@@ -124,7 +124,7 @@ class ClassificationPhase(Phase):
     name = "classification"
     trains = ("encoder",)
     out_of_reach = ("encoder.z_head",)
-    of_autoencoder = False
+    is_autoencoder = False
     updates_batch_norm = False  # its inputs are augmented images
 
     def __init__(self, networks: Networks, learning_rate: float, training: SemiSupervisedTrainingConfig) -> None:

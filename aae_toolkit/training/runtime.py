@@ -80,7 +80,7 @@ class Runtime:
         except RuntimeError as error:
             if self.deterministic and (match := _NOT_DETERMINISTIC.search(str(error))):
                 raise AaeError(
-                    f"--deterministic: {match[1]} gives the same bits each time on no {self.device.type}; leave"
+                    f"--deterministic: {match[1]} has no deterministic implementation on {self.device.type}; leave"
                     " --deterministic out, or use --device cpu"
                 ) from error
             raise

@@ -24,7 +24,7 @@ class PhaseRunner:
     """A phase that is ready to run on a runtime."""
 
     def __init__(self, phase: Phase, runtime: Runtime) -> None:
-        """Compile the phase and distribute it over processes, as the runtime says."""
+        """Compile the phase and distribute it over processes, as the runtime asks."""
         self.phase = phase
         self.runtime = runtime
         self.scaler = runtime.grad_scaler()

@@ -61,7 +61,7 @@ def train(
     Processes launched by `torchrun` share every batch, and the first of them writes.
 
     Args:
-        config: the variant's section; its type says which variant.
+        config: the variant's section; its type is the variant.
         data: images and labels; the test split is not read.
         output_dir: the model directory.
         device: `auto`, `cpu`, `cuda` or `cuda:i`.

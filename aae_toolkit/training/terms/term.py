@@ -55,7 +55,7 @@ class Term(ABC, Generic[Inputs]):
     Attributes:
         name: key of the term in metrics and messages.
         views: names of the views that the term needs, from `registry.VIEWS`.
-        trains: names of the networks that the term trains beside those of its phase.
+        trains: names of further networks that the term trains.
         weight: factor of the term in the loss.
     """
 
