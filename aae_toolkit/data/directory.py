@@ -129,7 +129,7 @@ def write_data_directory(
 def _split(
     source: Source, labeled: int | None, validation: int | None, test: int | None, seed: int
 ) -> dict[SplitName, Split]:
-    """Draw every split; a source's own test set stays as it is."""
+    """Draw every split; a source's own test set stays unchanged."""
     if test is not None and source.test_images is not None:
         raise UsageError(f"{source.name} brings its own test set of {len(source.test_images)} images; leave --test out")
     indices = split_indices(

@@ -73,7 +73,7 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
 
 
 def _is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which labels are not -1, bool [n]; text never is."""
+    """Tell which labels are not -1, bool [n]; text labels never are -1."""
     if y.dtype.kind in "US":
         return np.ones(len(y), dtype=bool)
     labeled: NDArray[np.bool_] = (y != UNLABELED).astype(bool)

@@ -150,7 +150,7 @@ class Batches:
 
 
 class _Cutter(Dataset[Batch]):
-    """Cuts batches of uint8 images on the device, or in host memory or a mapped file, wherever the images are."""
+    """Cuts batches of uint8 images where they lie: on the device, in host memory or in a mapped file."""
 
     def __init__(self, unlabeled: Split, labeled: Split | None, device: torch.device) -> None:
         self.images = torch.from_numpy(unlabeled.images).to(device)

@@ -20,7 +20,7 @@ class Naming(NamedTuple):
 
 
 def name_categories(y: Floats, labels: Integers, run: Run) -> Naming:
-    """Find the class that each category stands for.
+    """Find the class of each category.
 
     Args:
         y: category probabilities [N, K] of labelled images.

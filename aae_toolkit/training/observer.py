@@ -26,7 +26,7 @@ class Epoch:
 
 
 class Observer(Protocol):
-    """A listener, which leaves weights and random streams as they are."""
+    """A listener, which leaves weights and random streams unchanged."""
 
     def started(self, history: Sequence[dict[str, Any]]) -> None:
         """Take the start of a training; `history` is the metrics of the epochs before it, none in a new training."""

@@ -1,4 +1,4 @@
-"""The protocol of an optional loss term, and what terms are computed from."""
+"""The protocol of an optional loss term, and the inputs of terms."""
 
 from __future__ import annotations
 
