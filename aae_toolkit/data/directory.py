@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aae_toolkit.data.sources import UNLABELED, Source, SourceName
 from aae_toolkit.data.splits import split_indices
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.files import atomic_path, require_own, sha256, verify_sha256, why_absent, write_text
+from aae_toolkit.files import atomic_path, require_index, sha256, verify_sha256, write_text
 from aae_toolkit.files.archives import read_npz
 from aae_toolkit.files.documents import Name, read_document
 from aae_toolkit.files.lock import lock_directory
@@ -178,11 +178,7 @@ class DataDirectory:
         """
         self.path = path
         index = path / INDEX
-        if not index.is_file():
-            raise AaeError(
-                f"data directory {path} {why_absent(index)}; write one with: aae init-datasets --dir-path {path}"
-            )
-        require_own(index)
+        require_index(index, "data directory", f"write one with: aae init-datasets --dir-path {path}")
         try:
             self.index = read_document(index, DatasetIndex)
             if missing := set(SPLITS) - set(self.index.splits):

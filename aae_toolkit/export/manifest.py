@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName, Contract, Format, Precision
-from aae_toolkit.files import require_own, verify_sha256, why_absent, write_text
+from aae_toolkit.files import require_index, verify_sha256, write_text
 from aae_toolkit.files.documents import Name, read_document
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
@@ -104,11 +104,7 @@ def read_manifest(directory: Path, *, trust: bool = False) -> Manifest:
         AaeError: absent, damaged, naming files outside the directory, or without the checksum of one that it names.
     """
     path = directory / FILE_NAME
-    if not path.is_file():
-        raise AaeError(
-            f"export directory {directory} {why_absent(path)}; write one with: aae export --model-dir-path <model>"
-        )
-    require_own(path)
+    require_index(path, "export directory", "write one with: aae export --model-dir-path <model>")
     try:
         manifest = read_document(path, Manifest)
     except (OSError, ValueError) as error:

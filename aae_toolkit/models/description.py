@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
-from aae_toolkit.files import require_own, why_absent
+from aae_toolkit.files import require_index
 from aae_toolkit.files.checksums import require_equal_sha256
 from aae_toolkit.files.documents import Name, brief, parse_document, parse_json, read_limited
 
@@ -106,11 +106,7 @@ def read_description(directory: Path, *, sha256: str | None = None) -> ModelDesc
         AaeError: the directory or the file is absent or damaged.
     """
     path = directory / FILE_NAME
-    if not path.is_file():
-        raise AaeError(
-            f"model directory {directory} {why_absent(path)}; train one with: aae train semi-supervised|unsupervised"
-        )
-    require_own(path)
+    require_index(path, "model directory", "train one with: aae train semi-supervised|unsupervised")
     try:
         content = read_limited(path)
         if sha256 is not None:
