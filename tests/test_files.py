@@ -11,9 +11,9 @@ from aae_toolkit.files import (
     atomic_path,
     native_sink,
     remove_leftovers,
+    require_index,
     sha256,
     verify_sha256,
-    why_absent,
     write_bytes,
     write_json,
     write_text,
@@ -164,8 +164,16 @@ def test_a_native_writer_hears_of_no_error_and_the_caller_of_the_first(tmp_path)
     assert (tmp_path / "a").read_bytes() == b"abc"
 
 
-def test_why_a_file_is_absent(tmp_path):
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("a.json", "holds no a.json"),
+        ("file/a.json", "is a file, not a directory"),
+        ("absent/a.json", "does not exist"),
+    ],
+)
+def test_a_directory_without_its_index_is_refused_with_the_reason_and_advice(tmp_path, path, reason):
     (tmp_path / "file").touch()
-    assert why_absent(tmp_path / "a.json") == "holds no a.json"
-    assert why_absent(tmp_path / "file" / "a.json") == "is a file, not a directory"
-    assert why_absent(tmp_path / "absent" / "a.json") == "does not exist"
+    directory = (tmp_path / path).parent
+    with refused(f"toy directory {directory} {reason}; write one"):
+        require_index(tmp_path / path, "toy directory", "write one")
