@@ -21,10 +21,10 @@ def verify(
     trust: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Verify an export that came from elsewhere.
+    """Verify an export from elsewhere.
 
-    Checks every checksum, then replays the golden vectors on every file; needs no data and writes nothing. Exit 3 if a
-    file gives other outputs.
+    Check every checksum, then replay the golden vectors on every file. No data is needed, and nothing is written. Exit
+    3 if a file gives other outputs.
     """
     from aae_toolkit.cli.parity import show
     from aae_toolkit.export.directory import ExportDirectory
