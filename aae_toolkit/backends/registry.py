@@ -60,7 +60,7 @@ def runnables(export: ExportDirectory, artifact: ArtifactName, device: str = "cp
 
 
 def is_for(entry: ArtifactEntry, device: str) -> bool:
-    """Return whether a file runs on `device`: int8 needs a CPU, AOTInductor the device that it was compiled for."""
+    """Return whether a file runs on `device`: int8 needs a CPU, AOTInductor its target device."""
     kind = device.partition(":")[0]
     return (entry.precision != "int8" or kind == "cpu") and (entry.compiled_for or kind).startswith(kind)
 

@@ -1,8 +1,8 @@
 """Benchmark of the classifier on every backend, each in a process of its own. Importing it loads no torch.
 
-    expected ──► session ──► worker ──► run ◄── scenarios, results
-                                         │
-                                 baseline, charts ──► bench_page
+expected ──► session ──► worker ──► run ◄── scenarios, results
+                                     │
+                             baseline, charts ──► bench_page
 """
 
 from aae_toolkit.bench.results import BenchReport, Measurement

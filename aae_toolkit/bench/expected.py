@@ -41,7 +41,7 @@ class Golden:
         return cls(case.inputs["classifier"]["images"], case.expected["classifier"], margins, tolerance)
 
     def batch(self, size: int) -> Golden:
-        """Return a batch of `size` images, repeated as needed, from the end, where the realistic images are."""
+        """Return a batch of `size` images, repeated as needed, from the end: the realistic images come last."""
         return self._take((-1 - np.arange(size)) % len(self.images))
 
     def singles(self) -> list[Golden]:

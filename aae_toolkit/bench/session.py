@@ -49,7 +49,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Job:
-    """Backend, device and threads of a session, with the golden outputs to compare with."""
+    """Backend, device and threads of a session, with its golden outputs."""
 
     export: ExportDirectory
     runnable: Runnable

@@ -37,7 +37,7 @@ _ServerRates = Annotated[
 _P99 = Annotated[float, typer.Option(help="p99 latency limit of the server scenario, in ms.")]
 _Output = Annotated[Path | None, typer.Option(help="JSON file for the results.")]
 _Html = Annotated[Path | None, typer.Option(help="Self-contained HTML page for the results.")]
-_Baseline = Annotated[Path | None, typer.Option(help="Results of an earlier --output on this machine; exit 6 if slower.")]
+_Baseline = Annotated[Path | None, typer.Option(help="Earlier --output of this machine; exit 6 if slower.")]
 _MaxRegression = Annotated[str | None, typer.Option(help="Allowed slowdown against the baseline; default: 10%.")]
 
 
@@ -65,7 +65,7 @@ def bench(
 ) -> None:
     """Measure speed on every backend.
 
-    Measure throughput and latency percentiles of the classifier by batch size and threads, with a process for each
+    Measures throughput and latency percentiles of the classifier by batch size and threads, with a process for each
     backend. The outputs of timed runs are checked. Exit 6 if a backend is slower than --baseline allows.
     """
     from aae_toolkit.backends.registry import parse_backends

@@ -31,9 +31,7 @@ def export(
             " PyTorch has deprecated TorchScript."
         ),
     ] = None,
-    opset: Annotated[
-        int | None, typer.Option(min=18, max=25, help="ONNX operator set.", show_default="18")
-    ] = None,
+    opset: Annotated[int | None, typer.Option(min=18, max=25, help="ONNX operator set.", show_default="18")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Also write classifier.int8.onnx, for processors.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also write classifier.fp16.onnx, for GPUs.")] = False,
     dir_path: Annotated[
@@ -46,7 +44,7 @@ def export(
 ) -> None:
     """Write files that deploy anywhere.
 
-    Write classifier, encoder and decoder in each format, with checksums, golden vectors and a model card. --int8 and
+    Writes classifier, encoder and decoder in each format, with checksums, golden vectors and a model card. --int8 and
     --fp16 add a classifier of reduced precision if it keeps its accuracy on validation images and is smaller and faster
     here; otherwise exit 4, and the other files stay.
     """

@@ -31,7 +31,7 @@ def parity(
     export_dir_path: ExportDirOption,
     dir_path: DataDirOption,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Split to compare on.")] = "test",
-    device: Annotated[str, typer.Option("--device", help="Device to run artifacts on: cpu, cuda or cuda:<index>.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="Device to run on: cpu, cuda or cuda:<index>.")] = "cpu",
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="Name the node at which a refused ONNX file diverges from the model.")
     ] = False,
@@ -40,8 +40,8 @@ def parity(
 ) -> None:
     """Prove that exported files are the model.
 
-    Run every artifact on a whole split and on synthetic probes (black, white, noise), and compare its outputs with the
-    trained model's. ONNX files also run on ONNX's reference evaluator. Exit 3 if one differs.
+    Runs every artifact on a whole split and on synthetic probes (black, white, noise), and compares its outputs with
+    those of the trained model. ONNX files also run on ONNX's reference evaluator. Exit 3 if one differs.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.export.directory import ExportDirectory

@@ -17,14 +17,14 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     export: Annotated[Path, typer.Argument(metavar="EXPORT", help="Export directory, written by export.")],
-    device: Annotated[str, typer.Option("--device", help="Device that artifacts run on: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="Device to run on: cpu or cuda.")] = "cpu",
     trust: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Verify an export from elsewhere.
 
-    Check every checksum, then replay the golden vectors on every file. No data is needed, and nothing is written. Exit
-    3 if a file gives other outputs.
+    Checks every checksum, then replays the golden vectors on every file. Needs no data and writes nothing. Exit 3 if a
+    file gives other outputs.
     """
     from aae_toolkit.cli.parity import show
     from aae_toolkit.export.directory import ExportDirectory

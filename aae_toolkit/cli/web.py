@@ -30,7 +30,7 @@ def web(
 ) -> None:
     """Write a page that runs the classifier in the browser.
 
-    Write a static page for any web server, with the classifier and decoder of the export. The page loads nothing from
+    Writes a static page for any web server, with the classifier and decoder of the export. The page loads nothing from
     other servers.
     """
     from aae_toolkit.export.directory import ExportDirectory

@@ -20,7 +20,7 @@ Tensors = dict[str, NDArray[Any]]  # arrays by the names of the contract
 
 
 class Format(StrEnum):
-    """File formats that artifacts are exported to."""
+    """File formats of exported artifacts."""
 
     ONNX = "onnx"
     TORCHSCRIPT = "torchscript"

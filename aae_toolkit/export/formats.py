@@ -73,7 +73,7 @@ def _dynamic_batch(contract: Contract) -> tuple[dict[int, Any], ...]:
 
 
 def to_onnx(module: nn.Module, contract: Contract, opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """Export `module` in memory; return the ONNX graph with the PyTorch graph that it was made from."""
+    """Export `module` in memory; return the ONNX graph with its source, the PyTorch graph."""
     with warnings.catch_warnings():
         # the two inputs of the decoder share their batch axis on purpose
         warnings.filterwarnings("ignore", message=".*axis name: N will not be used.*")

@@ -57,7 +57,7 @@ class Flip:
         index: position of the image in the set.
         reference: label that the reference gives.
         found: label that the artifact gives.
-        margin: how much more likely the reference finds its own category than the artifact's, in probability.
+        margin: probability of the reference's own category minus that of the artifact's, by the reference.
         logit_margin: the same margin between logits.
     """
 
@@ -79,7 +79,7 @@ class Comparison:
         device: device that it ran on.
         precision: precision of the file.
         nodes: number of graph nodes by execution provider; empty where the runtime has no providers.
-        passed: whether parity holds.
+        passed: verdict; true where parity holds.
         max_abs_diff: largest absolute difference by output name, over all images and batch sizes; for integer
             outputs, the fraction that differs.
         max_rel_diff: the same relative to the expected value, or to 1e-4 where that is larger.
