@@ -31,7 +31,9 @@ def export(
             " PyTorch has deprecated TorchScript."
         ),
     ] = None,
-    opset: Annotated[int | None, typer.Option(min=18, max=25, help="ONNX operator set.", show_default="18")] = None,
+    opset: Annotated[
+        int | None, typer.Option(min=18, max=25, help="Operator set of ONNX files.", show_default="18")
+    ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Also write classifier.int8.onnx, for processors.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also write classifier.fp16.onnx, for GPUs.")] = False,
     dir_path: Annotated[
