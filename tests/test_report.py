@@ -295,7 +295,7 @@ def test_known_pictures_come_first_and_others_by_name(tmp_path: Path) -> None:
 def test_what_is_too_large_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     n_bytes = max(png(tmp_path / f"{name}.png").stat().st_size for name in "abc")
     assert collect(tmp_path, {}, room=2 * n_bytes).left_out == [
-        ("c.png", "this page's pictures have 0 kB together at most")
+        ("c.png", "all pictures of a page may have 0 kB in total")
     ]
     monkeypatch.setattr(gallery, "_LARGEST", n_bytes - 1)
     collected = collect(tmp_path, {})
@@ -315,7 +315,7 @@ def test_the_command_says_its_size_and_what_it_left_out(
     assert " kB with " in said
     assert "too large and left out: " in said
     assert "huge.png" in said
-    assert "Left out: huge.png, for it has" in Reader((tmp_path / "report.html").read_text()).words
+    assert "Left out: huge.png, because it has" in Reader((tmp_path / "report.html").read_text()).words
 
 
 def damage(path: Path) -> None:
@@ -360,8 +360,8 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
     (write("config.yml", "semi_supervised: {model: {width: 3}}"), "", 2, "unknown key"),
     (write("metrics.jsonl", '{"epoch": 1, "loss": "low"}\n'), "", 1, "line 1, is not the metrics of an epoch"),
     (write("metrics.jsonl", "[1]\n"), "", 1, "line 1, is not the metrics of an epoch"),
-    (write("visualization/z_distribution.png", "x"), "", 1, "z_distribution.png is no whole PNG; draw it again"),
-    (lambda told: damage(told / "visualization/z_distribution.png"), "", 1, "z_distribution.png is no whole PNG"),
+    (write("visualization/z_distribution.png", "x"), "", 1, "z_distribution.png is not a complete PNG; draw it again"),
+    (lambda told: damage(told / "visualization/z_distribution.png"), "", 1, "z_distribution.png is not a complete PNG"),
     (lambda told: shutil.rmtree(told / "export"), "--export-dir-path {model}/export", 1, "does not exist; write one"),
     (
         lambda told: (told / "export/manifest.json").unlink(),

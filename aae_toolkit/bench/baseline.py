@@ -97,7 +97,7 @@ class Baseline:
             if now[0] > then[1] * (1 + max_regression):
                 slower.append((now[0] / then[1], key, now, then))
         if n_compared == 0:
-            raise AaeError(f"--baseline {self.path}: nothing was compared, for no common cell has an interval")
+            raise AaeError(f"--baseline {self.path}: nothing was compared, since no common cell has an interval")
         if slower:
             _, key, now, then = max(slower, key=lambda cell: cell[0])
             raise SlowerError(

@@ -98,9 +98,9 @@ def collect(directory: Path, captions: dict[str, Caption], pattern: str = "*.png
     for name in [*(n for n in captions if n in files), *(n for n in files if n not in captions)]:
         n_bytes = files[name].stat().st_size
         if n_bytes > _LARGEST:
-            gallery.left_out.append((name, f"it has {size(n_bytes)}, a picture of this page at most {size(_LARGEST)}"))
+            gallery.left_out.append((name, f"it has {size(n_bytes)}; the limit for a picture is {size(_LARGEST)}"))
         elif gallery.n_bytes + n_bytes > room:
-            gallery.left_out.append((name, f"this page's pictures have {size(room)} together at most"))
+            gallery.left_out.append((name, f"all pictures of a page may have {size(room)} in total"))
         else:
             gallery.pictures.append(_picture(files[name], captions.get(name) or Caption(name, "")))
     return gallery
@@ -115,7 +115,7 @@ def _picture(path: Path, caption: Caption) -> Picture:
     except OSError as error:
         if error.errno is not None:
             raise AaeError(f"{path} cannot be read: {error.strerror}") from error
-        raise AaeError(f"{path} is no whole PNG; draw it again, or take it away") from error
+        raise AaeError(f"{path} is not a complete PNG; draw it again, or delete it") from error
     except Exception as error:  # the PNG reader of Pillow raises several types for damaged files
-        raise AaeError(f"{path} is no whole PNG; draw it again, or take it away") from error
+        raise AaeError(f"{path} is not a complete PNG; draw it again, or delete it") from error
     return Picture(path.name, caption, data_address("image/png", content), width, height, len(content))
