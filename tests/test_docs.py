@@ -269,12 +269,14 @@ def test_a_page_that_users_follow_works_from_its_first_line_to_its_last(
 
 
 WITH_CODE = [
-    page for page in DOCUMENTS if page.name not in WALKS and any(block.language == "python" for block in blocks(page))
+    pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] * (page.name == "python-api.md"))  # it trains
+    for page in DOCUMENTS
+    if page.name not in WALKS and any(block.language == "python" for block in blocks(page))
 ]
 
 
 @one_variant
-@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+@pytest.mark.parametrize("page", WITH_CODE)
 def test_python_blocks_run_beside_an_export_and_an_image(
     page: Path, export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

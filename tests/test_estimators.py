@@ -127,6 +127,7 @@ def test_clusters_are_found_and_named_by_number(blobs: tuple[np.ndarray, np.ndar
         model.sample(3)
 
 
+@pytest.mark.slow
 def test_iris_is_clustered_by_the_default_parameters() -> None:
     X, y = load_iris(return_X_y=True)
     assert adjusted_rand_score(y, AAEClusterer(3, random_state=0, device="cpu", n_epochs=50).fit_predict(X)) > 0.5
@@ -275,6 +276,7 @@ def test_an_exported_classifier_of_pixels_is_the_same(
     np.testing.assert_array_equal(exported.predict(images[:, 0]), fitted.predict(images))
 
 
+@pytest.mark.slow
 def test_an_exported_classifier_of_numbers_takes_them_as_the_estimator_does(
     blobs: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
@@ -291,6 +293,7 @@ def test_an_exported_classifier_of_numbers_takes_them_as_the_estimator_does(
         exported.predict(X * np.nan)
 
 
+@pytest.mark.slow
 def test_an_exported_clusterer_gives_names_of_clusters(blobs: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     model = clusterer(n_epochs=5).fit(blobs[0])
     model.export(tmp_path)

@@ -79,7 +79,7 @@ def test_opset_and_ir_version_are_those_of_the_onnx_files(export_dir: Path) -> N
 
 
 @one_variant
-@pytest.mark.parametrize("opset", [18, 21, 25])
+@pytest.mark.parametrize("opset", [18, pytest.param(21, marks=pytest.mark.slow), 25])
 def test_the_opset_is_the_one_asked_for(
     opset: int, model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_file_of_other_names_is_followed_at_its_outputs(export: Path, data_dir
     assert "no node parts on 60 images: 3 of" in found(export, data_dir)
 
 
+@pytest.mark.slow
 def test_the_command_says_where_a_refused_file_parts(
     export: Path, data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

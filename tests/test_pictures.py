@@ -55,7 +55,10 @@ def _drawn_as_by_the_command() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=SIZES.values(), ids=SIZES)
+VIEWS = [pytest.param(size, id=name, marks=[pytest.mark.slow] * ("thirty" in name)) for name, size in SIZES.items()]
+
+
+@pytest.fixture(scope="module", params=VIEWS)
 def view(request: pytest.FixtureRequest) -> View:
     k, z, shape, names = request.param
     return view_of(untrained_model(k, z, shape, names), n=60)

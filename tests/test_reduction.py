@@ -88,6 +88,7 @@ def test_int8_that_keeps_its_accuracy_is_added_proven_and_replayed(
     assert not {"classifier.int8.onnx", "golden.int8.npz"} & files(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_image_s_label_does_not_depend_on_the_others_in_its_batch(big: Path, tmp_path: Path) -> None:
     assert export(big, tmp_path, "--int8", "--dir-path", str(big / "data")) == 0
     session = onnxruntime.InferenceSession(tmp_path / "classifier.int8.onnx", providers=["CPUExecutionProvider"])
@@ -101,7 +102,7 @@ def test_an_image_s_label_does_not_depend_on_the_others_in_its_batch(big: Path, 
 @pytest.mark.parametrize(
     ("speedups", "n", "said"),
     [
-        (np.full(11, 0.9), 2000, "it is not faster here (0.90 of float32's speed)"),
+        pytest.param(np.full(11, 0.9), 2000, "it is not faster here (0.90 of float32's speed)", marks=pytest.mark.slow),
         (np.array([1.1] * 8 + [0.9] * 3), 2000, "it is not faster here"),
         (np.full(11, 2.0), 100, "accuracy may be lower by 3"),  # nothing lost of 100 proves little
     ],
@@ -129,6 +130,7 @@ def test_int8_that_does_not_pass_is_refused_and_the_rest_of_the_export_stays(
     read_manifest(tmp_path / "export").verify(tmp_path / "export")
 
 
+@pytest.mark.slow
 def test_what_is_kept_by_force_is_said_to_be(
     big: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +149,7 @@ def test_what_is_kept_by_force_is_said_to_be(
     assert run(["verify", str(tmp_path)]) == 0
 
 
+@pytest.mark.slow
 def test_both_are_tried_though_the_first_is_refused(
     big: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

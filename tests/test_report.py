@@ -28,7 +28,7 @@ from aae_toolkit.progress import Silent
 from aae_toolkit.report import gallery, report_page
 from aae_toolkit.report.contents import Contents, MixUp, Sources, gather, mix_ups
 from aae_toolkit.report.evidence import open_export
-from aae_toolkit.report.gallery import Caption, hang, picture_captions
+from aae_toolkit.report.gallery import Caption, collect, picture_captions
 from aae_toolkit.report.report_page import render
 from aae_toolkit.report.training import Setting, read_training
 from aae_toolkit.visualization.curves import draw_learning_curves
@@ -105,12 +105,18 @@ def test_the_page_tells_the_whole_story(told: Path, data_dir: Path, tmp_path: Pa
         "classifier.onnx onnxruntime fp32 same 75.00% largest difference 1e-06",
         "Not compared: encoder.onnx",
         "over eager",
-        "Where speed was measured",
+        "Environment of the benchmark",
         sha256(told / f"encoder_{description.variant}.safetensors"),
         sha256(told / "export" / WEIGHTS_FILE),
     ):
         assert said in read.words
-    for absent in ("Not drawn yet", "Not exported yet", "was not checked yet", "Not measured here", "not scored here"):
+    for absent in (
+        "Not drawn yet",
+        "Not exported yet",
+        "was not checked yet",
+        "Not measured here",
+        "not measured here",
+    ):
         assert absent not in read.words
 
 
@@ -283,22 +289,22 @@ def test_known_pictures_come_first_and_others_by_name(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / "directory.png").mkdir()
     captions = {"absent.png": Caption("Absent", ""), "known.png": Caption("Known", "What it is.")}
-    hung = hang(tmp_path, captions)
-    assert [picture.file for picture in hung.pictures] == ["known.png", "a.png", "b.png"]
-    assert [picture.caption.title for picture in hung.pictures] == ["Known", "a.png", "b.png"]
-    assert list(hung.absent) == ["absent.png"]
-    assert hang(tmp_path / "nowhere", captions).absent == captions
+    collected = collect(tmp_path, captions)
+    assert [picture.file for picture in collected.pictures] == ["known.png", "a.png", "b.png"]
+    assert [picture.caption.title for picture in collected.pictures] == ["Known", "a.png", "b.png"]
+    assert list(collected.absent) == ["absent.png"]
+    assert collect(tmp_path / "nowhere", captions).absent == captions
 
 
 def test_what_is_too_large_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     n_bytes = max(png(tmp_path / f"{name}.png").stat().st_size for name in "abc")
-    assert hang(tmp_path, {}, room=2 * n_bytes).left_out == [
-        ("c.png", "this page's pictures have 0 kB together at most")
+    assert collect(tmp_path, {}, room=2 * n_bytes).left_out == [
+        ("c.png", "all pictures of a page may have 0 kB in total")
     ]
     monkeypatch.setattr(gallery, "_LARGEST", n_bytes - 1)
-    hung = hang(tmp_path, {})
-    assert hung.pictures == []
-    assert [name for name, _ in hung.left_out] == ["a.png", "b.png", "c.png"]
+    collected = collect(tmp_path, {})
+    assert collected.pictures == []
+    assert [name for name, _ in collected.left_out] == ["a.png", "b.png", "c.png"]
 
 
 @one_variant
@@ -313,7 +319,7 @@ def test_the_command_says_its_size_and_what_it_left_out(
     assert " kB with " in said
     assert "too large and left out: " in said
     assert "huge.png" in said
-    assert "Left out: huge.png, for it has" in Reader((tmp_path / "report.html").read_text()).words
+    assert "Left out: huge.png, because it has" in Reader((tmp_path / "report.html").read_text()).words
 
 
 def damage(path: Path) -> None:
@@ -358,8 +364,8 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
     (write("config.yml", "semi_supervised: {model: {width: 3}}"), "", 2, "unknown key"),
     (write("metrics.jsonl", '{"epoch": 1, "loss": "low"}\n'), "", 1, "line 1, is not the metrics of an epoch"),
     (write("metrics.jsonl", "[1]\n"), "", 1, "line 1, is not the metrics of an epoch"),
-    (write("visualization/z_distribution.png", "x"), "", 1, "z_distribution.png is no whole PNG; draw it again"),
-    (lambda told: damage(told / "visualization/z_distribution.png"), "", 1, "z_distribution.png is no whole PNG"),
+    (write("visualization/z_distribution.png", "x"), "", 1, "z_distribution.png is not a complete PNG; draw it again"),
+    (lambda told: damage(told / "visualization/z_distribution.png"), "", 1, "z_distribution.png is not a complete PNG"),
     (lambda told: shutil.rmtree(told / "export"), "--export-dir-path {model}/export", 1, "does not exist; write one"),
     (
         lambda told: (told / "export/manifest.json").unlink(),
@@ -380,7 +386,7 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
         lambda told: change_json(told / "export/manifest.json", lambda c: c["parity"].pop("n")),
         "",
         1,
-        "a verdict that is none",
+        "holds a damaged verdict",
     ),
     (
         in_benchmark(lambda c: c["environment"].update(weights_sha256="f" * 64)),

@@ -55,6 +55,7 @@ def test_importing_the_package_opens_no_socket_and_starts_no_program() -> None:
     assert watched("import aae_toolkit, aae_toolkit.cli.app; print(seen)") == "[]\n"
 
 
+@pytest.mark.slow
 def test_importing_every_module_opens_no_socket_and_starts_no_program_of_its_own() -> None:
     """What torch imports may ask the system's loader which libraries there are; nothing here does, nothing connects."""
     code = f"""

@@ -1,1 +1,1 @@
-"""Backends: one small protocol over everything that can run an exported artifact."""
+"""Backends that run exported artifacts, behind one small protocol."""

@@ -1,4 +1,4 @@
-"""ONNX's own evaluator, in numpy: slow, and independent of every runtime's kernels."""
+"""Reference evaluator of ONNX, written in numpy: slow, and independent of the kernels of any runtime."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from aae_toolkit.export.directory import ExportDirectory
 def open_artifact(
     export: ExportDirectory, runnable: Runnable, device: str, threads: int | None
 ) -> OnnxReferenceBackend:
-    """Load an artifact; the evaluator runs on the host alone, on one thread."""
+    """Load an artifact; the evaluator always runs on the CPU, on one thread."""
     return OnnxReferenceBackend(export.path / runnable.file)
 
 
 class OnnxReferenceBackend(Closing):
-    """An ONNX file in the evaluator of the standard's authors; see `Backend` for the attributes."""
+    """ONNX file in the reference evaluator of the ONNX project; see `Backend` for the attributes."""
 
     name: BackendName = "onnx-reference"
     device = "cpu"
 
     def __init__(self, path: Path) -> None:
-        """Load `path`.
+        """Load an ONNX file.
 
         Raises:
-            AaeError: the file is absent or no ONNX model.
+            AaeError: the file is absent or not an ONNX model.
         """
         from onnx.reference import ReferenceEvaluator
 
@@ -37,7 +37,7 @@ class OnnxReferenceBackend(Closing):
             raise AaeError(f"{path} does not exist; write it with aae export")
         try:
             self._evaluator = ReferenceEvaluator(str(path))
-        except Exception as error:  # protobuf's, onnx's and numpy's alike
+        except Exception as error:  # errors of protobuf, onnx and numpy alike
             raise AaeError(f"{path} is damaged or not ONNX; run aae export again") from error
         self.artifact = path.name
         self.nodes: dict[str, int] = {}
@@ -46,14 +46,14 @@ class OnnxReferenceBackend(Closing):
 
     def run(self, feeds: Tensors) -> Tensors:
         """Run one batch."""
-        with np.errstate(all="ignore"):  # what is not finite shows in the outputs
+        with np.errstate(all="ignore"):  # overflow shows as non-finite outputs
             outputs = self._evaluator.run(None, feeds)
         return dict(zip(self._evaluator.output_names, outputs, strict=True))
 
     def bind(self, feeds: Tensors) -> Bound:
-        """Keep one batch on the host, which is the device."""
-        given: Tensors = {}
-        return Bound(lambda: given.update(self.run(feeds)), lambda: given)
+        """Keep one batch in host memory, since the evaluator runs on the CPU."""
+        outputs: Tensors = {}
+        return Bound(lambda: outputs.update(self.run(feeds)), lambda: outputs)
 
     def close(self) -> None:
         """Free the model."""

@@ -1,4 +1,4 @@
-"""ONNX Runtime. `aae predict` runs on this module, so it imports neither torch nor pydantic."""
+"""ONNX Runtime backend. It imports neither torch nor pydantic, because `aae predict` runs on it without them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aae_toolkit.backends.protocol import BackendName, Bound, Closing
 from aae_toolkit.errors import AaeError, DeviceError
 
-if TYPE_CHECKING:  # `aae predict` starts without what these import
+if TYPE_CHECKING:  # keep imports of `aae predict` light
     from aae_toolkit.backends.protocol import Runnable
     from aae_toolkit.export.contract import Tensors
     from aae_toolkit.export.directory import ExportDirectory
@@ -25,24 +25,28 @@ def open_artifact(export: ExportDirectory, runnable: Runnable, device: str, thre
 
 
 class OnnxRuntimeBackend(Closing):
-    """An ONNX file in an inference session whose provider was proven.
+    """ONNX file in an inference session that is known to run on the requested execution provider.
 
     Attributes:
-        metadata: strings that the file carries; `export.metadata` names them.
-        input_shapes: by input name; a dynamic axis is a string or None.
+        metadata: strings in the file, by key; `export.metadata` defines the keys.
+        input_shapes: shapes by input name; a dynamic axis is a string or None.
     """
 
     name: BackendName = "onnxruntime"
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, prepacked: bool = True) -> None:
-        """Load `path`; `threads` run within one operator.
+        """Load an ONNX file.
 
-        `prepacked` weights are laid out for fast products: an MLP labels 64 images in a twelfth less time, and takes
-        twice as long to load. Outputs are the same to rounding.
+        Args:
+            path: the file.
+            device: `cpu`, `cuda` or `cuda:i`.
+            threads: threads within one operator; None leaves the default of ONNX Runtime.
+            prepacked: pack weights for fast matrix products: an MLP labels 64 images in a twelfth less time, but
+                takes twice as long to load. Outputs are equal up to rounding.
 
         Raises:
-            AaeError: the file is absent or no ONNX that this runtime takes.
-            DeviceError: the asked-for provider did not run.
+            AaeError: the file is absent, or not an ONNX model that this version of ONNX Runtime supports.
+            DeviceError: the requested execution provider did not run.
         """
         import onnxruntime as ort
 
@@ -51,10 +55,10 @@ class OnnxRuntimeBackend(Closing):
             raise DeviceError(f"ONNX Runtime has no device {device!r} here; choose cpu or cuda")
         if not path.is_file():
             raise AaeError(f"{path} does not exist; write it with aae export")
-        ort.disable_telemetry_events()  # of its builds for Windows; the others have none
+        ort.disable_telemetry_events()  # Windows builds alone send any
         options = ort.SessionOptions()
-        options.log_severity_level = 4  # errors come as exceptions, which become one line
-        ort.set_default_logger_severity(4)  # providers that do not load log there
+        options.log_severity_level = 4  # errors are raised too, and shown in one line
+        ort.set_default_logger_severity(4)  # providers that fail to load log here
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         for pool in ("intra_op", "inter_op"):  # idle threads must not burn a core
             options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
@@ -65,16 +69,16 @@ class OnnxRuntimeBackend(Closing):
         provider: Any = _PROVIDERS[kind]
         if kind == "cuda":
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            with redirect_stdout(sys.stderr):  # it prints what it cannot load
+            with redirect_stdout(sys.stderr):  # preload_dlls prints libraries that fail to load
                 ort.preload_dlls()
-            provider = (provider, {"device_id": int(index or 0), "use_tf32": "0"})  # parity is judged in full float32
+            provider = (provider, {"device_id": int(index or 0), "use_tf32": "0"})  # parity needs full float32
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[provider], enable_fallback=False)
-        except Exception as error:  # its exception types are not public
+        except Exception as error:  # exception types of ONNX Runtime are not public
             reason = " ".join(str(error).split())[:200]
             if kind == "cuda":
                 raise DeviceError(f"ONNX Runtime did not run on CUDA: {reason}; see aae doctor") from error
-            raise AaeError(f"{path} is not a model that ONNX Runtime {ort.__version__} takes: {reason}") from error
+            raise AaeError(f"{path} is not a model that ONNX Runtime {ort.__version__} can load: {reason}") from error
         self.nodes = _prove_provider(self._session, _PROVIDERS[kind])
         self.artifact = path.name
         self.device = f"{device} ({_PROVIDERS[kind]})"
@@ -93,7 +97,7 @@ class OnnxRuntimeBackend(Closing):
         return dict(zip(self._output_names, outputs, strict=True))
 
     def bind(self, feeds: Tensors) -> Bound:
-        """Put one batch on the device, by ONNX Runtime's IO binding."""
+        """Put one batch on the device, with the I/O binding of ONNX Runtime."""
         import onnxruntime as ort
 
         binding = self._session.io_binding()
@@ -117,9 +121,9 @@ class OnnxRuntimeBackend(Closing):
 
 
 def _prove_provider(session: Any, wanted: str) -> dict[str, int]:
-    """Refuse a live session that runs anything elsewhere; return how many nodes each provider was given.
+    """Refuse a session that runs any node on another provider; return the number of nodes by provider.
 
-    That is empty where ONNX Runtime is too old to tell.
+    The result is empty where ONNX Runtime is too old to report the assignment.
     """
     used = session.get_providers()
     if used[0] != wanted:

@@ -1,6 +1,6 @@
-"""What TorchScript and torch.export archives would do, looked at before torch loads them: it evaluates parts of both.
+"""Checks of untrusted TorchScript and torch.export archives before torch loads them and evaluates parts of them.
 
-This narrows what a hostile archive can do; it does not make such a file safe. SECURITY.md says what follows.
+The checks limit a hostile archive; they do not make loading it safe. SECURITY.md describes the remaining risk.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from aae_toolkit.files.archives import check_archive
 
-_MAX_CODE = 2**26  # bytes: of a TorchScript archive the code is compressed, weights are not
-_REACHES_OUT = re.compile(r"\b(save|from_file|load_library)\b")  # operators that open files
+_MAX_CODE = 2**26  # bytes of code once decompressed; weights are stored uncompressed
+_OPENS_FILES = re.compile(r"\b(save|from_file|load_library)\b")  # operators that open files
 _OPERATOR = re.compile(r"torch\.ops\.aten\.\w+\.\w+|_operator\.\w+|torch\.sym_\w+|math\.\w+")
 _SIZE = r"(L\['\w+'\]\.size\(\)\[\d+\]|\d+)"
 _GUARD = re.compile(rf"{_SIZE} (==|!=|<=|>=|<|>) {_SIZE}")
@@ -26,14 +26,14 @@ _SYMPY = frozenset(
 
 
 def check_torchscript(path: Path) -> None:
-    """Raise `ValueError` unless this is an archive whose code opens no file."""
+    """Raise `ValueError` unless the file is a TorchScript archive whose code opens no file."""
     for name in check_archive(path, inflated=_MAX_CODE):
-        if name.endswith(".py") and (found := _REACHES_OUT.search(_member(path, name))):
-            raise ValueError(f"its code calls {found[0]}, which opens files")
+        if name.endswith(".py") and (call := _OPENS_FILES.search(_member(path, name))):
+            raise ValueError(f"its code calls {call[0]}, which opens files")
 
 
 def check_torch_export(path: Path) -> None:
-    """Raise `ValueError` unless this is an archive of numerical operators, whose expressions are of symbols alone."""
+    """Raise `ValueError` unless the file is a torch.export archive of numerical operators and symbolic sizes."""
     for name in check_archive(path, inflated=_MAX_CODE):
         if "aotinductor" in name.lower():
             raise ValueError("it holds machine code, which torch would load")
@@ -54,18 +54,18 @@ def _member(path: Path, name: str) -> str:
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, however deep."""
+    """Yield every key with its value, at any depth."""
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield str(key), inner
         yield from _fields(inner)
 
 
 def _is_numerical(target: str) -> bool:
-    return bool(_OPERATOR.fullmatch(target)) and not _REACHES_OUT.search(target)
+    return bool(_OPERATOR.fullmatch(target)) and not _OPENS_FILES.search(target)
 
 
 def _is_expression(text: Any) -> bool:
-    """Whether this is arithmetic over symbols such as s34 and u0: no attribute, no index, no other name."""
+    """Return whether a text is arithmetic over symbols such as s34 and u0: no attribute, index or other name."""
     if not isinstance(text, str) or not re.fullmatch(r"[\w\s()'=,+*/<>-]*", text):
         return False
     return all(word in _SYMPY or re.fullmatch(r"[su]\d+", word) for word in _WORD.findall(text))

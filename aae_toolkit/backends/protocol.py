@@ -1,4 +1,4 @@
-"""The backend protocol: one small interface over everything that runs an exported artifact. It knows no engine."""
+"""Backend protocol: the interface of everything that runs an exported artifact, free of any implementation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-if TYPE_CHECKING:  # `aae predict` starts without what these import
+if TYPE_CHECKING:  # keep imports of `aae predict` light
     from aae_toolkit.export.contract import ArtifactName, Precision, Tensors
 
 BackendName = Literal["eager", "compiled", "torchscript", "torch-export", "aoti", "onnxruntime", "onnx-reference"]
@@ -15,7 +15,7 @@ BackendName = Literal["eager", "compiled", "torchscript", "torch-export", "aoti"
 
 @dataclass(frozen=True)
 class Runnable:
-    """One (artifact, backend) pair that an export offers."""
+    """Pair of an exported file and a backend that can run it."""
 
     artifact: ArtifactName
     backend: BackendName
@@ -25,11 +25,11 @@ class Runnable:
 
 @dataclass(frozen=True)
 class Bound:
-    """A run whose inputs are in place already and whose outputs stay on the device.
+    """Inference on inputs that are already on the device, with outputs that stay there.
 
     Attributes:
         run: runs once; returns when the device has finished.
-        outputs: reads the last run's outputs back to the host.
+        outputs: copies the outputs of the last run to the host.
     """
 
     run: Callable[[], None]
@@ -37,15 +37,15 @@ class Bound:
 
 
 class Backend(Protocol):
-    """An artifact, loaded and ready to run; leaving its context closes it.
+    """Artifact that is loaded and ready to run; a context manager that closes on exit.
 
     Attributes:
-        name: the backend's name.
-        artifact: name of the file that it runs.
-        input_names: inputs that `run` must be fed.
-        device: the device that really runs it, with the provider where the runtime has several.
-        nodes: number of graph nodes by execution provider; empty where the runtime does not say.
-        metadata: strings that an ONNX file carries; None for other formats.
+        name: name of the backend.
+        artifact: name of the loaded file.
+        input_names: inputs that `run` needs.
+        device: device that actually runs the artifact, with the execution provider where the runtime has several.
+        nodes: number of graph nodes by execution provider; empty where the runtime does not report it.
+        metadata: strings in an ONNX file, by key; None for other formats.
     """
 
     name: BackendName
@@ -56,19 +56,19 @@ class Backend(Protocol):
 
     @property
     def metadata(self) -> dict[str, str] | None:
-        """Strings that an ONNX file carries; None for other formats."""
+        """Strings in an ONNX file, by key; None for other formats."""
         ...
 
     def run(self, feeds: Tensors) -> Tensors:
-        """Run one batch; arrays in, arrays out, by the contract's names."""
+        """Run one batch; inputs and outputs are arrays by the names of the contract."""
         ...
 
     def bind(self, feeds: Tensors) -> Bound:
-        """Put one batch on the device, to be run there any number of times."""
+        """Put one batch on the device, to run it there any number of times."""
         ...
 
     def close(self) -> None:
-        """Free the backend's resources; it cannot run afterwards."""
+        """Free the resources of the backend; it cannot run afterwards."""
         ...
 
     def __enter__(self) -> Self:
@@ -83,18 +83,18 @@ class Backend(Protocol):
 
 
 class Closing:
-    """Context manager of the backends: closes on the way out, whatever happens inside."""
+    """Context manager of the backends: closes on exit, even after an error."""
 
     def close(self) -> None:
-        """Free resources."""
+        """Free the resources."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
-        """Return the object itself."""
+        """Return the backend itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close after use."""
         self.close()

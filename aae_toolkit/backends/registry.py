@@ -1,4 +1,4 @@
-"""The table of backends: which module runs what. A module is imported when a backend of it is opened."""
+"""Registry of backends: the module, package and file format of each. A module is imported when first used."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from aae_toolkit.machine.environment import can_compile
 
 @dataclass(frozen=True)
 class Engine:
-    """The module of a backend.
+    """Implementation of a backend.
 
     Attributes:
-        module: beside this one; its `open_artifact(export, runnable, device, threads)` returns a `Backend`.
-        package: the package that the module runs on.
-        format: exported files that it runs; None where it runs the weights file.
+        module: module in this package; its `open_artifact(export, runnable, device, threads)` returns a `Backend`.
+        package: package that the module depends on.
+        format: format of the exported files that it runs; None where it runs the weights file.
     """
 
     module: str
@@ -42,14 +42,14 @@ _ENGINES: dict[BackendName, Engine] = {
 }
 assert set(_ENGINES) == set(get_args(BackendName))
 
-ARBITER: BackendName = "onnx-reference"  # too slow for anything but parity
+ARBITER: BackendName = "onnx-reference"  # used for parity alone, since it is slow
 BACKENDS: tuple[BackendName, ...] = tuple(name for name in _ENGINES if name != ARBITER)
 WEIGHTS_BACKENDS: tuple[BackendName, ...] = tuple(name for name in BACKENDS if _ENGINES[name].format is None)
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
 def runnables(export: ExportDirectory, artifact: ArtifactName, device: str = "cpu") -> list[Runnable]:
-    """Every backend that can run `artifact` of an export on `device`, the reference (`eager`) first."""
+    """List every backend that can run an artifact of an export on `device`, the reference (`eager`) first."""
     weights = [Runnable(artifact, name, WEIGHTS_FILE) for name in WEIGHTS_BACKENDS if name == "eager" or can_compile()]
     return weights + [
         Runnable(artifact, backend, entry.file, entry.precision)
@@ -60,7 +60,7 @@ def runnables(export: ExportDirectory, artifact: ArtifactName, device: str = "cp
 
 
 def is_for(entry: ArtifactEntry, device: str) -> bool:
-    """Whether a file runs on `device`: int8 is for processors, AOTInductor's for the device it was compiled for."""
+    """Return whether a file runs on `device`: int8 needs a CPU, AOTInductor its target device."""
     kind = device.partition(":")[0]
     return (entry.precision != "int8" or kind == "cpu") and (entry.compiled_for or kind).startswith(kind)
 
@@ -72,14 +72,15 @@ def open_backend(
 
     Args:
         export: the opened export.
-        runnable: artifact and backend.
+        runnable: the artifact and its backend.
         device: `cpu`, `cuda` or `cuda:i`.
-        threads: within one operator; None leaves the runtime's default. For torch this is the process's setting.
+        threads: threads within one operator; None leaves the default of the runtime. PyTorch applies the number to
+            the whole process.
 
     Raises:
         AaeError: the file cannot be loaded.
-        DeviceError: another device or provider ran than was asked for.
-        UsageError: not the name of a device.
+        DeviceError: another device or execution provider ran than was requested.
+        UsageError: `device` is not the name of a device.
     """
     require_device_name(device)
     backend: Backend = import_engine(runnable.backend).open_artifact(export, runnable, device, threads)
@@ -87,22 +88,22 @@ def open_backend(
 
 
 def import_engine(backend: BackendName) -> ModuleType:
-    """Import what a backend runs on, and its module."""
+    """Import the package that a backend depends on, then its module, and return the module."""
     import_module(_ENGINES[backend].package)
     return import_module(f"aae_toolkit.backends.{_ENGINES[backend].module}")
 
 
 def require_device_name(device: str) -> None:
-    """Raise `UsageError` unless this names a device; opening a backend finds out whether the device is there."""
+    """Raise `UsageError` unless `device` is the name of a device; opening a backend checks that it is available."""
     if not _DEVICE.fullmatch(device):
         raise UsageError(f"--device {device} is no device that artifacts run on; choose cpu, cuda or cuda:<index>")
 
 
 def parse_backends(names: str | None) -> tuple[BackendName, ...]:
-    """A comma-separated list of backend names; None is all of them.
+    """Parse a comma-separated list of backend names; None selects all.
 
     Raises:
-        UsageError: an unknown name, or none.
+        UsageError: an unknown name, or an empty list.
     """
     if names is None:
         return BACKENDS

@@ -1,4 +1,4 @@
-"""PyTorch's five ways to run an artifact: eager, compiled, TorchScript, torch.export and AOTInductor."""
+"""PyTorch backends: eager, compiled, TorchScript, torch.export and AOTInductor."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 def open_artifact(export: ExportDirectory, runnable: Runnable, device: str, threads: int | None) -> TorchBackend:
-    """Load an artifact; `threads` sets torch's threads for the whole process."""
+    """Load an artifact; `threads` sets the number of PyTorch threads for the whole process."""
     return TorchBackend(export, runnable, device=device, threads=threads)
 
 
 class TorchBackend(Closing):
-    """An artifact in PyTorch; see `Backend` for the attributes."""
+    """Artifact in PyTorch; see `Backend` for the attributes."""
 
     def __init__(
         self, export: ExportDirectory, runnable: Runnable, *, device: str = "cpu", threads: int | None = None
     ) -> None:
-        """Load the artifact; `threads` sets torch's threads for the whole process.
+        """Load the artifact; `threads` sets the number of PyTorch threads for the whole process.
 
         Raises:
             AaeError: the file is absent or damaged.
-            DeviceError: the device is not there.
+            DeviceError: the device is not available.
         """
         resolved = resolve_device(device)
-        if resolved.type == "cuda":  # parity is judged in full float32
+        if resolved.type == "cuda":  # parity needs full float32
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         if threads is not None:
             torch.set_num_threads(threads)
@@ -68,7 +68,7 @@ class TorchBackend(Closing):
             "torch-export": lambda: _load_torch_export(path, resolved),
             "aoti": lambda: _load_aoti(path, resolved),
         }
-        # a CUDA toolkit without a GPU makes torch warn on every compilation; the device is said above
+        # PyTorch warns on every compilation where a CUDA toolkit is installed without a GPU
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         self._call = loaders[runnable.backend]()
 
@@ -78,17 +78,17 @@ class TorchBackend(Closing):
         return self._to_host(self._call(*self._to_device(feeds)))
 
     def bind(self, feeds: Tensors) -> Bound:
-        """As the protocol says, with tensors of the device."""
+        """Put one batch on the device as tensors."""
         tensors = self._to_device(feeds)
-        given: list[Any] = []
+        outputs: list[Any] = []
 
         @torch.inference_mode()
         def run() -> None:
-            given[:] = [self._call(*tensors)]
+            outputs[:] = [self._call(*tensors)]
             if self._on_cuda:
                 torch.cuda.synchronize(self.device)
 
-        return Bound(run, lambda: self._to_host(given[0]))
+        return Bound(run, lambda: self._to_host(outputs[0]))
 
     def _to_device(self, feeds: Tensors) -> list[Tensor]:
         return [torch.from_numpy(feeds[name]).to(self.device) for name in self.input_names]
@@ -104,41 +104,41 @@ class TorchBackend(Closing):
 
 def _load_torchscript(path: Path, device: str) -> Callable[..., Any]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit.*")  # deprecated upstream, still asked for
+        warnings.filterwarnings("ignore", message=".*torch.jit.*")  # deprecated upstream, still supported here
         try:
             check_torchscript(path)
             return torch.jit.load(str(path), map_location=device)  # type: ignore[no-any-return, no-untyped-call]
-        except Exception as error:  # damage surfaces anywhere in its deserializer
+        except Exception as error:  # damage surfaces anywhere in the deserializer
             raise _refusal(path, "TorchScript", error) from error
 
 
 def _load_torch_export(path: Path, device: torch.device) -> Callable[..., Any]:
-    logging.getLogger("torch.export").setLevel(logging.ERROR)  # it logs a traceback, then raises another error
+    logging.getLogger("torch.export").setLevel(logging.ERROR)  # it logs a traceback and raises as well
     try:
         check_torch_export(path)
         with _only_weights():
             program = torch.export.load(path)
-    except Exception as error:  # damage surfaces anywhere in its deserializer
+    except Exception as error:  # damage surfaces anywhere in the deserializer
         raise _refusal(path, "a torch.export archive", error) from error
-    if device.type != "cpu":  # the graph names its device too, which Module.to() would leave as it is
+    if device.type != "cpu":  # Module.to() would not change the device that the graph itself names
         program = move_to_device_pass(program, device)
     return program.module()
 
 
 def _refusal(path: Path, kind: str, error: Exception) -> AaeError:
-    """One line; torch's own reasons are pages long, and name no cause that a user could mend."""
+    """Build a one-line error; those of PyTorch fill pages and name no cause that a user could act on."""
     reason = f" ({one_line(str(error), 200)})" if type(error) is ValueError else ""
     return AaeError(f"{path} is damaged or not {kind}{reason}; run aae export again")
 
 
 @contextmanager
 def _only_weights() -> Iterator[None]:
-    """Have torch unpickle no objects: torch.export.load falls back to that for what is no tensor."""
+    """Keep PyTorch from unpickling objects, to which torch.export.load falls back for anything but tensors."""
     before = os.environ.get(_FORCE)
     os.environ[_FORCE] = "1"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it refuses, and then says
+            warnings.simplefilter("ignore")  # refusals are raised as well
             yield
     finally:
         if before is None:
@@ -148,7 +148,7 @@ def _only_weights() -> Iterator[None]:
 
 
 def _load_aoti(path: Path, device: torch.device) -> Callable[..., Any]:
-    """Check first what the package was compiled for: instructions that are not there would end the process."""
+    """Load an AOTInductor package, if this machine can run it: unsupported instructions would end the process."""
     from torch._inductor.codecache import get_device_information
     from torch._inductor.cpu_vec_isa import valid_vec_isa_list
 
@@ -165,6 +165,6 @@ def _load_aoti(path: Path, device: torch.device) -> Callable[..., Any]:
     try:
         index = -1 if device.index is None else device.index
         loaded: Callable[..., Any] = torch._inductor.aoti_load_package(str(path), device_index=index)
-    except Exception as error:  # damage surfaces anywhere in its loader
+    except Exception as error:  # damage surfaces anywhere in the loader
         raise AaeError(f"{path} is damaged or not an AOTInductor package; run aae export again") from error
     return loaded

@@ -1,11 +1,8 @@
-"""Throughput and latency of the classifier on every backend. Importing this loads no torch.
+"""Benchmark of the classifier on every backend, each in a process of its own. Importing it loads no torch.
 
-    golden ──► session ──► worker ──► run ◄── scenarios, results
-                                       │
-                               baseline, charts ──► page
-
-Each backend runs in a process of its own, its outputs are held against the export's golden vectors, and a difference is
-said with its interval.
+expected ──► session ──► worker ──► run ◄── scenarios, results
+                                     │
+                             baseline, charts ──► bench_page
 """
 
 from aae_toolkit.bench.results import BenchReport, Measurement

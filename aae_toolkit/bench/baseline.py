@@ -1,4 +1,4 @@
-"""An earlier report, and whether this one is slower than it allows: by intervals, never by points."""
+"""Comparison with an earlier report: slower cells are found by intervals, never by single values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SAME_MACHINE = ("cpu", "cores", "gpu")
 
 
 class Key(NamedTuple):
-    """What makes two measurements of the same thing."""
+    """Identity of a measurement; two measurements with equal keys can be compared."""
 
     backend: str
     artifact: str
@@ -30,17 +30,17 @@ class Key(NamedTuple):
 
     @classmethod
     def of(cls, measurement: Measurement) -> Key:
-        """The key of a measurement."""
+        """Return the key of a measurement."""
         return cls(*(getattr(measurement, name) for name in cls._fields))
 
     @classmethod
     def of_cell(cls, runnable: Runnable, threads: int, cell: Cell) -> Key:
-        """The key that a measurement is going to have."""
+        """Return the key of a planned measurement."""
         of_file = runnable.backend, runnable.file, runnable.precision
         return cls(*of_file, cell.batch_size, threads, cell.scenario, cell.io, cell.rate)
 
     def __str__(self) -> str:
-        """As one says it."""
+        """Describe the measurement for people."""
         rate = "" if self.rate is None else f" of {self.rate:g} queries/s"
         plural = "" if self.threads == 1 else "s"
         where = f"batch {self.batch_size}, {self.threads} thread{plural}, {self.io}, {self.scenario}{rate}"
@@ -49,14 +49,20 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Baseline:
-    """The intervals of an earlier report's median latencies, ms, and where they were measured."""
+    """Median latencies of an earlier report.
+
+    Attributes:
+        path: file of the report.
+        environment: machine and versions that were measured.
+        intervals: 95% intervals of the median latency by key, in ms.
+    """
 
     path: Path
     environment: Mapping[str, Any]
     intervals: Mapping[Key, tuple[float, float]]
 
     def require_comparable(self, environment: Mapping[str, Any], planned: Iterable[Key]) -> None:
-        """Raise `AaeError` unless it is of a machine like this one, and has some of these cells."""
+        """Raise `AaeError` unless the report is of a machine like this one and has a planned cell."""
         for name in _SAME_MACHINE:
             then, now = self.environment.get(name), environment.get(name)
             if then != now:
@@ -68,11 +74,18 @@ class Baseline:
             )
 
     def judge(self, results: Iterable[Measurement], max_regression: float) -> str:
-        """Say how many cells were compared; a cell is slower where all of its interval is beyond what is allowed.
+        """Compare measurements with the report; a cell is slower if its whole interval is above the limit.
+
+        Args:
+            results: measurements on this machine.
+            max_regression: allowed slowdown, a fraction.
+
+        Returns:
+            A line with the number of compared cells.
 
         Raises:
             AaeError: nothing was compared.
-            SlowerError: a cell is slower than the baseline's by more than `max_regression`, a fraction.
+            SlowerError: a cell is slower than allowed.
         """
         n_compared, slower = 0, []
         for m in results:
@@ -84,9 +97,9 @@ class Baseline:
             if now[0] > then[1] * (1 + max_regression):
                 slower.append((now[0] / then[1], key, now, then))
         if n_compared == 0:
-            raise AaeError(f"--baseline {self.path}: nothing was compared, for no common cell has an interval")
+            raise AaeError(f"--baseline {self.path}: nothing was compared, since no common cell has an interval")
         if slower:
-            _, key, now, then = max(slower, key=lambda found: found[0])
+            _, key, now, then = max(slower, key=lambda cell: cell[0])
             raise SlowerError(
                 f"slower than {self.path} by more than {100 * max_regression:g}% in {len(slower)} of {n_compared}"
                 f" cells; worst {key}: {now[0]:.3f}-{now[1]:.3f} ms, was {then[0]:.3f}-{then[1]:.3f} ms"
@@ -95,10 +108,10 @@ class Baseline:
 
 
 def read_baseline(path: Path) -> Baseline:
-    """Read what `aae bench --output` wrote.
+    """Read a report that `aae bench --output` wrote.
 
     Raises:
-        AaeError: unreadable, or something else.
+        AaeError: the file cannot be read, or is not such a report.
     """
     report = read_report("--baseline", path)
     intervals = {Key.of(m): m.latency_interval_ms for m in report.results if m.latency_interval_ms is not None}
@@ -106,12 +119,12 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def parse_regression(text: str) -> float:
-    """A percentage, as a fraction.
+    """Parse a percentage into a fraction.
 
     Raises:
-        UsageError: anything else.
+        UsageError: the text is not a percentage.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)%", text.strip())
-    if found is None:
+    percentage = re.fullmatch(r"(\d+(?:\.\d+)?)%", text.strip())
+    if percentage is None:
         raise UsageError(f"--max-regression {text!r}: give a percentage such as 10%")
-    return float(found[1]) / 100
+    return float(percentage[1]) / 100

@@ -1,4 +1,4 @@
-"""The report as one self-contained page, for a browser or a printer."""
+"""Self-contained page of a benchmark, for a browser or a printer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from aae_toolkit.html import rendering
 
 @dataclass(frozen=True)
 class Speed:
-    """What `speed.html` shows of a benchmark; `accuracy` is None where no file's is known."""
+    """Content of `speed.html`.
+
+    Attributes:
+        latency: chart of latency against batch size.
+        accuracy: chart of throughput against accuracy; None where no accuracy is known.
+        results: measurements without the server scenario.
+        served: measurements of the server scenario.
+        loads: last measurement of each process, for load times and memory.
+    """
 
     latency: Chart
     accuracy: Chart | None
@@ -26,19 +34,19 @@ def write_page(path: Path, report: BenchReport, manifest: Manifest, command: str
     """Write the page, whole or not at all.
 
     Args:
-        path: of the page.
-        report: what was measured.
-        manifest: of the export, for the accuracies that `aae parity` recorded there.
-        command: what made it, for readers.
+        path: path of the page.
+        report: measurements to show.
+        manifest: manifest of the export, with the accuracies that `aae parity` recorded.
+        command: command line that made the page, to show on it.
 
     Raises:
-        AaeError: it cannot be written.
+        AaeError: the page cannot be written.
     """
     rendering.write_page(path, render(report, manifest, command))
 
 
 def render(report: BenchReport, manifest: Manifest, command: str) -> str:
-    """The page as text."""
+    """Render the page as HTML."""
     return rendering.render(
         "bench/bench_page.html",
         command=command,
@@ -49,7 +57,7 @@ def render(report: BenchReport, manifest: Manifest, command: str) -> str:
 
 
 def speed_of(report: BenchReport, manifest: Manifest) -> Speed:
-    """Draw the charts, and sort the measurements by where they are shown."""
+    """Draw the charts, and group the measurements by table."""
     timed = [m for m in report.results if m.rate is None]
     points = fastest(timed, manifest)
     return Speed(
@@ -62,7 +70,7 @@ def speed_of(report: BenchReport, manifest: Manifest) -> Speed:
 
 
 def fastest(timed: list[Measurement], manifest: Manifest) -> list[Point]:
-    """Where each backend and precision of known accuracy had its highest throughput."""
+    """Find the highest throughput of each backend and precision whose accuracy is known."""
     best: dict[str, Measurement] = {}
     for m in timed:
         if m.title not in best or m.images_per_second > best[m.title].images_per_second:
@@ -72,10 +80,13 @@ def fastest(timed: list[Measurement], manifest: Manifest) -> list[Point]:
 
 
 def accuracy_of(measurement: Measurement, manifest: Manifest) -> float | None:
-    """What `aae parity` measured for this file on this backend, else, at full precision, for the trained model."""
+    """Return the accuracy that `aae parity` recorded for this file on this backend.
+
+    Without such a record, float32 files have the accuracy of the trained model, and others None.
+    """
     wanted = measurement.artifact, measurement.backend, measurement.precision
     for result in (manifest.parity or {}).get("results", ()):
-        found = result.get("artifact"), result.get("backend"), result.get("precision", "fp32")
-        if found == wanted and result.get("accuracy") is not None:
+        recorded = result.get("artifact"), result.get("backend"), result.get("precision", "fp32")
+        if recorded == wanted and result.get("accuracy") is not None:
             return float(result["accuracy"])
     return manifest.accuracy if measurement.precision == "fp32" else None

@@ -1,4 +1,4 @@
-"""The page's pictures: SVG inside data addresses, so that nothing is loaded from elsewhere."""
+"""Charts of the benchmark page: SVG in data URLs, so the page loads no other file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MARKERS = "osD^vPX*<>"
 
 @dataclass(frozen=True)
 class Point:
-    """The most images/s that a backend reached with a file, at the accuracy that parity measured for it."""
+    """Highest throughput of a backend with a file, at the accuracy that parity measured for it."""
 
     name: str
     accuracy: float
@@ -29,26 +29,27 @@ class Point:
 
 @dataclass
 class Chart:
-    """One picture; `address` is known once it is drawn."""
+    """Chart with its alternative text; `address` is a data URL, set once the chart is drawn."""
 
     alternative: str
     address: str = ""
 
 
 def latency_chart(results: Sequence[Measurement]) -> Chart:
-    """Median latency against batch size, a panel for each number of threads and way of feeding."""
+    """Draw median latency against batch size, with a panel for each number of threads and input mode."""
     timed = [m for m in results if m.rate is None]
     panels = list(dict.fromkeys((m.threads, m.io) for m in timed))
     styles = _styles(list(dict.fromkeys(m.title for m in timed)))
     with _drawing("median latency against batch size", 3.4 * len(panels)) as (drawn, chart):
         axes = drawn.subplots(len(panels), 1, squeeze=False)[:, 0]
-        for (threads, way), panel in zip(panels, axes, strict=True):
-            here = [m for m in timed if (m.threads, m.io) == (threads, way)]
+        for (threads, io_mode), panel in zip(panels, axes, strict=True):
+            here = [m for m in timed if (m.threads, m.io) == (threads, io_mode)]
             for name, style in styles.items():
                 series = sorted((m for m in here if m.title == name), key=lambda m: m.batch_size)
                 _plot_series(panel, series, name, style)
             sizes = sorted({m.batch_size for m in here})
-            panel.set(title=f"{threads} thread{'s' * (threads > 1)}, {way}", xlabel="images a run", ylabel="p50, ms")
+            title = f"{threads} thread{'s' * (threads > 1)}, {io_mode}"
+            panel.set(title=title, xlabel="batch size", ylabel="p50 latency, ms")
             panel.set(xscale="log", yscale="log", xticks=sizes, xticklabels=map(str, sizes))
             panel.minorticks_off()
             _label_decades(panel.yaxis)
@@ -67,7 +68,7 @@ def _plot_series(panel: Any, series: Sequence[Measurement], name: str, style: di
 
 
 def accuracy_chart(points: Sequence[Point]) -> Chart:
-    """Throughput against accuracy, and the line of those that no other beats in both."""
+    """Draw throughput against accuracy, with the Pareto front as a line."""
     styles = _styles([point.name for point in points])
     with _drawing("throughput against accuracy", 4.4) as (drawn, chart):
         axes = drawn.subplots()
@@ -93,16 +94,16 @@ def accuracy_chart(points: Sequence[Point]) -> Chart:
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
-    """Those that no other beats in one of the two without losing in the other; least accurate first."""
-    found: list[Point] = []
+    """Select the Pareto-optimal points in accuracy and throughput, least accurate first."""
+    front: list[Point] = []
     for point in sorted(points, key=lambda p: (-p.accuracy, -p.images_per_second)):
-        if not found or point.images_per_second > found[-1].images_per_second:
-            found.append(point)
-    return found[::-1]
+        if not front or point.images_per_second > front[-1].images_per_second:
+            front.append(point)
+    return front[::-1]
 
 
 def _label_decades(axis: Any) -> None:
-    """Numbers at 1, 2 and 5 of each decade: a narrow range would have none at all."""
+    """Label 1, 2 and 5 of each decade, since a narrow range would get no label by default."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -111,14 +112,14 @@ def _label_decades(axis: Any) -> None:
 
 
 def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """A colour and a marker each: neither is needed to tell two apart where the other is seen."""
+    """Assign each name a colour and a marker, each sufficient to tell the series apart."""
     chosen = zip(names, colors(len(names)), strict=True)
     return {n: {"color": c, "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5} for i, (n, c) in enumerate(chosen)}
 
 
 @contextmanager
 def _drawing(alternative: str, height: float) -> Iterator[tuple[Any, Chart]]:
-    """Yield a matplotlib figure and the chart that it becomes; `alternative` is for those who cannot see it."""
+    """Yield a matplotlib figure and the chart that it becomes; `alternative` is the text for screen readers."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Golden outputs that a timed run must have given."""
+"""Golden outputs that timed runs must reproduce."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from aae_toolkit.parity.comparison import GATES, REDUCED_GOLDEN_GATE, explained_
 
 @dataclass(frozen=True)
 class Golden:
-    """Images, and the outputs that a classifier must give for them.
+    """Images, with the outputs that a classifier must give for them.
 
     Attributes:
-        images: uint8 [N, C, H, W].
-        expected: by output name, each [N, ...].
-        margins: between the likeliest and the second likeliest category, in probability, [N].
-        tolerance: the largest absolute difference of a float output.
+        images: golden images, uint8 [N, C, H, W].
+        expected: expected outputs by name, each [N, ...].
+        margins: difference of probability between the two most likely categories, float64 [N].
+        tolerance: largest allowed absolute difference of a float output.
     """
 
     images: NDArray[np.uint8]
@@ -32,20 +32,20 @@ class Golden:
 
     @classmethod
     def of_case(cls, case: Case, precision: Precision) -> Golden:
-        """The classifier's part of a case of golden images, to be held to the gate of `precision`."""
+        """Take the classifier's part of a case of golden images, with the tolerance of `precision`."""
         tolerance = GATES[precision].tolerance
-        if tolerance is None:  # the case is the file's own
+        if tolerance is None:  # the case holds recorded outputs of the file itself
             tolerance = REDUCED_GOLDEN_GATE.tolerance
         assert tolerance is not None
         margins = case.top2[:, 1] - case.top2[:, 0]
         return cls(case.inputs["classifier"]["images"], case.expected["classifier"], margins, tolerance)
 
     def batch(self, size: int) -> Golden:
-        """`size` images, repeated as often as needed, from the end: those come last that look like real ones."""
+        """Return a batch of `size` images, repeated as needed, from the end: the realistic images come last."""
         return self._take((-1 - np.arange(size)) % len(self.images))
 
     def singles(self) -> list[Golden]:
-        """Each image by itself."""
+        """Split into batches of one image."""
         return [self._take(np.array([i])) for i in range(len(self.images))]
 
     def _take(self, chosen: NDArray[np.int64]) -> Golden:
@@ -53,7 +53,7 @@ class Golden:
         return Golden(self.images[chosen], expected, self.margins[chosen], self.tolerance)
 
     def problem(self, given: Tensors) -> str | None:
-        """Name what is wrong with these outputs; None where nothing is."""
+        """Describe the first output that differs by more than rounding explains; None if none does."""
         for name, expected in self.expected.items():
             values = given.get(name)
             if values is None or (values.shape, values.dtype) != (expected.shape, expected.dtype):
@@ -64,16 +64,16 @@ class Golden:
                     return f"{name} differs for {wrong} of {len(expected)} images, beyond rounding"
                 continue
             difference = float(np.abs(values - expected).max())
-            if not difference <= self.tolerance:  # so that nan is refused
+            if not difference <= self.tolerance:  # refuses nan too
                 return f"{name} differ by {difference:.3g} (allowed {self.tolerance:g})"
         return None
 
 
 def golden_by_precision(export: ExportDirectory, precisions: Iterable[Precision]) -> dict[Precision, Golden]:
-    """Expected outputs of each precision; where rounding is coarse by design, what the file gave when it was written.
+    """Read the expected outputs of each precision; int8 has those recorded when its file was written.
 
     Raises:
-        AaeError: absent or damaged vectors.
+        AaeError: the vectors are absent or damaged.
     """
     expected = {}
     for precision in precisions:

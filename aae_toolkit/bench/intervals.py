@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MIN_ROUNDS = 5  # fewer cannot tell how far rounds spread
+MIN_ROUNDS = 5  # minimum to estimate the spread of rounds
 
 
 def median_interval(rounds: Sequence[float]) -> tuple[float, float] | None:
-    """The median's 95% interval, by drawing rounds with replacement (percentile bootstrap); None below 5 rounds.
+    """Estimate the 95% interval of the median by a percentile bootstrap over rounds; None below 5 rounds.
 
-    A round's value stands for all its samples: those of one round are not independent of each other. The draws are the
-    same every time, so equal measurements have equal intervals.
+    Rounds are drawn rather than samples, because samples of one round are not independent. The seed is fixed, so equal
+    measurements have equal intervals.
     """
     if len(rounds) < MIN_ROUNDS:
         return None

@@ -1,4 +1,4 @@
-"""The measurement as a whole: which processes are started, and whose turn it is."""
+"""Run of a benchmark: starts a process for each backend, and times them in turns."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def bench(
 
     Args:
         export: the opened export.
-        batch_sizes: images a run.
-        threads: within one operator.
-        backends: which to measure; those that the export has no file for are left out.
-        device: where they run.
-        ios: from host to host, or with inputs and outputs left on the device.
-        server_rates: queries a second, each a cell of the server scenario.
-        p99_ms: limit of the server scenario's 99th percentile latency, in ms.
-        effort: how long to measure.
-        baseline: an earlier report, which must be comparable before anything is measured.
-        progress: told of each cell.
+        batch_sizes: images per run.
+        threads: numbers of threads within one operator.
+        backends: backends to measure; those without a file in the export are left out.
+        device: device to run on.
+        ios: input modes: from host to host, or with inputs and outputs on the device.
+        server_rates: rates of the server scenario in queries per second, one cell each.
+        p99_ms: limit of the 99th percentile latency in the server scenario, in ms.
+        effort: duration and number of runs.
+        baseline: earlier report, checked for comparability before anything is measured.
+        progress: receives a step for each cell.
 
     Raises:
-        AaeError: an unloadable file, a process that died, or a baseline of another machine.
-        DeviceError: another device ran than was asked for.
-        ParityError: a timed run gave other outputs than the golden ones.
+        AaeError: a file cannot be loaded, a process died, or the baseline is of another machine.
+        DeviceError: another device ran than was requested.
+        ParityError: a timed run gave outputs that differ from the golden ones.
         UsageError: none of the backends can run this export.
     """
     require_device_name(device)
@@ -84,7 +84,7 @@ def bench(
 def _measure_all(
     jobs: dict[int, list[Job]], cells: list[Cell], p99_ms: float, effort: Effort, progress: Progress
 ) -> list[Measurement]:
-    """Measure every cell with the jobs of each number of threads, whose processes run for all of its cells."""
+    """Measure every cell for each number of threads; processes are kept over the cells of one number of threads."""
     results: list[Measurement] = []
     with ExitStack() as running:
         contestants: list[_Contestant] = []
@@ -100,7 +100,7 @@ def _measure_all(
 def _environment(
     device: str, threads: tuple[int, ...], settings: dict[str, Any], export: ExportDirectory
 ) -> dict[str, Any]:
-    """Machine, a hash that reports of the same settings on the same files share, and the model's checksum."""
+    """Describe the machine, with a hash of the settings and files, and the checksum of the model."""
     environment: dict[str, Any] = describe_environment()
     if device.startswith("cuda"):
         import torch
@@ -116,7 +116,7 @@ def _environment(
 
 @dataclass
 class _Contestant:
-    """A backend that is ready in its process."""
+    """Backend that is ready in its process."""
 
     worker: Worker
     job: Job
@@ -130,10 +130,10 @@ def _start(job: Job, running: ExitStack) -> _Contestant:
 
 
 def _measure(contestants: list[_Contestant], cell: Cell, p99_ms: float, effort: Effort) -> list[Measurement]:
-    """Warm every backend up, then time them in turns, so that a machine whose speed drifts treats them alike."""
+    """Warm up every backend, then time them in turns, so drift of the machine's speed affects all of them equally."""
     turns = [(contestant, _warm_up(contestant, cell, p99_ms, effort)) for contestant in contestants]
     for i in range(effort.rounds):
-        for contestant, measurement in turns if i % 2 == 0 else reversed(turns):  # nobody always follows the same one
+        for contestant, measurement in turns if i % 2 == 0 else reversed(turns):  # alternate the order
             if cell.rate is None:
                 samples = contestant.worker.call(Session.time, effort)
                 measurement.add_round(samples, sum(samples) / 1000)
@@ -145,7 +145,7 @@ def _measure(contestants: list[_Contestant], cell: Cell, p99_ms: float, effort: 
         measurement.summarize()
     measurements = [measurement for _, measurement in turns]
     eager = next((m for m in measurements if m.is_reference), None)
-    if eager is not None and cell.rate is None:  # a query's latency is mostly its place in the queue
+    if eager is not None and cell.rate is None:  # latency of a query depends mostly on its queue
         for measurement in measurements:
             measurement.compare_with(eager)
     return measurements

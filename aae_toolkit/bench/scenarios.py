@@ -1,4 +1,4 @@
-"""What is measured: cells of a scenario (after MLPerf), a batch size, a way of feeding and a rate."""
+"""Cells of a benchmark: scenario (after MLPerf), batch size, input mode and query rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Scenario = Literal["single-stream", "offline", "server"]
 
 @dataclass(frozen=True)
 class Cell:
-    """What every backend is measured at in turn; `rate` in queries a second, of the server scenario alone."""
+    """Setting at which every backend is measured; `rate` is in queries per second, for the server scenario alone."""
 
     scenario: Scenario
     batch_size: int
@@ -23,16 +23,16 @@ class Cell:
 
 
 def plan(batch_sizes: tuple[int, ...], ios: tuple[Io, ...], rates: tuple[float, ...]) -> list[Cell]:
-    """Every cell, once: batch sizes in their order, then rates. Queries come from the host, so they are end to end."""
+    """List every cell once: batch sizes in order, then rates. Queries come from the host, so they are end-to-end."""
     batches = [Cell("single-stream" if size == 1 else "offline", size, io) for size in batch_sizes for io in ios]
     return list(dict.fromkeys(batches + [Cell("server", 1, "end-to-end", rate) for rate in rates]))
 
 
 def parse_sizes(flag: str, text: str) -> tuple[int, ...]:
-    """A comma-separated list of positive whole numbers.
+    """Parse a comma-separated list of positive whole numbers.
 
     Raises:
-        UsageError: anything else.
+        UsageError: the text is anything else.
     """
     try:
         sizes = tuple(int(part) for part in text.split(","))
@@ -44,10 +44,10 @@ def parse_sizes(flag: str, text: str) -> tuple[int, ...]:
 
 
 def parse_rates(text: str | None) -> tuple[float, ...]:
-    """A comma-separated list of queries a second; None is none of them.
+    """Parse a comma-separated list of rates in queries per second; None gives an empty list.
 
     Raises:
-        UsageError: anything else.
+        UsageError: the text is anything else.
     """
     if text is None:
         return ()
@@ -61,10 +61,10 @@ def parse_rates(text: str | None) -> tuple[float, ...]:
 
 
 def parse_ios(text: str | None, device: str) -> tuple[Io, ...]:
-    """A comma-separated list of ways to feed; None is both on CUDA, where they differ, and end-to-end elsewhere.
+    """Parse a comma-separated list of input modes; None selects both on CUDA, where they differ, else end-to-end.
 
     Raises:
-        UsageError: an unknown one, or none.
+        UsageError: an unknown mode, or an empty list.
     """
     if text is None:
         return IOS if device.startswith("cuda") else ("end-to-end",)

@@ -1,4 +1,4 @@
-"""What is timed, and how: one backend, in the process that runs it. Nothing heavy is imported before `load`."""
+"""Timing of one backend, in the process that runs it. Nothing heavy is imported before `start`."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ T = TypeVar("T")
 Io = Literal["end-to-end", "bound"]
 IOS: tuple[Io, ...] = get_args(Io)
 
-_STABLE = 0.05  # relative change of the median from one window to the next
-_SPIN_SECONDS = 5e-4  # before a query is due: sleeping is not as exact
+_STABLE = 0.05  # relative change of the median between two turns of the warm-up
+_SPIN_SECONDS = 5e-4  # busy wait before a query is due, since sleeping is less exact
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure.
+    """Duration and number of runs.
 
     Attributes:
-        rounds: turns that each backend gets; below 5 there are no intervals.
-        seconds: of a turn, at least.
-        iterations: of a turn, at least.
-        warm_up_seconds: after which a backend that has not settled is measured all the same.
-        queries: of a turn of the server scenario.
+        rounds: turns of each backend; fewer than 5 give no intervals.
+        seconds: minimum duration of a turn.
+        iterations: minimum number of runs in a turn.
+        warm_up_seconds: maximum duration of the warm-up; a backend that has not settled by then is measured anyway.
+        queries: queries in a turn of the server scenario.
     """
 
     rounds: int = 10
@@ -49,7 +49,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Job:
-    """What a session opens, and the golden outputs that its own are compared with."""
+    """Backend, device and threads of a session, with its golden outputs."""
 
     export: ExportDirectory
     runnable: Runnable
@@ -60,9 +60,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Opened:
-    """A backend that is ready: where it runs, and what it took to get there.
+    """Facts of a loaded backend.
 
-    `import_seconds` are those of its runtime, `load_seconds` those of the file, onto the device.
+    Attributes:
+        device: device that it runs on.
+        import_seconds: seconds to import its runtime.
+        load_seconds: seconds to load the file onto the device.
     """
 
     device: str
@@ -72,17 +75,22 @@ class Opened:
 
 @dataclass(frozen=True)
 class Served:
-    """Queries of one image: latencies in ms from their scheduled arrival, and seconds until the last was answered."""
+    """Answered queries of one image.
+
+    Attributes:
+        latencies_ms: latencies from the scheduled arrivals, in ms.
+        seconds: seconds until the last answer.
+    """
 
     latencies_ms: list[float]
     seconds: float
 
 
 class Session:
-    """One backend at one number of threads: loaded once, then prepared and timed, batch size by batch size."""
+    """Session of one backend at one number of threads: loaded once, then prepared and timed for each batch size."""
 
     def __init__(self, job: Job) -> None:
-        """Nothing is loaded yet."""
+        """Keep the job; nothing is loaded yet."""
         self._job = job
         self._backend: Backend
         self._timed: Bound
@@ -90,11 +98,11 @@ class Session:
         self._queries: list[tuple[Tensors, Golden]] = []
 
     def start(self) -> Opened:
-        """Import the runtime, keep its operators from running beside each other, and load; once a process.
+        """Import the runtime, disable parallel operators, and load the file; at most once in a process.
 
         Raises:
             AaeError: the file cannot be loaded.
-            DeviceError: another device or provider ran than was asked for.
+            DeviceError: another device or execution provider ran than was requested.
         """
         started = time.perf_counter()
         import_engine(self._job.runnable.backend)
@@ -105,16 +113,19 @@ class Session:
         return Opened(self._backend.device, imported - started, time.perf_counter() - imported)
 
     def load(self) -> None:
-        """Open the backend; raises what `open_backend` raises."""
+        """Open the backend, with the errors of `open_backend`."""
         job = self._job
         self._backend = open_backend(job.export, job.runnable, device=job.device, threads=job.threads)
 
     def prepare(self, io: Io, batch_size: int) -> float:
-        """Have golden images ready, run them once, and check what came; milliseconds of that first run.
+        """Prepare a batch of golden images, run it once, and check the outputs.
+
+        Returns:
+            Duration of that first run, in ms.
 
         Raises:
-            AaeError: it does not run at this batch size.
-            ParityError: it gives other outputs than the golden ones.
+            AaeError: the backend does not run at this batch size.
+            ParityError: the outputs differ from the golden ones.
         """
         self._golden = self._job.golden.batch(batch_size)
         feeds: Tensors = {"images": self._golden.images}
@@ -126,13 +137,13 @@ class Session:
         return milliseconds
 
     def prepare_queries(self) -> float:
-        """Have each golden image ready as a query of its own; returns and raises what `prepare` does."""
+        """Prepare each golden image as a query, with the result and errors of `prepare`."""
         first_run_ms = self.prepare("end-to-end", 1)
         self._queries = [({"images": golden.images}, golden) for golden in self._job.golden.singles()]
         return first_run_ms
 
     def warm_up(self, effort: Effort) -> bool:
-        """Run until the median of a turn is within 5% of the one before; whether it came to that in time."""
+        """Run until the median of a turn is within 5% of the previous one; return whether that happened in time."""
         deadline = time.perf_counter() + effort.warm_up_seconds
         before = statistics.median(self.time(effort))
         while time.perf_counter() < deadline:
@@ -143,9 +154,9 @@ class Session:
         return False
 
     def time(self, effort: Effort) -> list[float]:
-        """One turn: latencies of single runs, ms; the outputs of the last are checked once the clock has stopped.
+        """Time one turn; return the latencies of single runs, in ms.
 
-        One run goes before them untimed, for another process had the caches.
+        The outputs of the last run are checked after timing. One untimed run comes first, to warm the caches.
         """
         run = self._timed.run
         samples: list[float] = []
@@ -159,12 +170,12 @@ class Session:
         return samples
 
     def serve(self, rate: float, n: int, seed: int) -> Served:
-        """One turn of `n` queries that arrive by a Poisson process, `rate` a second; each answer is checked afterwards.
+        """Serve `n` queries that arrive as a Poisson process of `rate` per second; check the answers afterwards.
 
-        A query that finds the backend busy waits, and its waiting counts.
+        Latencies include the time that a query waits while the backend is busy.
         """
         self._timed.run()
-        # a Poisson process of which n arrivals in n / rate seconds are known, so that the rate is exact
+        # given n arrivals in n / rate seconds, those of a Poisson process are uniform; the rate is exact
         arrivals = np.sort(np.random.default_rng(seed).uniform(0, n / rate, n))
         latencies, answers = [], []
         started = time.perf_counter()
@@ -180,9 +191,9 @@ class Session:
         return Served(latencies, seconds)
 
     def peak_rss_mib(self) -> float:
-        """The most memory that this process has had resident so far."""
+        """Return the peak resident memory of this process so far, in MiB."""
         status = Path("/proc/self/status")
-        if status.is_file():  # getrusage's figure begins with that of the process that started this one
+        if status.is_file():  # getrusage would include the peak of the parent process
             for line in status.read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) / 1024
@@ -196,19 +207,19 @@ class Session:
     def _bind(self, io: Io, feeds: Tensors) -> Bound:
         if io == "bound":
             return self._backend.bind(feeds)
-        given: Tensors = {}
-        return Bound(lambda: given.update(self._backend.run(feeds)), lambda: given)
+        outputs: Tensors = {}
+        return Bound(lambda: outputs.update(self._backend.run(feeds)), lambda: outputs)
 
     def _refusing(self, call: Callable[[], T]) -> T:
         try:
             return call()
-        except Exception as error:  # every runtime has its own
+        except Exception as error:  # runtimes raise types of their own
             runnable, reason = self._job.runnable, " ".join(str(error).split())[:200]
             size = len(self._golden.images)
             raise AaeError(f"{runnable.backend} cannot run {runnable.file} at batch size {size}: {reason}") from error
 
-    def _check(self, golden: Golden, found: Tensors) -> None:
-        problem = golden.problem(found)
+    def _check(self, golden: Golden, outputs: Tensors) -> None:
+        problem = golden.problem(outputs)
         if problem is not None:
             runnable = self._job.runnable
             raise ParityError(

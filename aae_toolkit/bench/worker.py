@@ -1,4 +1,4 @@
-"""A session in a process of its own: threads and cores are its alone, and it never outlives its parent."""
+"""Worker process for one session, with its own threads and cores. It never outlives its parent."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 class Worker:
-    """The parent's end: methods of `Session`, run over there one at a time. Leaving the context ends the process."""
+    """Handle of a worker process, which runs methods of `Session` one at a time; exit from the context kills it."""
 
     def __init__(self, job: Job) -> None:
-        """Start the process; nothing is loaded there yet."""
-        context = get_context("spawn")  # a forked child would inherit what the parent has loaded
+        """Start the process, without loading the file yet."""
+        context = get_context("spawn")  # a forked child would inherit loaded libraries
         self._job = job
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_answer, args=(theirs, job), daemon=True)
         variables = dict.fromkeys(_THREAD_VARIABLES, str(job.threads))
-        variables["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # more would be processes of the process
-        with _environment(variables), _deaf_to_interrupts():
+        variables["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a higher number starts child processes
+        with _environment(variables), _interrupts_blocked():
             self._process.start()
         theirs.close()
 
     def __enter__(self) -> Self:
-        """Start nothing: it runs already."""
+        """Return the handle of the running process."""
         return self
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Kill: there is nothing over there to save."""
+        """Kill the process, which has nothing to save."""
         self._process.kill()
         self._process.join()
         self._connection.close()
 
     def call(self, method: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a method of the session over there.
+        """Run a method of the session in the process, and return its result.
 
         Raises:
-            AaeError: what the method raised, its own class included, or that the process died.
+            AaeError: the method raised an error, of the same class where it is an `AaeError`, or the process died.
         """
         try:
             self._connection.send((method, args, kwargs))
@@ -74,31 +74,31 @@ def _how_it_ended(exit_code: int | None) -> str:
 
 
 def _answer(requests: Connection, job: Job) -> None:
-    """The child: run one requested method after another, until the parent is gone."""
+    """Answer requests in the child process, one after another, until the parent ends."""
     threading.Thread(target=_follow_parent, daemon=True).start()
     pin_to_cores(job.threads)
     session = Session(job)
-    with suppress(EOFError, OSError):  # the parent's end is closed: nobody asks any more
+    with suppress(EOFError, OSError):  # raised once the parent closes its end
         while True:
             method, args, kwargs = requests.recv()
             requests.send(answer_of(job, functools.partial(method, session, *args, **kwargs)))
 
 
 def answer_of(job: Job, call: Callable[[], Any]) -> Any:
-    """What `call` returns or raises, as something that travels between processes and is one line for the user."""
+    """Return the result or the error of `call`, as an object that can be pickled; errors have one line for the user."""
     try:
         return call()
     except (AaeError, ModuleNotFoundError) as error:
         refusal: Exception = error
-    except Exception as error:  # every runtime has its own, and few of them can be pickled
+    except Exception as error:  # runtimes raise types of their own, and few can be pickled
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         refusal = AaeError(f"{job.runnable.backend} failed on {job.runnable.file}: {reason}")
-        refusal.add_note(traceback.format_exc())  # for --debug
+        refusal.add_note(traceback.format_exc())  # shown by --debug
     return refusal
 
 
 def _follow_parent() -> None:
-    """End this process when its parent ends, however that comes about."""
+    """End this process when its parent ends, for whatever reason."""
     parent = parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])
@@ -106,14 +106,14 @@ def _follow_parent() -> None:
 
 
 def pin_to_cores(n: int) -> None:
-    """Keep this process on the last `n` of the cores that it may use, where the system can."""
+    """Pin this process to the last `n` cores that it may use, where the system supports it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-n:])
 
 
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set variables that a process started meanwhile inherits: some libraries read them as they are loaded."""
+    """Set variables that a process started meanwhile inherits, since some libraries read them at import."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -127,9 +127,9 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Block SIGINT in a process started meanwhile: Ctrl-C reaches the whole group, and the parent answers for it."""
-    resource_tracker.ensure_running()  # else the first start does this, and unblocks
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT in a process started meanwhile: Ctrl-C reaches the whole group, and the parent handles it."""
+    resource_tracker.ensure_running()  # the first start would do this and unblock signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

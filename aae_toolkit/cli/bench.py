@@ -1,4 +1,4 @@
-"""`aae bench`: throughput and latency of the classifier on every backend."""
+"""`aae bench`: measure throughput and latency of the classifier on every backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aae_toolkit.export.directory import ExportDirectory
 
 
-_BatchSizes = Annotated[str, typer.Option(help="Images a run, separated by commas.")]
+_BatchSizes = Annotated[str, typer.Option(help="Batch sizes, separated by commas.")]
 _Threads = Annotated[str, typer.Option(help="Threads within one operator, separated by commas.")]
 _Backends = Annotated[
     str | None,
@@ -26,17 +26,18 @@ _Device = Annotated[str, typer.Option("--device", help="Device to run on: cpu, c
 _InputsOutputs = Annotated[
     str | None,
     typer.Option(
-        help="end-to-end: host arrays in and out; bound: arrays stay on the device. Default: end-to-end, on CUDA both."
+        help="Arrays in and out: end-to-end (on the host) or bound (on the device), separated by commas."
+        " Default: end-to-end; both on CUDA."
     ),
 ]
-_Rounds = Annotated[int, typer.Option(min=5, help="Turns of each backend; intervals come from their spread.")]
+_Rounds = Annotated[int, typer.Option(min=5, help="Turns of each backend, whose spread gives the intervals.")]
 _ServerRates = Annotated[
-    str | None, typer.Option(help="Server scenario: queries of one image a second, separated by commas.")
+    str | None, typer.Option(help="Server scenario: rates in queries of one image a second, separated by commas.")
 ]
 _P99 = Annotated[float, typer.Option(help="p99 latency limit of the server scenario, in ms.")]
 _Output = Annotated[Path | None, typer.Option(help="JSON file for the results.")]
 _Html = Annotated[Path | None, typer.Option(help="Self-contained HTML page for the results.")]
-_Baseline = Annotated[Path | None, typer.Option(help="An earlier --output of this machine; exit 6 if slower.")]
+_Baseline = Annotated[Path | None, typer.Option(help="Earlier --output of this machine; exit 6 if slower.")]
 _MaxRegression = Annotated[str | None, typer.Option(help="Allowed slowdown against the baseline; default: 10%.")]
 
 
@@ -64,8 +65,8 @@ def bench(
 ) -> None:
     """Measure speed on every backend.
 
-    Images per second and latency percentiles of the classifier, by batch size and threads, each backend in a process of
-    its own. The outputs of timed runs are checked. Exit 6 if a backend is slower than --baseline allows.
+    Measures throughput and latency percentiles of the classifier by batch size and threads, with a process for each
+    backend. The outputs of timed runs are checked. Exit 6 if a backend is slower than --baseline allows.
     """
     from aae_toolkit.backends.registry import parse_backends
     from aae_toolkit.bench import Effort, parse_sizes
@@ -111,7 +112,7 @@ def _write(
     made_by: str,
     progress: ConsoleProgress,
 ) -> None:
-    """Write the files that were asked for."""
+    """Write the requested files."""
     from aae_toolkit.bench.bench_page import write_page
     from aae_toolkit.files import write_json
 

@@ -1,4 +1,4 @@
-"""`aae export`: write the export directory."""
+"""`aae export`: write an export directory."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def export(
     format: Annotated[  # noqa: A002  (the flag's name)
         list[Format] | None,
         typer.Option(
-            help="File format; repeat for several. Default: all but aoti, which is compiled for this machine alone."
-            " TorchScript is deprecated upstream."
+            help="File format; repeat for several. Default: all except aoti, which is compiled for this machine alone."
+            " PyTorch has deprecated TorchScript."
         ),
     ] = None,
     opset: Annotated[
@@ -46,9 +46,9 @@ def export(
 ) -> None:
     """Write files that deploy anywhere.
 
-    Classifier, encoder and decoder in each format, with checksums, golden vectors and a model card. --int8 and --fp16
-    add a smaller, faster classifier if it keeps its accuracy on validation images; exit 4 if it does not, or if it is
-    not smaller and faster here, and the other files stay.
+    Writes classifier, encoder and decoder in each format, with checksums, golden vectors and a model card. --int8 and
+    --fp16 add a classifier of reduced precision if it keeps its accuracy on validation images and is smaller and faster
+    here; otherwise exit 4, and the other files stay.
     """
     reduced = tuple(p for p, asked in zip(REDUCED, (fp16, int8), strict=True) if asked)
     _require_what_reduced_needs(reduced, format, dir_path)
@@ -85,7 +85,7 @@ def _require_what_reduced_needs(
 
 
 def _require_device(device: str, formats: tuple[Format, ...], reduced: tuple[Precision, ...]) -> None:
-    """Refuse what cannot be done here before an earlier export is replaced."""
+    """Raise `AaeError` if a device or compiler is missing, before an earlier export is replaced."""
     from aae_toolkit.backends.registry import require_device_name
     from aae_toolkit.machine.device import resolve_device
     from aae_toolkit.machine.environment import can_compile
@@ -106,7 +106,7 @@ def _reduce(
     opset: int,
     progress: ConsoleProgress,
 ) -> None:
-    """Add each that passes, then refuse for the first that does not. int8 is judged on the CPU, fp16 on `device`."""
+    """Add each precision that passes, then raise the first refusal. int8 is judged on the CPU, fp16 on `device`."""
     from aae_toolkit.parity.reduction import add_reduced
 
     refused: AaeError | None = None

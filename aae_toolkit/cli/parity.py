@@ -1,4 +1,4 @@
-"""`aae parity`: prove, or refute, that every artifact is the same classifier."""
+"""`aae parity`: prove that every artifact is the same classifier as the trained model, or refuse it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def register(app: typer.Typer) -> None:
 def parity(
     export_dir_path: ExportDirOption,
     dir_path: DataDirOption,
-    split: Annotated[Literal["validation", "test"], typer.Option(help="Which images to compare on.")] = "test",
-    device: Annotated[str, typer.Option("--device", help="Where artifacts run: cpu, cuda or cuda:<index>.")] = "cpu",
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Split to compare on.")] = "test",
+    device: Annotated[str, typer.Option("--device", help="Device to run on: cpu, cuda or cuda:<index>.")] = "cpu",
     per_layer: Annotated[
-        bool, typer.Option("--per-layer", help="Say at which node a refused ONNX file parts from the model.")
+        bool, typer.Option("--per-layer", help="Name the node at which a refused ONNX file diverges from the model.")
     ] = False,
     trust: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Prove that exported files are the model.
 
-    Runs every artifact over a whole split, and over black, white and noisy images, and compares it with the trained
-    model; ONNX files by the standard's own evaluator too. Exit 3 where one differs.
+    Runs every artifact on a whole split and on synthetic probes (black, white, noise), and compares its outputs with
+    those of the trained model. ONNX files also run on ONNX's reference evaluator. Exit 3 if one differs.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.export.directory import ExportDirectory

@@ -18,13 +18,13 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     export: Annotated[Path, typer.Argument(metavar="EXPORT", help="Export directory, written by export.")],
-    device: Annotated[str, typer.Option("--device", help="Device that artifacts run on: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="Device to run on: cpu or cuda.")] = "cpu",
     trust: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Verify an export that came from elsewhere.
+    """Verify an export from elsewhere.
 
-    Checks every checksum, then replays the golden vectors on every file; needs no data and writes nothing. Exit 3 if a
+    Checks every checksum, then replays the golden vectors on every file. Needs no data and writes nothing. Exit 3 if a
     file gives other outputs.
     """
     from aae_toolkit.export.directory import ExportDirectory

@@ -1,4 +1,4 @@
-"""`aae web`: write a static page on which the classifier runs in the browser."""
+"""`aae web`: write a static page that runs the classifier in the browser."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ def web(
         Path, typer.Argument(metavar="EXPORT", help="Export directory with ONNX files, written by export.")
     ],
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory for the page; an earlier page there is replaced.")
+        Path, typer.Argument(metavar="DIR", help="Directory for the page; an earlier page is replaced.")
     ],
     web_runtime: Annotated[
         Path | None,
-        typer.Option(help="onnxruntime-web as npm packs it, or its folder; default: npm downloads it once."),
+        typer.Option(help="Package file or folder of onnxruntime-web; default: npm downloads it once."),
     ] = None,
 ) -> None:
     """Write a page that runs the classifier in the browser.
 
-    A static page for any web server, with the export's classifier and decoder; nothing is loaded from elsewhere.
+    Writes a static page for any web server, with the classifier and decoder of the export. The page loads nothing from
+    other servers.
     """
     from aae_toolkit.export.directory import ExportDirectory
     from aae_toolkit.web.runtime import runtime_files

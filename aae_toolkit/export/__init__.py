@@ -1,1 +1,1 @@
-"""Export of a trained model to ONNX, TorchScript and torch.export, with a manifest that says what was written."""
+"""Export of a trained model to ONNX, TorchScript, torch.export and AOTInductor, with a manifest."""

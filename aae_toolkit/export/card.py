@@ -1,4 +1,4 @@
-"""`MODEL_CARD.md`: what a person needs to know before deploying an export, from recorded facts only."""
+"""Model card of an export (`MODEL_CARD.md`): facts that a person needs for deployment, all of them recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aae_toolkit.models.description import ModelDescription
 
 
 def model_card(description: ModelDescription, manifest: Manifest) -> str:
-    """Markdown text of the card."""
+    """Write the Markdown text of the card."""
     a = description.architecture
     lines = [
         f"# Adversarial autoencoder classifier, {description.variant.replace('_', '-')}",

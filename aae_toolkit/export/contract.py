@@ -1,4 +1,4 @@
-"""What every exported artifact takes and gives, the same in each format. No torch is imported here."""
+"""Contracts: inputs and outputs of each exported artifact, equal in all formats. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Precision = Literal["fp32", "fp16", "int8"]
 REDUCED: tuple[Precision, ...] = ("fp16", "int8")
 BATCH_AXIS = "N"
 
-Tensors = dict[str, NDArray[Any]]  # by the contract's names
+Tensors = dict[str, NDArray[Any]]  # arrays by the names of the contract
 
 
 class Format(StrEnum):
-    """File formats that artifacts are exported to."""
+    """File formats of exported artifacts."""
 
     ONNX = "onnx"
     TORCHSCRIPT = "torchscript"
@@ -29,7 +29,7 @@ class Format(StrEnum):
 
 
 class TensorSpec(BaseModel):
-    """One input or output; the first axis is the batch, N, of any size."""
+    """Input or output of an artifact; its first axis is the batch, N, of any size."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,7 +40,7 @@ class TensorSpec(BaseModel):
 
 
 class Contract(BaseModel):
-    """Inputs and outputs of one artifact, in order."""
+    """Inputs and outputs of an artifact, in order."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,7 +59,7 @@ class Contract(BaseModel):
 
 
 def contract_of(artifact: ArtifactName, description: ModelDescription) -> Contract:
-    """The contract of one artifact of a model."""
+    """Return the contract of an artifact of a model."""
     a = description.architecture
     n = BATCH_AXIS
     pixels = TensorSpec(name="images", dtype="uint8", shape=(n, *a.image_shape), meaning="pixels, 0-255")

@@ -1,4 +1,4 @@
-"""An export directory, opened and verified once and passed from room to room. Opening it imports no torch."""
+"""Export directory, opened and verified once and passed between packages. Opening it imports no torch."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ CARD_FILE = "MODEL_CARD.md"
 
 @dataclass(frozen=True)
 class ExportDirectory:
-    """An export whose index and checksums were read and verified when it was opened.
+    """Export whose manifest was read and whose checksums were verified when it was opened.
 
-    It is immutable: `recorded` writes a new manifest and returns the export with it. The reference networks and the
-    golden vectors are read when they are first asked for, and kept.
+    It is immutable: `recorded` writes a new manifest and returns a new object. The reference networks and the golden
+    vectors are read on first use, and cached.
 
     Attributes:
         path: the directory.
-        manifest: the content of `manifest.json`.
-        description: the content of `model.json`.
+        manifest: content of `manifest.json`.
+        description: content of `model.json`.
     """
 
     path: Path
@@ -45,14 +45,14 @@ class ExportDirectory:
 
     @classmethod
     def open(cls, path: Path, *, trust: bool = False) -> ExportDirectory:
-        """Read the index of an export and verify the checksum of every file.
+        """Read the manifest of an export and verify the checksum of every file.
 
         Args:
-            path: written by `aae export`, here or elsewhere.
-            trust: accept artifacts that the manifest has no checksum of.
+            path: directory written by `aae export`, on any machine.
+            trust: accept artifacts without a checksum in the manifest.
 
         Raises:
-            AaeError: a missing or damaged file, or an artifact without a checksum.
+            AaeError: a file is missing or damaged, or an artifact has no checksum.
         """
         manifest = read_manifest(path, trust=trust)
         for name in manifest.sha256:
@@ -62,33 +62,33 @@ class ExportDirectory:
         return cls(path, manifest, read_description(path, sha256=manifest.sha256[DESCRIPTION_FILE]))
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: a process that is sent an export reads the weights itself, if it needs them."""
+        """Return the fields without the caches: a process that receives the object reads the weights if needed."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @property
     def artifacts(self) -> tuple[ArtifactEntry, ...]:
-        """The exported files."""
+        """Entries of the exported files."""
         return self.manifest.artifacts
 
     @property
     def weights_sha256(self) -> str:
-        """The checksum of the weights, which tells one model from another."""
+        """Checksum of the weights, which identifies the model."""
         return self.manifest.sha256[WEIGHTS_FILE]
 
     def entry(self, file: str) -> ArtifactEntry | None:
-        """The exported file of that name; None where there is none."""
+        """Return the entry of a file; None if the export has no such file."""
         return next((entry for entry in self.artifacts if entry.file == file), None)
 
     def contract(self, artifact: ArtifactName) -> Contract:
-        """The inputs and outputs of an artifact."""
+        """Return the inputs and outputs of an artifact."""
         return contract_of(artifact, self.description)
 
     @cached_property
     def reference(self) -> TrainedModel:
-        """The trained model, rebuilt on the CPU from the export's weights alone.
+        """Trained model, rebuilt on the CPU from the weights in the export.
 
         Raises:
-            AaeError: damaged weights, or weights that do not fit `model.json`.
+            AaeError: the weights are damaged, or do not fit `model.json`.
         """
         from aae_toolkit.models.directory import load_single_file
 
@@ -99,7 +99,7 @@ class ExportDirectory:
         return self.reference.deployed()
 
     def module(self, artifact: ArtifactName, device: torch.device | str = "cpu") -> nn.Module:
-        """The module that an artifact was exported from, in eval mode; on the CPU, the same one every time."""
+        """Return the module that an artifact was exported from, in eval mode; a shared object on the CPU."""
         import copy
 
         import torch
@@ -109,23 +109,23 @@ class ExportDirectory:
 
     @cached_property
     def golden(self) -> GoldenVectors:
-        """The golden vectors of every artifact.
+        """Golden vectors of every artifact.
 
         Raises:
-            AaeError: damaged vectors, or vectors of another model.
+            AaeError: the vectors are damaged, or of another model.
         """
         return read_golden(self.path, self.description)
 
     def reduced_golden(self, precision: Precision) -> Tensors:
-        """Outputs that the classifier of reduced precision gave for the golden images where it was written.
+        """Read the outputs for the golden images that were recorded when the reduced classifier was written.
 
         Raises:
-            AaeError: damaged vectors, or vectors of another model.
+            AaeError: the vectors are damaged, or of another model.
         """
         return read_reduced_golden(self.path, self.description, precision, len(self.golden))
 
     def recorded(self, **changes: Any) -> ExportDirectory:
-        """Write a manifest with these changes, and the model card; return the export with it.
+        """Write the manifest with changed fields, and the model card; return the changed export.
 
         Raises:
             OSError: the directory cannot be written.
@@ -134,5 +134,5 @@ class ExportDirectory:
         changed.manifest.save(self.path)
         write_text(self.path / CARD_FILE, model_card(self.description, changed.manifest))
         kept = {name: value for name, value in vars(self).items() if name not in self.__getstate__()}
-        vars(changed).update(kept)  # what was read already
+        vars(changed).update(kept)  # cached properties
         return changed

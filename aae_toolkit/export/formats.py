@@ -1,4 +1,4 @@
-"""One writer per format: a deployed module to a file that has its contract."""
+"""Writers of artifacts, one for each file format."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def write_artifact(
     opset: int = OPSET,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Write `module` to `path` atomically; return what was read back of the file.
+    """Write `module` to `path` atomically; return facts read back from the file, as fields of its manifest entry.
 
-    Archives are made in memory: written to a path they carry its name, which is a temporary one, and where the disk is
-    full PyTorch's writer ends the process.
+    They are the opset and IR version of ONNX, and the target of AOTInductor, which alone uses `device`.
 
-    That is opset and IR version of ONNX, and of AOTInductor what it was compiled for; `device` is only for the latter.
+    Archives are built in memory, because PyTorch stores the name of the file inside, which is temporary here, and its
+    writer ends the process if the disk is full.
     """
     with atomic_path(path) as temporary:
         match format_:
@@ -61,7 +61,7 @@ def write_artifact(
 
 
 def _sample(contract: Contract) -> tuple[Tensor, ...]:
-    """Inputs of the contract's types and shapes, batch 2."""
+    """Create inputs with the types and shapes of the contract, of batch size 2."""
     shapes = [(_SAMPLE_BATCH_SIZE, *(int(size) for size in spec.shape[1:])) for spec in contract.inputs]
     dtypes = [getattr(torch, spec.dtype) for spec in contract.inputs]
     return tuple(torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
@@ -73,9 +73,9 @@ def _dynamic_batch(contract: Contract) -> tuple[dict[int, Any], ...]:
 
 
 def to_onnx(module: nn.Module, contract: Contract, opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """The ONNX graph of `module`, in memory, and the PyTorch graph that it was made from."""
+    """Export `module` in memory; return the ONNX graph with its source, the PyTorch graph."""
     with warnings.catch_warnings():
-        # the decoder's two inputs share their batch axis, which is what its name says
+        # the two inputs of the decoder share their batch axis on purpose
         warnings.filterwarnings("ignore", message=".*axis name: N will not be used.*")
         program = torch.onnx.export(
             module,
@@ -111,7 +111,7 @@ def _write_onnx(
 
 
 def onnx_facts(model: Any) -> dict[str, Any]:
-    """The opset and IR version that an ONNX model has."""
+    """Return the opset and IR version of an ONNX model."""
     opset = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}["ai.onnx"]
     return {"opset": opset, "ir_version": model.ir_version}
 
@@ -120,7 +120,7 @@ def _write_torchscript(module: nn.Module, contract: Contract, path: Path, metada
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.filterwarnings(
             "ignore", category=FutureWarning, message=".*torch.jit.*"
-        )  # deprecated upstream, still asked for
+        )  # deprecated upstream, still supported here
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*torch.jit.*")
         frozen = torch.jit.freeze(torch.jit.trace(module, _sample(contract)))  # type: ignore[no-untyped-call]
         with io.BytesIO() as archive:
@@ -132,7 +132,7 @@ def _write_torchscript(module: nn.Module, contract: Contract, path: Path, metada
 def _write_torch_export(module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     program = torch.export.export(module, _sample(contract), dynamic_shapes=_dynamic_batch(contract))
     with warnings.catch_warnings():
-        # weights that are slices of a larger tensor are saved whole, which parity sees
+        # weights that are slices of a larger tensor are saved completely, which parity checks
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
         with io.BytesIO() as archive:
             torch.export.save(program, archive, extra_files=metadata)
@@ -143,7 +143,7 @@ def _write_torch_export(module: nn.Module, contract: Contract, path: Path, metad
 def _write_aoti(
     module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str], device: str
 ) -> dict[str, Any]:
-    """Machine code for the kind of processor or GPU that is here, and no other."""
+    """Compile machine code for the type of processor or GPU of this machine alone."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of a CUDA toolkit without a GPU
     with torch.no_grad():
         sample = tuple(tensor.to(device) for tensor in _sample(contract))
@@ -155,12 +155,12 @@ def _write_aoti(
 
 
 def compiled_for(path: Path) -> str:
-    """What an AOTInductor package was compiled for, read without loading its code.
+    """Read the target of an AOTInductor package without loading its code.
 
-    That is device and machine, and then the processor's instructions or the GPU's compute capability.
+    The target is the device, the machine, and the instruction sets of the CPU or the compute capability of the GPU.
 
     Raises:
-        AaeError: it is no such package, or would be unpacked outside its directory.
+        AaeError: the file is not such a package, or would be unpacked outside its directory.
     """
     try:
         names = check_archive(path, inflated=2**26)

@@ -1,4 +1,4 @@
-"""Golden vectors: images, and the outputs that every file of an export must give for them. They need no data set."""
+"""Golden vectors: test images of an export, with the outputs that every file must reproduce without a data set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _N_NOISE = 16
 
 @dataclass(frozen=True)
 class GoldenVectors:
-    """Inputs and expected outputs, by artifact and by the contract's names, each [N, ...]."""
+    """Inputs and expected outputs, by artifact and by the names of the contract, each [N, ...]."""
 
     inputs: dict[ArtifactName, Tensors]
     outputs: dict[ArtifactName, Tensors]
@@ -34,7 +34,7 @@ class GoldenVectors:
 
 
 def compute_golden(model: TrainedModel) -> GoldenVectors:
-    """Run the trained model on its golden images: black, white, seeded noise, and its own modes."""
+    """Run the trained model on the golden images: black, white, seeded noise, and the decoded modes of the model."""
     import torch
 
     from aae_toolkit.models.networks import decode_modes
@@ -69,15 +69,15 @@ def write_golden(directory: Path, vectors: GoldenVectors) -> None:
 
 
 def write_reduced_golden(path: Path, outputs: Tensors) -> None:
-    """Write to `path` what a classifier of reduced precision gave for the golden images."""
+    """Write the outputs of a classifier of reduced precision for the golden images."""
     np.savez(path, **_prefixed("classifier.output", outputs))  # type: ignore[arg-type]  # as above
 
 
 def read_golden(directory: Path, description: ModelDescription) -> GoldenVectors:
-    """Read the golden vectors of an export, checked against its contracts.
+    """Read the golden vectors of an export, and check that they fit its contracts.
 
     Raises:
-        AaeError: damaged vectors, or vectors of another model.
+        AaeError: the vectors are damaged, or of another model.
     """
     path = directory / golden_file()
     vectors = _read(path)
@@ -92,10 +92,10 @@ def read_golden(directory: Path, description: ModelDescription) -> GoldenVectors
 
 
 def read_reduced_golden(directory: Path, description: ModelDescription, precision: Precision, n: int) -> Tensors:
-    """Read the outputs that a classifier of reduced precision gave for the `n` golden images.
+    """Read the recorded outputs of a classifier of reduced precision for the `n` golden images.
 
     Raises:
-        AaeError: damaged vectors, or vectors of another model.
+        AaeError: the vectors are damaged, or of another model.
     """
     path, outputs = directory / golden_file(precision), contract_of("classifier", description).outputs
     return _checked(path, _read(path), "classifier.output", outputs, n)
@@ -113,7 +113,7 @@ def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
 
 
 def _checked(path: Path, vectors: Tensors, prefix: str, specs: tuple[TensorSpec, ...], n: int) -> Tensors:
-    """The vectors of one side of an artifact, for `n` images."""
+    """Return the inputs or outputs of an artifact, checked for type, shape and number of images."""
     for spec in specs:
         tensor = vectors.get(f"{prefix}.{spec.name}")
         if tensor is None or tensor.dtype != spec.dtype or tensor.shape != (n, *spec.shape[1:]) or n == 0:

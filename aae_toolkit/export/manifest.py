@@ -1,4 +1,4 @@
-"""`manifest.json`: what an export directory holds, its checksums, and what was proven of it. No torch here."""
+"""Manifest of an export (`manifest.json`): its files, their checksums and verdicts. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -19,40 +19,50 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def golden_file(precision: Precision = "fp32") -> str:
-    """The name of the golden vectors: all of them, or the outputs of a classifier of reduced precision."""
+    """Name the file with the golden vectors, or with the golden outputs of a classifier of reduced precision."""
     return "golden.npz" if precision == "fp32" else f"golden.{precision}.npz"
 
 
 def reduced_file(precision: Precision) -> str:
-    """The name of the classifier of reduced precision."""
+    """Name the file with the classifier of reduced precision."""
     return f"classifier.{precision}.onnx"
 
 
 class ReductionGate(BaseModel):
-    """What a file of reduced precision was kept for; shares and accuracies are fractions of n validation images."""
+    """Measurements by which a file of reduced precision was kept.
+
+    Attributes:
+        n: number of validation images.
+        agreement: fraction of labels equal to those of the trained model; None where not measured.
+        accuracy_delta: accuracy minus that of the trained model; None without labels.
+        drop_bound: upper bound on the loss of accuracy, a fraction, at 95% confidence; None where not measured.
+        speedup: speed relative to the float32 file, on one thread.
+        device: device that ran both files.
+        problems: failed criteria of a file that was kept by force.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     n: int
-    agreement: float | None  # of labels, with the trained model
+    agreement: float | None
     accuracy_delta: float | None
-    drop_bound: float | None  # accuracy is lower by at most this, at 95% confidence
-    speedup: float  # over the float32 file, one thread
+    drop_bound: float | None
+    speedup: float
     device: str
-    problems: tuple[str, ...]  # for which it would have been refused, but was to be kept
+    problems: tuple[str, ...]
 
     def summary(self) -> str:
-        """For people."""
+        """Summarize the measurements in one line."""
         agree = "no label" if self.agreement is None else f"{self.agreement:.2%} of labels"
         bound = "" if self.drop_bound is None else f", accuracy at most {100 * self.drop_bound:.2f} points lower"
         return f"{agree} as the trained model's (n = {self.n}){bound}; {self.speedup:.2f}x float32's speed"
 
 
 class ArtifactEntry(BaseModel):
-    """One exported file.
+    """Entry of an exported file.
 
-    `opset` and `ir_version`, as read back, are of ONNX only, `gate` of reduced precision, and `compiled_for` of
-    AOTInductor: the only device and instructions that it runs on.
+    ONNX files have `opset` and `ir_version`, read back from the file. Files of reduced precision have `gate`.
+    AOTInductor packages have `compiled_for`: the only device and instruction sets that they run on.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -70,38 +80,49 @@ class ArtifactEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The content of `manifest.json`; `sha256` covers every file beside it but the model card."""
+    """Content of `manifest.json`.
+
+    Attributes:
+        format: version of the format.
+        toolkit_version: version of aae_toolkit that wrote the export.
+        variant: variant of the model.
+        versions: versions of the packages that wrote the files.
+        artifacts: entries of the exported files.
+        sha256: checksums of all files in the directory except the manifest and the model card.
+        parity: last verdict of `aae parity`.
+        accuracy: accuracy of the classifier on the split of that verdict, a fraction.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     format: Literal["aae-export-1"] = "aae-export-1"
     toolkit_version: str
     variant: Variant
-    versions: dict[str, str]  # of the packages that wrote the files
+    versions: dict[str, str]
     artifacts: tuple[ArtifactEntry, ...]
     sha256: dict[str, str]
-    parity: dict[str, Any] | None = None  # the last verdict of `aae parity`
-    accuracy: float | None = None  # of the classifier on the split that parity compared, fraction
+    parity: dict[str, Any] | None = None
+    accuracy: float | None = None
 
     def save(self, directory: Path) -> None:
         """Write `manifest.json`, whole or not at all."""
         write_text(directory / FILE_NAME, self.model_dump_json(indent=2) + "\n")
 
     def verify(self, directory: Path, *names: str) -> None:
-        """Raise `AaeError` unless each file, or those of `names`, is there with its recorded checksum."""
+        """Raise `AaeError` unless each file, or each of `names`, exists and matches its recorded checksum."""
         for name in names or self.sha256:
             verify_sha256(directory / name, self.sha256[name])
 
 
 def read_manifest(directory: Path, *, trust: bool = False) -> Manifest:
-    """Read `manifest.json`, without checking the files beside it.
+    """Read `manifest.json` without verifying the other files.
 
     Args:
-        directory: the export.
-        trust: accept artifacts of which there is no checksum.
+        directory: the export directory.
+        trust: accept artifacts without a checksum.
 
     Raises:
-        AaeError: absent, damaged, naming files outside the directory, or without the checksum of one that it names.
+        AaeError: the manifest is absent or damaged, names a file outside the directory, or lacks a checksum.
     """
     path = directory / FILE_NAME
     require_index(path, "export directory", "write one with: aae export --model-dir-path <model>")

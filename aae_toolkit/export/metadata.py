@@ -1,6 +1,6 @@
-"""The `aae.*` strings that travel inside an exported file, so that the file alone says what it is.
+"""Metadata inside exported files: `aae.*` strings that let each file describe itself.
 
-`aae predict` imports this module, so it imports neither torch nor pydantic.
+This module imports neither torch nor pydantic, because `aae predict` uses it without them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def metadata_of(
     weights_sha256: str,
     precision: Precision = "fp32",
 ) -> dict[str, str]:
-    """Metadata of an artifact of a model."""
+    """Build the metadata of an artifact of a model."""
     metadata = {
         ARTIFACT: artifact,
         VARIANT: description.variant,
@@ -55,7 +55,7 @@ def metadata_of(
 def contradiction(
     metadata: Metadata, artifact: ArtifactName, contract: Contract, description: ModelDescription
 ) -> str | None:
-    """Metadata of a file that contradicts the model, in words: labels are read by its class names; None where none."""
+    """Describe metadata of a file that contradicts the model, such as other class names; None if all of it agrees."""
     expected = {
         ARTIFACT: artifact,
         CLASS_NAMES: json.dumps(description.class_names),
@@ -68,7 +68,7 @@ def contradiction(
 
 
 def class_names_in(metadata: Metadata, file: str) -> list[str]:
-    """Class names that a classifier file carries.
+    """Read the class names in the metadata of a classifier file.
 
     Raises:
         AaeError: the file is not a classifier exported by this tool.
@@ -82,8 +82,8 @@ def class_names_in(metadata: Metadata, file: str) -> list[str]:
 
 
 def border_brightness_in(metadata: Metadata) -> float | None:
-    """Mean brightness of the training images' borders, 0-255; None where the file does not say."""
+    """Read the mean brightness at the borders of the training images, 0-255; None where it is not recorded."""
     try:
         return float(json.loads(metadata[BORDER_BRIGHTNESS]))
-    except Exception:  # written by an earlier version, for data without images, or damaged
+    except Exception:  # an earlier version, data without images, or damage
         return None

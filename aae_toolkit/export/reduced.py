@@ -1,4 +1,4 @@
-"""The classifier at reduced precision, in ONNX: int8 for processors, fp16 for GPUs; from logits on it is float32."""
+"""Classifiers of reduced precision in ONNX: int8 for CPUs, fp16 for GPUs, and float32 from the logits on."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from aae_toolkit.models.deployed import DeployedClassifier
 Feeds = dict[str, NDArray[np.uint8]]
 
 _CALIBRATION_BATCH = 64
-# What has int8 kernels, or moves int8 values about; anything between two of them would go to float32 and back.
+# Operators with int8 kernels, or that only move values; an operator left out would convert to float32 and back.
 _QUANTIZED = ["Conv", "Gemm", "MatMul", "Relu", "MaxPool", "AveragePool", "Reshape", "Flatten"]
 
 
 class HalfEncoder(nn.Module):
-    """An encoder in float16 with float32 inputs and outputs."""
+    """Encoder in float16 with float32 inputs and outputs."""
 
     def __init__(self, encoder: nn.Module) -> None:
-        """Take a copy of `encoder`."""
+        """Copy `encoder` and convert the copy to float16."""
         super().__init__()
         self.encoder = copy.deepcopy(encoder).half()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode images."""
+        """Encode images, float32 [N, C, H, W]; return logits of y and the style z, float32."""
         y_logits, z = self.encoder(images.half())
         return y_logits.float(), z.float()
 
@@ -48,16 +48,16 @@ def write_reduced(
     calibration: NDArray[np.uint8],
     opset: int = OPSET,
 ) -> dict[str, Any]:
-    """Write `classifier` at reduced precision to `path` atomically; return what was read back of the file.
+    """Write `classifier` at reduced precision to `path` atomically; return its opset and IR version, as read back.
 
     Args:
         precision: `fp16` or `int8`.
-        classifier: the trained one; it is not changed.
-        contract: of the classifier.
-        path: of the file.
-        metadata: strings that it carries.
-        calibration: training images, uint8 [N, C, H, W], which tell the ranges that int8 has to hold.
-        opset: of the file.
+        classifier: the trained classifier, which is not changed.
+        contract: inputs and outputs of the classifier.
+        path: path of the file.
+        metadata: strings to store in the file.
+        calibration: training images, uint8 [N, C, H, W], which determine the value ranges of int8.
+        opset: ONNX operator set of the file.
     """
     reduced = copy.deepcopy(classifier)
     if precision == "fp16":
@@ -72,9 +72,9 @@ def write_reduced(
 
 
 def _activate_before_pooling(module: nn.Module) -> None:
-    """Swap max pooling with the ReLU behind it, to the same values.
+    """Swap max pooling with the ReLU after it, which gives the same values.
 
-    A convolution and its ReLU are one int8 kernel where nothing is between them.
+    A convolution with its ReLU directly after it becomes one int8 kernel.
     """
     for layers in module.modules():
         if isinstance(layers, nn.Sequential):
@@ -84,9 +84,9 @@ def _activate_before_pooling(module: nn.Module) -> None:
 
 
 def _quantize(full: Path, path: Path, calibration: NDArray[np.uint8]) -> dict[str, Any]:
-    """Static, per channel, ranges from `calibration`: an image's label never depends on the others in its batch.
+    """Quantize an ONNX file per channel, with static ranges: no label depends on the other images in the batch.
 
-    Weights have seven bits: with eight, processors without VNNI instructions saturate, and give other labels.
+    Weights have seven bits: with eight, CPUs without VNNI instructions saturate and give other labels.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -121,7 +121,7 @@ def _quantize(full: Path, path: Path, calibration: NDArray[np.uint8]) -> dict[st
         weight_type=QuantType.QInt8,
     )
     exported, quantized = onnx.load(full), onnx.load(path)
-    quantized.ir_version = exported.ir_version  # onnx writes a newer one than runtimes take
+    quantized.ir_version = exported.ir_version  # onnx writes one too new for runtimes
     del quantized.metadata_props[:]
     quantized.metadata_props.extend(exported.metadata_props)
     onnx.save(quantized, path)
@@ -130,15 +130,15 @@ def _quantize(full: Path, path: Path, calibration: NDArray[np.uint8]) -> dict[st
 
 
 def _from_logits_on(graph: Any) -> list[str]:
-    """Names of the node that gives the logits, of softmax, and of all that comes after it.
+    """Name the node that computes the logits, the softmax, and all nodes after it.
 
-    Logits in 256 steps would tie categories, and are a small part of the work.
+    Logits of 256 levels would tie categories, and cost little in float32.
     """
     softmax = next(node for node in graph.node if node.op_type == "Softmax")
-    found = [node.name for node in graph.node if softmax.input[0] in node.output]
+    names = [node.name for node in graph.node if softmax.input[0] in node.output]
     after = set(softmax.input)
     for node in graph.node:
         if after & set(node.input):
             after |= set(node.output)
-            found.append(node.name)
-    return found
+            names.append(node.name)
+    return names

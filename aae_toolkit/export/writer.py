@@ -1,4 +1,4 @@
-"""Writing an export directory from a model directory."""
+"""Writer of an export directory from a model directory."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def export_model(
     """Write every artifact in every format, then the manifest that makes the directory an export; return it opened.
 
     Args:
-        model_dir: a trained model.
-        output_dir: where to write; an earlier export there is removed first.
-        formats: at least one.
-        progress: told of each artifact.
-        opset: of ONNX files.
-        device: that AOTInductor compiles for.
+        model_dir: model directory of a trained model.
+        output_dir: export directory; an earlier export there is removed first.
+        formats: file formats, at least one.
+        progress: receives a step for each artifact.
+        opset: operator set of ONNX files.
+        device: target device of AOTInductor.
 
     Raises:
-        AaeError: an unreadable model, or a directory that cannot be written or that another process writes to.
+        AaeError: the model cannot be read, or the directory cannot be written or is locked by another process.
     """
     model = load_model(model_dir)
     try:
@@ -56,7 +56,7 @@ def export_model(
 def _write(
     model: TrainedModel, output_dir: Path, formats: tuple[Format, ...], progress: Progress, opset: int, device: str
 ) -> ExportDirectory:
-    """Remove an earlier export, its manifest first, and write this one, its manifest after all that it names."""
+    """Remove an earlier export, its manifest first; then write the files, and their manifest last."""
     description, modules = model.description, model.deployed()
     artifacts = [f"{artifact}{suffix}" for artifact in ARTIFACTS for suffix in SUFFIXES.values()]
     reduced = [name(p) for p in REDUCED for name in (reduced_file, golden_file)]

@@ -1,4 +1,4 @@
-"""Cases: images with the inputs and the expected outputs of every artifact, from splits, probes and golden vectors."""
+"""Test cases of parity: inputs and expected outputs of every artifact, from splits, probes and golden vectors."""
 
 from __future__ import annotations
 
@@ -28,8 +28,13 @@ PROBE_SIZES = (1, 2, 7, 64, 257)
 class Case:
     """Images, with the inputs and the reference outputs of every artifact.
 
-    Each batch size passes over the whole set where `whole`; else one batch of each size is cut from its beginning.
-    Answers are scored where there are `labels` [N].
+    Attributes:
+        name: name of the image set, for messages.
+        inputs: inputs by artifact and name, each [N, ...].
+        expected: outputs of the reference by artifact and name, each [N, ...].
+        batch_sizes: batch sizes to run.
+        whole: run all images at each batch size; else only the first batch of that size.
+        labels: true labels, int64 [N], to score accuracy with; None where there are none.
     """
 
     name: str
@@ -41,15 +46,15 @@ class Case:
 
     @functools.cached_property
     def top2(self) -> NDArray[np.float64]:
-        """Reference probabilities of the second likeliest and the likeliest category of each image, [N, 2]."""
+        """Reference probabilities of the two most likely categories of each image, ascending: float64 [N, 2]."""
         return np.sort(self.expected["encoder"]["y"], axis=1)[:, -2:].astype(np.float64)
 
     def __len__(self) -> int:
-        """Images."""
+        """Number of images, N."""
         return len(self.top2)
 
     def passes(self, artifact: ArtifactName) -> Iterator[tuple[int, list[Tensors], Tensors]]:
-        """Batch size, batches, and the outputs that these must give together."""
+        """Yield each batch size with its batches and their expected outputs, joined."""
         feeds, expected = self.inputs[artifact], self.expected[artifact]
         for size in self.batch_sizes:
             if self.whole:
@@ -58,11 +63,11 @@ class Case:
                 yield size, [_first(feeds, size)], _first(expected, size)
 
     def sample(self, n: int) -> Case:
-        """The first `n` images in one batch."""
+        """Return the first `n` images as a case of one batch."""
         return dataclasses.replace(self, whole=False, batch_sizes=(min(n, len(self)),))
 
     def right(self, predicted: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether each prediction [n] for the first n images is right, of those with a label: bool [labelled]."""
+        """Compare predictions [n] with the labels of the first n images; return bool, one for each labelled image."""
         assert self.labels is not None
         truth = self.labels[: len(predicted)]
         correct: NDArray[np.bool_] = (predicted == truth)[truth != UNLABELED]
@@ -70,7 +75,7 @@ class Case:
 
 
 def batches_of(feeds: Tensors, batch_size: int) -> list[Tensors]:
-    """Arrays [N, ...] by name, cut into batches; the last may be smaller."""
+    """Cut arrays [N, ...] into batches; the last may be smaller."""
     n = len(next(iter(feeds.values())))
     return [{name: a[i : i + batch_size] for name, a in feeds.items()} for i in range(0, n, batch_size)]
 
@@ -80,13 +85,13 @@ def _first(tensors: Tensors, n: int) -> Tensors:
 
 
 def run_batches(backend: Backend, batches: list[Tensors]) -> Tensors:
-    """Run one batch after another; outputs joined, by name."""
+    """Run the batches in order; return the joined outputs by name."""
     outputs = [backend.run(feeds) for feeds in batches]
     return {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}
 
 
 def reference_cases(export: ExportDirectory, split: Split, name: str, batch_sizes: tuple[int, ...]) -> list[Case]:
-    """Outputs of the trained model, rebuilt from an export's weights, for the images of a split and for the probes."""
+    """Run the trained model, rebuilt from the weights of an export, on the images of a split and on the probes."""
     with ExitStack() as stack:
         eager = {
             artifact: stack.enter_context(open_backend(export, Runnable(artifact, "eager", WEIGHTS_FILE)))
@@ -115,7 +120,7 @@ def _case(
 
 
 def golden_case(export: ExportDirectory, precision: Precision = "fp32") -> Case:
-    """The golden images; at reduced precision, with the outputs that the file gave where it was written.
+    """Return the golden images as a case; at reduced precision, with the outputs recorded when the file was written.
 
     Raises:
         AaeError: damaged vectors, or vectors of another model.
@@ -128,7 +133,7 @@ def golden_case(export: ExportDirectory, precision: Precision = "fp32") -> Case:
 
 
 def probes(image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Synthetic probes, uint8 [257, C, H, W]: black, white, then noise of growing brightness."""
+    """Create synthetic probes, uint8 [257, C, H, W]: black, white, then noise of increasing brightness."""
     n = max(PROBE_SIZES)
     noise = np.random.default_rng(0).random((n, *image_shape)) * np.linspace(0, 256, n).reshape(-1, 1, 1, 1)
     images = noise.astype(np.uint8)

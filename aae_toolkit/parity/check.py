@@ -1,12 +1,11 @@
-"""Parity: is every exported artifact the same classifier as the trained model?
+"""Parity check: proof that every exported artifact is the same classifier as the trained model.
 
-The reference is the eager model rebuilt from the export's weights. Every artifact runs on its backend over a whole
-split and over synthetic probes (black, white, noise), at several batch sizes, and all its outputs are compared. ONNX
-files also run on the standard's own evaluator, which shares no kernel with either runtime. A check that compared
-nothing is a refusal, never a pass.
+The reference is the eager model, rebuilt from the weights of the export. Every artifact runs on its backend over a
+whole split and over synthetic probes (black, white, noise) at several batch sizes, and all its outputs are compared.
+ONNX files also run on ONNX's reference evaluator, which shares no kernel with either runtime. A check that compared
+nothing fails.
 
-An export that came from elsewhere carries golden vectors, which need no data set: its weights and every file must
-reproduce them.
+An export from elsewhere is verified without a data set: its weights and every file must reproduce its golden vectors.
 """
 
 from __future__ import annotations
@@ -33,7 +32,16 @@ from aae_toolkit.progress import Progress
 
 @dataclass
 class ParityReport:
-    """All comparisons over `n` images of one kind; truthy where there are some and every one holds."""
+    """Results of all comparisons; truthy where there are some and all passed.
+
+    Attributes:
+        n: number of images.
+        split: their split.
+        batch_sizes: batch sizes that ran over all images.
+        tolerance: largest allowed absolute difference of a float32 output.
+        accuracy: accuracy of the trained model on the split, a fraction; None without labels.
+        results: one comparison for each artifact and backend.
+    """
 
     n: int
     split: SplitName | Literal["golden"]
@@ -44,23 +52,23 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every artifact is the same classifier as the trained model."""
+        """Verdict: true if every artifact is the same classifier as the trained model."""
         return self.n > 0 and bool(self.results) and all(self.results)
 
     def __bool__(self) -> bool:
-        """As `passed`."""
+        """Return `passed`."""
         return self.passed
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `aae parity --json` prints; a difference that is not finite is null."""
+        """Return the object that `aae parity --json` prints; a non-finite difference is null."""
         content = {"passed": self.passed, **asdict(self)}
-        for result in content["results"]:  # JSON has no word for nan
+        for result in content["results"]:  # JSON cannot represent nan
             for kind in ("max_abs_diff", "max_rel_diff"):
                 result[kind] = {name: v if np.isfinite(v) else None for name, v in result[kind].items()}
         return content
 
     def require(self) -> None:
-        """Raise `ParityError` unless every comparison holds."""
+        """Raise `ParityError` if a comparison failed."""
         refused = [result for result in self.results if not result]
         if refused:
             first = f"{refused[0].artifact} on {refused[0].backend}: {refused[0].reason}"
@@ -82,17 +90,17 @@ def check_parity(
 
     Args:
         export: the opened export.
-        split: images to compare on; labels are used for accuracies where there are some.
-        split_name: for the report.
-        class_names: the data's, which must be the model's; empty where it has none.
-        device: where artifacts run; the reference runs on the CPU.
-        batch_sizes: each is run over the whole split.
-        per_layer: find the node where a refused ONNX file parts from the model.
-        progress: told of each comparison.
+        split: images to compare on, and their labels for accuracies.
+        split_name: name of the split, for the report.
+        class_names: class names of the data, which must be those of the model; empty where the data has none.
+        device: device that artifacts run on; the reference runs on the CPU.
+        batch_sizes: batch sizes, each run over the whole split.
+        per_layer: find the node at which a refused ONNX file diverges from the model.
+        progress: receives a step for each comparison.
 
     Raises:
-        AaeError: an unloadable file, images of another shape, or other classes.
-        ParityError: nothing to compare.
+        AaeError: a file cannot be loaded, or the images have another shape or other classes than the model's.
+        ParityError: there is nothing to compare.
     """
     export.description.require_image_shape(split.images.shape[1:])
     export.description.require_class_names(class_names)
@@ -117,16 +125,16 @@ def check_parity(
 
 
 def replay_golden(export: ExportDirectory, *, device: str = "cpu", progress: Progress) -> ParityReport:
-    """Replay the golden vectors of an export on its weights and on every artifact; nothing is recorded.
+    """Replay the golden vectors of an export on its weights and on every artifact, without recording the verdict.
 
     Args:
-        export: the opened export, written anywhere.
-        device: where artifacts run.
-        progress: told of each comparison.
+        export: the opened export, written on any machine.
+        device: device that artifacts run on.
+        progress: receives a step for each comparison.
 
     Raises:
-        AaeError: an unloadable file.
-        ParityError: nothing to compare.
+        AaeError: a file cannot be loaded.
+        ParityError: there is nothing to compare.
     """
     if not export.artifacts:
         raise ParityError("nothing compared: 0 artifacts; the export is not verified")
@@ -143,9 +151,9 @@ def replay_golden(export: ExportDirectory, *, device: str = "cpu", progress: Pro
 
 
 def _to_compare(export: ExportDirectory, device: str, progress: Progress) -> list[Runnable]:
-    """The weights, every exported file, ONNX on the arbiter too, and the classifier as `torch.compile` deploys it.
+    """List the runs to compare: the weights, also compiled, and every file; float32 ONNX files on the arbiter too.
 
-    The arbiter leaves out reduced precision, which is judged by shares of a whole split.
+    Only the classifier is compiled. The arbiter is too slow for reduced precision, which is judged on a whole split.
     """
     for entry in export.artifacts:
         if not is_for(entry, device):
@@ -185,13 +193,13 @@ def _compare_all(
 
 
 def _find_layers(export: ExportDirectory, pairs: list[Runnable], results: list[Comparison], case: Case) -> None:
-    """Find the node at which each refused ONNX file parts; reduced precision parts at every node by design."""
+    """Find the node at which each refused float32 ONNX file diverges; at reduced precision every node does."""
     for runnable, result in zip(pairs, results, strict=True):
         if not result and runnable.file.endswith(SUFFIXES[Format.ONNX]) and runnable.precision == "fp32":
             feeds = case.inputs[runnable.artifact]
             try:
                 result.first_difference = first_difference(export, runnable, feeds)
-            except Exception as error:  # it may be refused because it cannot run
+            except Exception as error:  # a file that cannot run is refused too
                 result.first_difference = f"cannot be followed: {' '.join(str(error).split())[:200]}"
 
 

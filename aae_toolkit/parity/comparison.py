@@ -1,4 +1,4 @@
-"""One artifact against the reference: what differs, and whether rounding explains it."""
+"""Comparison of one artifact with the reference: differences, and whether rounding explains them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TOLERANCE = 1e-4  # largest absolute difference of a float32 output
 
 @dataclass(frozen=True)
 class Gate:
-    """What an artifact may differ by and still be the same classifier.
+    """Allowed differences under which an artifact counts as the same classifier.
 
     Attributes:
-        tolerance: the largest absolute difference of a float output; None where rounding is coarse by design.
-        agreement: the least share of equal labels, of a split.
-        drop: the accuracy that may be lost at 95% confidence, a fraction; None: not asked.
-        rounding_only: a label or category may differ only where the differences found explain it.
+        tolerance: largest absolute difference of a float output; None where rounding is coarse by design.
+        agreement: smallest fraction of equal labels on a split.
+        drop: largest loss of accuracy at 95% confidence, a fraction; None for no limit.
+        rounding_only: accept another label or category only where the measured differences explain it.
     """
 
     tolerance: float | None
@@ -41,63 +41,95 @@ GATES: dict[Precision, Gate] = {
     "fp16": Gate(1e-2, agreement=0.999),
     "int8": Gate(None, agreement=0.995, drop=0.003),
 }
-REDUCED_GOLDEN_GATE = Gate(1e-2, rounding_only=True)  # of a reduced file, against what it gave where it was written
-_N_ARBITRATED = 256  # images that the reference evaluator is given: it is slow
+REDUCED_GOLDEN_GATE = Gate(1e-2, rounding_only=True)  # reduced file compared with its own recorded outputs
+_N_ARBITRATED = 256  # images for the reference evaluator, which is slow
 _MAX_FLIPS_LISTED = 100
 
 
 @dataclass(frozen=True)
 class Flip:
-    """An image, of `images`, whose label or category differs.
+    """Image for which the artifact gives another label or category than the reference.
 
-    The margins are by which the reference prefers its category to the one found; where only the label differs, which
-    no rounding explains, the whole of what it gives its own.
+    Where only the label differs, which rounding cannot explain, the margins are to a probability of zero.
+
+    Attributes:
+        images: name of the image set.
+        index: position of the image in the set.
+        reference: label that the reference gives.
+        found: label that the artifact gives.
+        margin: probability of the reference's own category minus that of the artifact's, by the reference.
+        logit_margin: the same margin between logits.
     """
 
     images: str
     index: int
     reference: int
     found: int
-    margin: float  # in probability
-    logit_margin: float  # between logits
+    margin: float
+    logit_margin: float
 
 
 @dataclass
 class Comparison:
-    """One artifact on one backend against the reference; truthy where it is the same classifier.
+    """Comparison of one artifact on one backend with the reference; truthy where it is the same classifier.
 
-    Differences are the largest by output name, over all images and batch sizes; for integer outputs, the share that
-    differs. Relative ones are to the expected value, or to 1e-4 where that is larger. `label_agreement` and
-    the accuracies are fractions of the split, None where the artifact has no label or the data none. `paired` is of
-    labelled images; where there are none, of all, as if the reference were right.
+    Attributes:
+        artifact: name of the file.
+        backend: name of the backend.
+        device: device that it ran on.
+        precision: precision of the file.
+        nodes: number of graph nodes by execution provider; empty where the runtime has no providers.
+        passed: verdict; true where parity holds.
+        max_abs_diff: largest absolute difference by output name, over all images and batch sizes; for integer
+            outputs, the fraction that differs.
+        max_rel_diff: the same relative to the expected value, or to 1e-4 where that is larger.
+        tolerance_needed: smallest tolerance that would pass; None where none would.
+        label_agreement: fraction of equal labels on the split; None where the artifact gives no label.
+        accuracy: accuracy on the split, a fraction; None without labels.
+        accuracy_delta: accuracy minus that of the reference; None without labels.
+        paired: paired comparison on labelled images; without labels, on all images, with the reference as truth.
+        flips: images whose label or category differs.
+        reason: reason for the verdict.
+        first_difference: node at which a refused ONNX file diverges, where requested.
     """
 
     artifact: str
     backend: BackendName
     device: str
     precision: Precision = "fp32"
-    nodes: dict[str, int] = field(default_factory=dict)  # by execution provider, where the runtime has several
+    nodes: dict[str, int] = field(default_factory=dict)
     passed: bool = False
     max_abs_diff: dict[str, float] = field(default_factory=dict)
     max_rel_diff: dict[str, float] = field(default_factory=dict)
-    tolerance_needed: float | None = None  # that it would have passed with; None where none would do
+    tolerance_needed: float | None = None
     label_agreement: float | None = None
     accuracy: float | None = None
     accuracy_delta: float | None = None
     paired: PairedAccuracy | None = None
     flips: list[Flip] = field(default_factory=list)
     reason: str = ""
-    first_difference: str | None = None  # the node of a refused ONNX file where it parts, if that was asked for
+    first_difference: str | None = None
 
     def __bool__(self) -> bool:
-        """Whether parity holds."""
+        """Return whether parity holds."""
         return self.passed
 
 
 def compare(
     backend: Backend, runnable: Runnable, contract: Contract, cases: Iterable[Case], gate: Gate | None = None
 ) -> Comparison:
-    """Run what `backend` has opened over every case at every batch size, and judge, by its precision's gate if none."""
+    """Run a backend over every case at every batch size, and judge the outputs.
+
+    Args:
+        backend: the opened artifact.
+        runnable: description of it.
+        contract: its inputs and outputs.
+        cases: images with expected outputs.
+        gate: allowed differences; None for those of its precision.
+
+    Returns:
+        The comparison; a run that fails is refused, with its error as the reason.
+    """
     result = Comparison(backend.artifact, backend.name, backend.device, runnable.precision, backend.nodes)
     artifact = runnable.artifact
     for case in cases:
@@ -106,75 +138,75 @@ def compare(
         for batch_size, batches, expected in case.passes(artifact):
             where = f"at batch size {batch_size} of {case.name}"
             try:
-                found = run_batches(backend, batches)
-            except Exception as error:  # every runtime has its own, and any of them is a refusal
+                outputs = run_batches(backend, batches)
+            except Exception as error:  # runtimes raise types of their own, and any error is a refusal
                 result.reason = f"cannot run {where}: {' '.join(str(error).split())[:200]}"
                 return result
-            problem = _shape_problem(contract, expected, found)
+            problem = _shape_problem(contract, expected, outputs)
             if problem:
                 result.reason = f"{where}: {problem}"
                 return result
             for name, values in expected.items():
-                absolute, relative = _differences(values, found[name])
+                absolute, relative = _differences(values, outputs[name])
                 _keep_largest(result.max_abs_diff, name, absolute)
                 _keep_largest(result.max_rel_diff, name, relative)
             if artifact == "classifier":
-                _list_flips(result, case, expected, found)
+                _list_flips(result, case, expected, outputs)
                 if case.labels is not None:
-                    _score(result, case, expected["label"], found["label"])
+                    _score(result, case, expected["label"], outputs["label"])
     _judge(result, gate or GATES[runnable.precision])
     return result
 
 
-def _shape_problem(contract: Contract, expected: Tensors, found: Tensors) -> str | None:
+def _shape_problem(contract: Contract, expected: Tensors, outputs: Tensors) -> str | None:
     for spec in contract.outputs:
-        if spec.name not in found:
-            return f"no output {spec.name!r}; it has {', '.join(found)}"
-        want, have = expected[spec.name], found[spec.name]
+        if spec.name not in outputs:
+            return f"no output {spec.name!r}; it has {', '.join(outputs)}"
+        want, have = expected[spec.name], outputs[spec.name]
         if have.shape != want.shape or have.dtype != want.dtype:
             return f"{spec.name} is {have.dtype} {have.shape}, the contract says {want.dtype} {want.shape}"
     return None
 
 
-def _differences(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
-    """The largest absolute and relative difference; of integers, the share that differs, twice."""
+def _differences(expected: NDArray[Any], output: NDArray[Any]) -> tuple[float, float]:
+    """Return the largest absolute and relative difference; for integers, the differing fraction as both."""
     if np.issubdtype(expected.dtype, np.integer):
-        differing = float((expected != found).mean())
+        differing = float((expected != output).mean())
         return differing, differing
-    differences = np.abs(expected - found)
+    differences = np.abs(expected - output)
     return float(differences.max()), float((differences / np.maximum(np.abs(expected), TOLERANCE)).max())
 
 
 def _keep_largest(differences: dict[str, float], name: str, new: float) -> None:
-    """Nan is larger than any number, and stays."""
+    """Update the largest difference of an output; nan counts as larger than any number."""
     old = differences.get(name, 0.0)
     differences[name] = old if np.isnan(old) else new if np.isnan(new) else max(old, new)
 
 
-def _list_flips(result: Comparison, case: Case, expected: Tensors, found: Tensors) -> None:
-    """Add what no other batch size flipped already."""
-    wanted, labels = expected["label"], found["label"]
-    flipped = np.flatnonzero((wanted != labels) | (expected["category"] != found["category"]))
+def _list_flips(result: Comparison, case: Case, expected: Tensors, outputs: Tensors) -> None:
+    """Add the images that differ, except those already listed at another batch size."""
+    wanted, labels = expected["label"], outputs["label"]
+    flipped = np.flatnonzero((wanted != labels) | (expected["category"] != outputs["category"]))
     known = {flip.index for flip in result.flips if flip.images == case.name}
     result.flips += [
-        Flip(case.name, int(i), int(wanted[i]), int(labels[i]), *_margins(case, i, int(found["category"][i])))
+        Flip(case.name, int(i), int(wanted[i]), int(labels[i]), *_margins(case, i, int(outputs["category"][i])))
         for i in flipped.tolist()
         if i not in known
     ]
 
 
-def _margins(case: Case, index: int, found: int) -> tuple[float, float]:
-    """By how much the reference prefers its category of an image to `found`, in probability and in logits."""
+def _margins(case: Case, index: int, category: int) -> tuple[float, float]:
+    """Return the margin of the reference's own category of an image over `category`, in probability and in logits."""
     y = case.expected["encoder"]["y"][index].astype(np.float64)
     tiny = float(np.finfo(np.float32).tiny)
     first, other = float(y.max()), tiny
-    if 0 <= found < len(y) and found != case.expected["classifier"]["category"][index]:
-        other = float(y[found])
+    if 0 <= category < len(y) and category != case.expected["classifier"]["category"][index]:
+        other = float(y[category])
     return first - other, math.log(max(first, tiny) / max(other, tiny))
 
 
 def _score(result: Comparison, case: Case, wanted: NDArray[Any], labels: NDArray[Any]) -> None:
-    """Keep agreement, accuracy and what may have been lost at the batch size that is worst in each."""
+    """Keep the worst agreement, with its accuracy, and the worst paired comparison over all batch sizes."""
     agreement = float((wanted == labels).mean())
     right, expected_right = case.right(labels), case.right(wanted)
     if len(right):
@@ -189,20 +221,20 @@ def _score(result: Comparison, case: Case, wanted: NDArray[Any], labels: NDArray
 
 
 def explained_by_rounding(margin: Any, difference: float) -> Any:
-    """Whether outputs that differ by at most `difference` can swap two categories that are `margin` apart.
+    """Return whether a difference of at most `difference` can swap two categories that are `margin` apart.
 
-    Rounding may lower one and raise the other by as much. `margin` is a number or an array; nan is never explained.
+    Rounding may lower one and raise the other by that much. `margin` is a number or an array; nan is never explained.
     """
     return margin <= 2 * difference
 
 
 def share(right: NDArray[np.bool_]) -> float | None:
-    """Of those that are right, a fraction; None where there are none at all."""
+    """Return the fraction that is right; None for an empty array."""
     return float(right.mean()) if len(right) else None
 
 
 def _judge(result: Comparison, gate: Gate) -> None:
-    """Hold the comparison against the gate; the reason says what would have been needed."""
+    """Judge the comparison by the gate, with the measured and the allowed value as the reason."""
     floats = {k: v for k, v in result.max_abs_diff.items() if k not in ("label", "category")}
     worst = max(floats, key=lambda name: np.inf if np.isnan(floats[name]) else floats[name])
     largest = floats[worst]

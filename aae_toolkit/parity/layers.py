@@ -1,6 +1,6 @@
-"""The first node at which a refused ONNX file parts from the trained model; both are run node by node.
+"""Search for the first node at which a refused ONNX file diverges from the trained model, node by node.
 
-The exporter names values of its graph after those of PyTorch's, so that a file that this tool wrote can be followed.
+The exporter names the values of the ONNX graph after those of the PyTorch graph, so files of this tool can be matched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _N_IMAGES = 256
 
 
 class _Recorder(torch.fx.Interpreter):
-    """Runs a graph and keeps what each node gives."""
+    """Interpreter that keeps the output of every node."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__(program.module())
@@ -36,15 +36,15 @@ class _Recorder(torch.fx.Interpreter):
 
 
 def first_difference(export: ExportDirectory, runnable: Runnable, feeds: Tensors) -> str:
-    """Name the first node of an ONNX file, in its order, whose output is not the trained model's.
+    """Find the first node of an ONNX file, in graph order, whose output differs from the trained model's.
 
     Args:
         export: the opened export.
-        runnable: the file, float32.
-        feeds: inputs by name; the first 256 are run.
+        runnable: a float32 file.
+        feeds: inputs by name, each [N, ...]; the first 256 images are run.
 
     Returns:
-        A line for people.
+        A line that names the node.
     """
     import onnx
     import onnxruntime as ort
@@ -75,7 +75,7 @@ def first_difference(export: ExportDirectory, runnable: Runnable, feeds: Tensors
 
 @torch.no_grad()
 def _trained_values(module: nn.Module, contract: Contract, feeds: Tensors) -> Tensors:
-    """What every node of the module's exported graph gives, by the exporter's names."""
+    """Run the exported graph of the module; return the output of every node by the name that the exporter gave it."""
     program = to_onnx(module, contract).exported_program
     assert program is not None
     recorder = _Recorder(program)

@@ -1,4 +1,4 @@
-"""Two classifiers on the same images: a paired comparison of their accuracies."""
+"""Paired comparison of the accuracies of two classifiers on the same images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class PairedAccuracy:
-    """Two classifiers on the same n labelled images, the second against the first.
+    """Comparison of a second classifier with a first on the same labelled images.
 
     Attributes:
-        n: images.
-        lost: images that only the first has right, and
-        gained: that only the second has.
-        p_value: of exact McNemar's test that neither is better.
-        drop_bound: the second's accuracy is lower by at most this fraction, at 95% confidence.
+        n: number of images.
+        lost: images that only the first classifies correctly.
+        gained: images that only the second classifies correctly.
+        p_value: p-value of McNemar's exact test of equal accuracy.
+        drop_bound: upper bound on the loss of accuracy, a fraction, at 95% confidence.
     """
 
     n: int
@@ -28,10 +28,14 @@ class PairedAccuracy:
 
 
 def compare_accuracy(right: NDArray[np.bool_], right_too: NDArray[np.bool_]) -> PairedAccuracy:
-    """Compare two classifiers by which of the same images, bool [n], n > 0, each has right.
+    """Compare two classifiers on the same images.
 
-    The bound is the upper end for the share lost less the lower end for the share gained, each exact (Clopper-Pearson)
-    at 97.5%, so that both hold together at 95% or more.
+    The bound on the loss is the upper end of the interval of the fraction lost minus the lower end of that of the
+    fraction gained. Each end is exact (Clopper-Pearson) at 97.5%, so both hold together at 95% or more.
+
+    Args:
+        right: images that the first classifies correctly, bool [n], n > 0.
+        right_too: images that the second classifies correctly, bool [n].
     """
     from scipy.stats import binomtest
 

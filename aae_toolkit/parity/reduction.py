@@ -1,4 +1,4 @@
-"""Reduced precision, kept only where it earns its place: the same accuracy, faster, and smaller, on this machine."""
+"""Gate of reduced precision: a file is kept only if it keeps its accuracy and is faster and smaller on this machine."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from aae_toolkit.parity.comparison import Comparison, compare
 from aae_toolkit.progress import Progress
 
 _N_CALIBRATION = 512
-_BATCH_SIZE = 256  # of the timed runs
+_BATCH_SIZE = 256  # images in a timed run
 _ROUNDS = 11
-_SECONDS = 0.05  # a backend's turn in a round, at least
-_MOST_ROUNDS_LOST = 2  # of 11: as few happen to a file that is no faster in 3 of 100 cases
+_SECONDS = 0.05  # minimum duration of a backend's turn in a round
+_MOST_ROUNDS_LOST = 2  # an equally fast file loses at most 2 of 11 rounds with a probability of 3%
 
 
 def add_reduced(
@@ -44,28 +44,28 @@ def add_reduced(
     opset: int = OPSET,
     progress: Progress,
 ) -> ExportDirectory:
-    """Add the classifier at reduced precision to an export, if it passes; else leave the export as it is.
+    """Add the classifier at reduced precision to an export if it passes its gate; else leave the export unchanged.
 
-    Ranges are calibrated on training images, accuracy is judged on the validation split, speed against the float32
-    file in interleaved rounds on one thread.
+    Ranges are calibrated on training images. Accuracy is judged on the validation split, and speed by comparison with
+    the float32 file in alternating rounds on one thread.
 
     Args:
         export: the opened export, with ONNX files.
         precision: `int8`, or `fp16` for GPUs.
-        data: the model's.
-        device: where it is judged.
-        force: keep it though it does not pass.
-        opset: of the file.
-        progress: told of the result.
+        data: data directory of the model.
+        device: device to judge the file on.
+        force: keep the file even if it fails the gate.
+        opset: ONNX operator set of the file.
+        progress: receives a line with the result.
 
     Returns:
         The export with the new file.
 
     Raises:
-        AaeError: data of another shape or with other classes.
+        AaeError: the data has another image shape or other classes than the model.
         DeviceError: the device did not run.
-        GateError: it loses too much accuracy, or is not faster or not smaller.
-        UsageError: the export has no ONNX classifier to compare with.
+        GateError: the file loses too much accuracy, or is not faster or not smaller.
+        UsageError: the export has no ONNX classifier to compare with, or the data no validation images.
     """
     full = export.entry(f"classifier{SUFFIXES[Format.ONNX]}")
     if full is None:
@@ -97,7 +97,7 @@ def add_reduced(
 def _write(
     export: ExportDirectory, precision: Precision, path: Path, calibration: NDArray[np.uint8], opset: int
 ) -> dict[str, Any]:
-    """Write the file; return its opset and IR version, as read back."""
+    """Write the file; return the opset and IR version read back from it."""
     contract = export.contract("classifier")
     metadata = metadata_of("classifier", contract, export.description, export.weights_sha256, precision)
     trained = export.module("classifier")
@@ -108,7 +108,7 @@ def _write(
 def _judge(
     export: ExportDirectory, written: Path, full: ArtifactEntry, precision: Precision, validation: Split, device: str
 ) -> tuple[ReductionGate, Tensors]:
-    """Compare and time the written file; return the verdict, and its outputs for the golden images."""
+    """Compare and time the written file; return the verdict and the outputs for the golden images."""
     runnable = Runnable("classifier", "onnxruntime", written.name, precision)
     with (
         open_backend(export, runnable, device=device, threads=1) as reduced,
@@ -116,7 +116,7 @@ def _judge(
     ):
         cases = reference_cases(export, validation, "validation images", (_BATCH_SIZE,))
         comparison = compare(reduced, runnable, full.contract, cases)
-        if not comparison.max_abs_diff:  # it did not even run
+        if not comparison.max_abs_diff:  # the file did not run
             raise GateError(f"{reduced_file(precision)} refused: {comparison.reason}")
         batch = np.resize(validation.images, (_BATCH_SIZE, *validation.images.shape[1:]))
         speedups = _time(float32, reduced, {"images": batch})
@@ -134,7 +134,7 @@ def _judge(
 
 
 def _calibration_images(data: DataDirectory) -> NDArray[np.uint8]:
-    """Training images, with labels or without, drawn alike every time."""
+    """Draw training images, labelled and unlabelled, with a fixed seed: uint8 [N, C, H, W]."""
     labeled, unlabeled = (data.load(name, mapped=True).images for name in ("train_labeled", "train_unlabeled"))
     chosen = np.random.default_rng(0).permutation(len(labeled) + len(unlabeled))[:_N_CALIBRATION]
     from_labeled = chosen < len(labeled)
@@ -142,7 +142,7 @@ def _calibration_images(data: DataDirectory) -> NDArray[np.uint8]:
 
 
 def _time(float32: Backend, reduced: Backend, feeds: Tensors) -> NDArray[np.float64]:
-    """How much faster `reduced` was in each of the rounds, [rounds]; both had their turn in each."""
+    """Time both backends in alternating turns; return the speed-up of `reduced` in each round, [rounds]."""
 
     def median(backend: Backend) -> float:
         samples: list[float] = []
@@ -151,7 +151,7 @@ def _time(float32: Backend, reduced: Backend, feeds: Tensors) -> NDArray[np.floa
             before = time.perf_counter()
             backend.run(feeds)
             samples.append(time.perf_counter() - before)
-        return float(np.median(samples[1:]))  # the first has the other's data in its caches
+        return float(np.median(samples[1:]))  # the first runs with cold caches
 
     rounds = [(median(float32), median(reduced)) for _ in range(_ROUNDS)]
     return np.array([slow / fast for slow, fast in rounds])

@@ -1,7 +1,7 @@
-"""A model's whole story on one self-contained page.
+"""Report on one model, as a self-contained page.
 
-    gallery, training, evidence ──► contents ──► page
+    gallery, training, evidence ──► contents ──► report_page
 
-It draws together what other commands wrote, checks that all of it is of one model, and says what is absent, with the
-command that adds it.
+The report collects the files of other commands, checks that all belong to the model, and names the command that adds a
+missing part.
 """

@@ -1,4 +1,4 @@
-"""All that the page shows, read and checked, before a byte of it is written."""
+"""Contents of a report, read and checked completely before the page is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel, load_model, weights_path
 from aae_toolkit.progress import Progress
 from aae_toolkit.report.evidence import Benchmark, Export, export_of, read_benchmark
-from aae_toolkit.report.gallery import Gallery, curve_captions, hang, picture_captions
+from aae_toolkit.report.gallery import Gallery, collect, curve_captions, picture_captions
 from aae_toolkit.report.training import CONFIG_FILE, Training, read_training
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.visualization.pictures import DIRECTORY
@@ -29,14 +29,14 @@ _N_MIX_UPS = 10
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the story is read.
+    """Inputs of a report.
 
     Attributes:
-        model_dir: a trained model.
-        export: an export of it, opened.
-        bench: what `aae bench --output` wrote of that export.
-        data_dir: images to score the model on, and to draw where no picture is there yet.
-        split: which of them to score beside validation.
+        model_dir: directory of the trained model.
+        export: opened export of the model.
+        bench: report that `aae bench --output` wrote for that export.
+        data_dir: data directory, to score the model and to draw pictures if there are none yet.
+        split: split to score in addition to validation.
     """
 
     model_dir: Path
@@ -47,7 +47,7 @@ class Sources:
 
 
 class MixUp(NamedTuple):
-    """`n` images of a class that were given another's name."""
+    """Number of images of one class that were labelled as another."""
 
     true: str
     given: str
@@ -55,7 +55,7 @@ class MixUp(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file's name, size and checksum."""
+    """Name, size and checksum of a file."""
 
     name: str
     n_bytes: int
@@ -64,7 +64,7 @@ class File(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What the page shows; None and empty where it is absent. `parameters` counts weights by network."""
+    """Contents of the page; None or empty where absent. `parameters` is the number of weights by network."""
 
     sources: Sources
     description: ModelDescription
@@ -80,11 +80,11 @@ class Contents:
 
 
 def gather(sources: Sources, progress: Progress) -> Contents:
-    """Read everything, draw pictures where there are none and data is given, and score the model on that data.
+    """Read all inputs, and with data score the model and draw pictures if there are none.
 
     Raises:
-        AaeError: something is absent that was named, damaged, or of another model.
-        UsageError: what was asked for needs something that was not given.
+        AaeError: an input is absent, damaged, or of another model.
+        UsageError: an option requires another option.
     """
     if sources.data_dir is None and sources.split != "validation":
         raise UsageError(f"--split {sources.split} needs --dir-path, the data directory that holds it")
@@ -99,7 +99,7 @@ def gather(sources: Sources, progress: Progress) -> Contents:
         description.require_class_names(data.class_names)
         description.require_image_shape(data.image_shape)
     training = read_training(sources.model_dir, description.variant)
-    curves = hang(sources.model_dir, curve_captions(description.variant), "*_learning_curve.png")
+    curves = collect(sources.model_dir, curve_captions(description.variant), "*_learning_curve.png")
     networks = {"encoder": model.encoder, "decoder": model.decoder, "mode decoder": model.mode_decoder}
     return Contents(
         sources=sources,
@@ -117,7 +117,7 @@ def gather(sources: Sources, progress: Progress) -> Contents:
 
 
 def mix_ups(evaluation: Evaluation) -> list[MixUp]:
-    """The most frequent mistakes, most frequent first."""
+    """List the most frequent mistakes, in descending order."""
     names = [report.class_name for report in evaluation.per_class]
     counts = np.array(evaluation.confusion)
     np.fill_diagonal(counts, 0)
@@ -132,11 +132,11 @@ def _pictures(model_dir: Path, model: TrainedModel, data: DataDirectory | None, 
         from aae_toolkit.visualization.pictures import draw_all
 
         draw_all(model, data.load("validation"), directory, progress)
-    return hang(directory, picture_captions(mode_decoder=model.mode_decoder is not None))
+    return collect(directory, picture_captions(mode_decoder=model.mode_decoder is not None))
 
 
 def _score(model: TrainedModel, data: DataDirectory, split: SplitName) -> list[Evaluation]:
-    """Score every split that was asked for and has labels."""
+    """Score the validation split and the requested one, where they have labels."""
     scored = []
     for name in dict.fromkeys(("validation", split)):
         images = data.load(name)

@@ -1,4 +1,4 @@
-"""What an export and a saved benchmark prove of a model, once it is certain that they are of this model."""
+"""Evidence from an export and a saved benchmark, after a check that both belong to the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from aae_toolkit.models.directory import TrainedModel
 
 
 class ComparedFile(BaseModel):
-    """What `aae parity` recorded of one file on one backend; `accuracy` is a fraction."""
+    """Comparison of one file on one backend, as `aae parity` recorded it; `accuracy` is a fraction."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -35,7 +35,7 @@ class ComparedFile(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What `aae parity` recorded in the manifest, of `n` images."""
+    """Verdict on `n` images that `aae parity` recorded in the manifest."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -47,33 +47,33 @@ class Verdict(BaseModel):
 
 @dataclass(frozen=True)
 class Export:
-    """An export of the model; `verdict` is None where parity was not checked."""
+    """Export of the model; `verdict` is None where parity was not checked."""
 
     opened: ExportDirectory
     verdict: Verdict | None
 
     @property
     def manifest(self) -> Manifest:
-        """The export's index."""
+        """Manifest of the export."""
         return self.opened.manifest
 
     @property
     def uncompared(self) -> list[str]:
-        """Files that the verdict does not speak of."""
+        """Exported files without a comparison in the verdict."""
         compared = {result.artifact for result in self.verdict.results} if self.verdict else set()
         return [entry.file for entry in self.manifest.artifacts if entry.file not in compared]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A saved benchmark of the export's classifier."""
+    """Saved benchmark of the exported classifier."""
 
     report: BenchReport
     speed: Speed
 
 
 def open_export(model_dir: Path, export_dir: Path | None) -> ExportDirectory | None:
-    """Open the named export, or else the one in the model directory; None where there is none.
+    """Open an export, by default the one in the model directory; None if there is none.
 
     Raises:
         AaeError: the export is absent or damaged.
@@ -86,10 +86,15 @@ def open_export(model_dir: Path, export_dir: Path | None) -> ExportDirectory | N
 
 
 def export_of(model: TrainedModel, model_dir: Path, export: ExportDirectory) -> Export:
-    """Make sure that an export is of `model`, which `model_dir` holds, and read its verdict.
+    """Check that an export is of `model`, and read its verdict.
+
+    Args:
+        model: the trained model.
+        model_dir: its directory, for errors.
+        export: the opened export.
 
     Raises:
-        AaeError: another model's export, or a damaged verdict.
+        AaeError: the export is of another model, or its verdict is damaged.
     """
     if difference := _difference(model, export.reference):
         again = command("aae", "export", "--model-dir-path", model_dir, "--output-dir-path", export.path)
@@ -98,12 +103,12 @@ def export_of(model: TrainedModel, model_dir: Path, export: ExportDirectory) -> 
     try:
         verdict = None if parity is None else Verdict.model_validate(parity)
     except ValidationError as error:
-        raise AaeError(f"{export.path / FILE_NAME} holds a verdict that is none; run aae parity again") from error
+        raise AaeError(f"{export.path / FILE_NAME} holds a damaged verdict; run aae parity again") from error
     return Export(export, verdict)
 
 
 def _difference(model: TrainedModel, exported: TrainedModel) -> str | None:
-    """In what an exported model is another one; None where it is the same."""
+    """Describe the first difference between an exported model and the trained one; None if they are equal."""
     own, other = model.description, exported.description
     if own.class_names != other.class_names:
         names = (", ".join(d.class_names[:12]) for d in (other, own))
@@ -119,17 +124,17 @@ def _difference(model: TrainedModel, exported: TrainedModel) -> str | None:
 
 
 def read_benchmark(path: Path, export: Export) -> Benchmark:
-    """Read what `aae bench --output` wrote, and make sure that it measured `export`.
+    """Read a report that `aae bench --output` wrote, and check that it measured `export`.
 
     Raises:
-        AaeError: unreadable, of another export, or without latencies.
+        AaeError: the file cannot be read, is of another export, or lacks latencies.
     """
     report = read_report("--bench", path)
     measured, own = report.environment.get("weights_sha256"), export.opened.weights_sha256
     if measured != own:
-        found = f"weights {measured:.12}…" if isinstance(measured, str) else "weights that it does not name"
+        other = f"weights {measured:.12}…" if isinstance(measured, str) else "weights that it does not name"
         again = command("aae", "bench", "--export-dir-path", export.opened.path, "--output", path)
-        raise AaeError(f"--bench {path} measured {found}, {export.opened.path} holds {own:.12}…; measure it: {again}")
+        raise AaeError(f"--bench {path} measured {other}, {export.opened.path} holds {own:.12}…; measure it: {again}")
     if not any(m.rate is None for m in report.results):
         raise AaeError(f"--bench {path} holds no measurement; measure again")
     for m in report.results:

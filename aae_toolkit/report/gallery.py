@@ -1,4 +1,4 @@
-"""The pictures that lie in a model directory, ready for a page: in order, with captions, and none changed."""
+"""Gallery of the pictures in a model directory: unchanged, in order, with captions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.html.rendering import data_address, size
 from aae_toolkit.visualization.pictures import PICTURES
 
-_LARGEST = 8_000_000  # bytes of a picture that a page takes
-_ROOM = 30_000_000  # bytes of all its pictures
+_LARGEST = 8_000_000  # maximum size of a picture, in bytes
+_ROOM = 30_000_000  # maximum total size of the pictures of a page, in bytes
 
 
 class Caption(NamedTuple):
-    """What a picture is called, and what to look for."""
+    """Title of a picture, and a text that explains it."""
 
     title: str
     text: str
@@ -27,7 +27,7 @@ class Caption(NamedTuple):
 
 @dataclass(frozen=True)
 class Picture:
-    """One PNG file; its address holds its content, width and height are in pixels."""
+    """PNG file; `address` is a data URL with its content, width and height are in pixels."""
 
     file: str
     caption: Caption
@@ -39,7 +39,13 @@ class Picture:
 
 @dataclass
 class Gallery:
-    """Pictures in order, what was too large for the page (name and reason), and captions of what is not there."""
+    """Pictures of a directory.
+
+    Attributes:
+        pictures: pictures in order.
+        left_out: names of the files that are too large for the page, with the reason.
+        absent: captions of known pictures that do not exist, by file name.
+    """
 
     pictures: list[Picture] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -47,12 +53,12 @@ class Gallery:
 
     @property
     def n_bytes(self) -> int:
-        """Of all pictures."""
+        """Total size of the pictures, in bytes."""
         return sum(picture.n_bytes for picture in self.pictures)
 
 
 def picture_captions(*, mode_decoder: bool) -> dict[str, Caption]:
-    """By file name, in order, the pictures of a model that `aae visualize` draws."""
+    """List the captions of the pictures that `aae visualize` draws for a model, by file name, in order."""
     return {
         name: Caption(picture.title, picture.caption)
         for name, picture in PICTURES.items()
@@ -61,42 +67,42 @@ def picture_captions(*, mode_decoder: bool) -> dict[str, Caption]:
 
 
 def curve_captions(variant: Variant) -> dict[str, Caption]:
-    """By file name, in order, the learning curves of a variant; those whose terms were not trained do not exist."""
+    """List the captions of the learning curves of a variant, by file name, in order; curves of unused terms too."""
     captions = {
         "reconstruction": Caption("Reconstruction loss", "Falls, then levels off."),
         "advesarial": Caption(
             "Adversarial losses", "Discriminators against generators: balanced where neither side runs away."
         ),
-        "consistency": Caption("Terms on y, weighted", "Level off, and none of them rises for long."),
-        "classification": Caption("Classification loss", "On labelled images."),
-        "cyclic_info": Caption("Cyclic mode loss", "Low where a category is read back from its own picture."),
-        "accuracy": Caption("Accuracy on validation images", "After each epoch."),
+        "consistency": Caption("Weighted terms on y", "Level off; none rises for long."),
+        "classification": Caption("Classification loss", "Cross-entropy on labelled images."),
+        "cyclic_info": Caption("Cyclic mode loss", "Low if the encoder recovers each category from its decoded image."),
+        "accuracy": Caption("Accuracy on validation images", "Measured after each epoch."),
     }
     return {f"{variant}_{name}_learning_curve.png": caption for name, caption in captions.items()}
 
 
-def hang(directory: Path, captions: dict[str, Caption], pattern: str = "*.png", room: int = _ROOM) -> Gallery:
-    """Collect the PNG files of a directory: those that `captions` names in its order, then others by name.
+def collect(directory: Path, captions: dict[str, Caption], pattern: str = "*.png", room: int = _ROOM) -> Gallery:
+    """Collect the PNG files of a directory: those with captions in their order, then others by name.
 
     Args:
-        directory: need not exist.
-        captions: by file name.
-        pattern: of file names.
-        room: bytes for all of them; what does not fit is left out, and named.
+        directory: directory of the pictures, which need not exist.
+        captions: captions by file name.
+        pattern: glob pattern of file names.
+        room: maximum total size in bytes; pictures that do not fit are left out, and listed.
 
     Raises:
-        AaeError: a file cannot be read, or is no whole PNG.
+        AaeError: a file cannot be read, or is not a complete PNG.
     """
-    found = {p.name: p for p in sorted(directory.glob(pattern)) if p.is_file() and not p.name.startswith(".")}
-    gallery = Gallery(absent={name: caption for name, caption in captions.items() if name not in found})
-    for name in [*(n for n in captions if n in found), *(n for n in found if n not in captions)]:
-        n_bytes = found[name].stat().st_size
+    files = {p.name: p for p in sorted(directory.glob(pattern)) if p.is_file() and not p.name.startswith(".")}
+    gallery = Gallery(absent={name: caption for name, caption in captions.items() if name not in files})
+    for name in [*(n for n in captions if n in files), *(n for n in files if n not in captions)]:
+        n_bytes = files[name].stat().st_size
         if n_bytes > _LARGEST:
-            gallery.left_out.append((name, f"it has {size(n_bytes)}, a picture of this page at most {size(_LARGEST)}"))
+            gallery.left_out.append((name, f"it has {size(n_bytes)}; the limit for a picture is {size(_LARGEST)}"))
         elif gallery.n_bytes + n_bytes > room:
-            gallery.left_out.append((name, f"this page's pictures have {size(room)} together at most"))
+            gallery.left_out.append((name, f"all pictures of a page may have {size(room)} in total"))
         else:
-            gallery.pictures.append(_picture(found[name], captions.get(name) or Caption(name, "")))
+            gallery.pictures.append(_picture(files[name], captions.get(name) or Caption(name, "")))
     return gallery
 
 
@@ -109,7 +115,7 @@ def _picture(path: Path, caption: Caption) -> Picture:
     except OSError as error:
         if error.errno is not None:
             raise AaeError(f"{path} cannot be read: {error.strerror}") from error
-        raise AaeError(f"{path} is no whole PNG; draw it again, or take it away") from error
-    except Exception as error:  # Pillow's PNG reader has half a dozen kinds for damaged files
-        raise AaeError(f"{path} is no whole PNG; draw it again, or take it away") from error
+        raise AaeError(f"{path} is not a complete PNG; draw it again, or delete it") from error
+    except Exception as error:  # the PNG reader of Pillow raises several types for damaged files
+        raise AaeError(f"{path} is not a complete PNG; draw it again, or delete it") from error
     return Picture(path.name, caption, data_address("image/png", content), width, height, len(content))

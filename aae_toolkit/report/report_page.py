@@ -1,4 +1,4 @@
-"""The page itself."""
+"""Rendering of the report page."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aae_toolkit.machine.environment import describe_environment
 from aae_toolkit.report.contents import Contents, Sources, mix_ups
 from aae_toolkit.report.training import CONFIG_FILE
 
-_LARGEST_TABLE = 30  # classes; a table of more says less than its largest numbers
+_LARGEST_TABLE = 30  # classes; a larger table is unreadable
 
 
 @dataclass(frozen=True)
 class Commands:
-    """What adds each part that may be absent; words in capitals are for the reader to replace."""
+    """Command lines that add parts of the report; words in capitals are placeholders."""
 
     train: str
     visualize: str
@@ -28,7 +28,7 @@ class Commands:
 
     @classmethod
     def of(cls, sources: Sources, variant: str) -> Commands:
-        """The commands for a model, with the directories that are known."""
+        """Build the command lines for a model, with the known directories."""
         model, data = sources.model_dir, sources.data_dir or "DATA"
         export = sources.export.path if sources.export else model / "export"
         on_model, on_export = ("--model-dir-path", model), ("--export-dir-path", export)
@@ -46,7 +46,7 @@ class Commands:
 
 
 def render(contents: Contents, command: str) -> str:
-    """The page as text; `command` is what made it, for readers."""
+    """Render the page as HTML; `command` is the command line that made it, to show on it."""
     return rendering.render(
         "report/report_page.html",
         c=contents,
@@ -63,10 +63,10 @@ def render(contents: Contents, command: str) -> str:
 
 
 def write_report(path: Path, contents: Contents, command: str) -> str:
-    """Write the page, whole or not at all; say where, and how large it is.
+    """Write the page, whole or not at all; return a line with its path and size.
 
     Raises:
-        AaeError: it cannot be written.
+        AaeError: the page cannot be written.
     """
     text = render(contents, command)
     rendering.write_page(path, text)

@@ -1,4 +1,4 @@
-"""What a model directory says of how the model was trained."""
+"""Training record of a model directory: settings and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONFIG_FILE = "config.yml"
 
 
 class Setting(NamedTuple):
-    """A setting that the default configuration has otherwise; values as JSON."""
+    """Setting that differs from the default configuration; values as JSON."""
 
     name: str
     value: str
@@ -23,10 +23,13 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """A run's settings and epochs.
+    """Settings and epochs of a run.
 
-    `config` is the text of config.yml, None where there is none. `epochs` are the lines of metrics.jsonl: `epoch` and
-    numbers by name, None where there was nothing to measure; empty where there is no such file.
+    Attributes:
+        config: text of config.yml; None if there is no such file.
+        changed: settings that differ from the default configuration.
+        epochs: lines of metrics.jsonl, with `epoch` and numbers by name, None where there was nothing to measure;
+            empty if there is no such file.
     """
 
     config: str | None
@@ -35,30 +38,30 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """Of all epochs."""
+        """Total duration of the epochs, in seconds."""
         return sum(epoch.get("seconds") or 0.0 for epoch in self.epochs)
 
     @property
     def warnings(self) -> list[tuple[int, str]]:
-        """Epochs, and what was warned of in them."""
+        """Warnings, each with its epoch."""
         return [(epoch["epoch"], name.replace("_", " ")) for epoch in self.epochs for name in epoch.get(WARNINGS, ())]
 
     @property
     def names(self) -> list[str]:
-        """What was measured in the last epoch."""
+        """Names of the measures in the last epoch."""
         return [name for name in (self.epochs[-1] if self.epochs else {}) if name not in ("epoch", WARNINGS)]
 
     def best(self, name: str) -> Line | None:
-        """The first epoch with the largest value of `name`, such as an accuracy; None where there is none."""
+        """Return the first epoch with the largest value of a measure, such as an accuracy; None if there is none."""
         known = [epoch for epoch in self.epochs if epoch.get(name) is not None]
         return max(known, key=lambda epoch: epoch[name] or 0.0, default=None)
 
 
 def read_training(model_dir: Path, variant: Variant) -> Training:
-    """Read config.yml and metrics.jsonl, each where it is there.
+    """Read config.yml and metrics.jsonl, if they exist.
 
     Raises:
-        AaeError: one is damaged.
+        AaeError: a file is damaged.
         UsageError: config.yml is of another version or variant.
     """
     config, metrics, changed = model_dir / CONFIG_FILE, model_dir / FILE_NAME, []
@@ -74,8 +77,8 @@ def read_training(model_dir: Path, variant: Variant) -> Training:
 
 
 def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their full path."""
-    found: dict[str, Any] = {}
+    """Flatten nested settings to values by full path."""
+    settings: dict[str, Any] = {}
     for name, value in section.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
+        settings |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return settings

@@ -1,1 +1,1 @@
-"""A static page on which an exported classifier runs in the browser, with no server behind it."""
+"""Static page that runs an exported classifier in the browser, without a server application."""

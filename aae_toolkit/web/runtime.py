@@ -1,4 +1,4 @@
-"""ONNX Runtime for browsers (the npm package onnxruntime-web), at one version whose content is known."""
+"""Pinned version of ONNX Runtime for browsers (the npm package onnxruntime-web), verified by checksums."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from aae_toolkit.files import write_bytes
 
 PACKAGE = "onnxruntime-web"
 VERSION = "1.30.0"
-# of the package as npm serves it, in the form that lock files have; examples/node/package-lock.json has the same
+# checksum of the package in the form of npm's lock files, equal to that in examples/node/package-lock.json
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 
-# The smallest build: WebAssembly on one thread or several, no GPU. The script is named .js on the page, for some
-# servers know no .mjs; package.json names the licence.
+# smallest build: WebAssembly on the CPU, with or without threads. The script is renamed to .js on the page, because
+# some servers do not know .mjs. The licence is named in package.json.
 _FILES = {
     "dist/ort.wasm.bundle.min.mjs": "ort.js",
     "dist/ort-wasm-simd-threaded.wasm": "ort.wasm",
@@ -33,24 +33,21 @@ _SHA256 = {
     "package.json": "16f69f755509990539aeb1c8445884960e91adcacab2e8dca8e44ee43601df5c",
 }
 _DOWNLOAD_SECONDS = 300
-_BRING_ONE = (
-    f"--web-runtime takes the package where it is already: the file of `npm pack {PACKAGE}@{VERSION}`, or its folder"
-)
+_BRING_ONE = f"--web-runtime takes the package from disk: the file of `npm pack {PACKAGE}@{VERSION}`, or its folder"
 
 
 def runtime_files(own: Path | None = None) -> dict[str, bytes]:
-    """The runtime's files, found to be those of the pinned version.
+    """Read the files of the runtime, and verify that they are those of the pinned version.
 
     Args:
-        own: the package as npm packs it (.tgz), or the directory of an installed or unpacked one
-            (`node_modules/onnxruntime-web`); None takes it from the user's cache, and downloads it with npm where the
-            cache has none.
+        own: package file of npm (.tgz), or the directory of an installed or unpacked package
+            (`node_modules/onnxruntime-web`); None for the cache of the user, which npm fills by download if empty.
 
     Returns:
         Content by file name on the page.
 
     Raises:
-        AaeError: no npm, no registry, no such file, or another content than the pinned version's.
+        AaeError: npm, its registry or the file is not available, or the content is not that of the pinned version.
     """
     if own is None:
         files = _unpacked(_cached())
@@ -64,20 +61,20 @@ def runtime_files(own: Path | None = None) -> dict[str, bytes]:
 
 
 def _read(package: Path) -> dict[str, bytes]:
-    """The files of an unpacked package."""
-    found = {}
+    """Read the files of an unpacked package."""
+    files = {}
     for path, expected in _SHA256.items():
         file = package / path
         if not file.is_file():
             raise AaeError(f"{package} holds no {path}; {_BRING_ONE}")
-        found[path] = file.read_bytes()
-        if hashlib.sha256(found[path]).hexdigest() != expected:
+        files[path] = file.read_bytes()
+        if hashlib.sha256(files[path]).hexdigest() != expected:
             raise AaeError(f"{file} is not that of {PACKAGE} {VERSION}, the version that pages are tested with")
-    return found
+    return files
 
 
 def _unpacked(archive: Path) -> dict[str, bytes]:
-    """The files of a packed package; nothing is unpacked before all of it is what it should be."""
+    """Read the files of a package file, after its checksum was verified."""
     content = archive.read_bytes()
     if _integrity(content) != INTEGRITY:
         raise AaeError(f"{archive} is not {PACKAGE} {VERSION} as npm packs it, the version that pages are tested with")
@@ -91,7 +88,7 @@ def _integrity(content: bytes) -> str:
 
 
 def _cached() -> Path:
-    """The packed package in the user's cache, downloaded where it is absent or damaged."""
+    """Return the path of the package file in the cache of the user, after a download if it is absent or damaged."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aae_toolkit"
     archive = cache / f"{PACKAGE}-{VERSION}.tgz"
     if not archive.is_file() or _integrity(archive.read_bytes()) != INTEGRITY:
@@ -104,7 +101,7 @@ def _cached() -> Path:
 
 
 def _download() -> bytes:
-    """The packed package, from the registry that npm is set up with."""
+    """Download the package file with npm, from its configured registry."""
     npm = shutil.which("npm")
     if npm is None:
         raise AaeError(f"npm, which gets {PACKAGE} {VERSION}, is not installed; {_BRING_ONE}")

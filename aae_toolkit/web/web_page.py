@@ -1,4 +1,4 @@
-"""Writing the page: its own files, the runtime, and the model's, from an export directory. No torch here."""
+"""Writer of the page: its static files, the runtime and the files of the model. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ INDEX = "index.html"
 CHECKSUMS = "SHA256SUMS"
 RUNTIME_DIR = "runtime"
 _ON_PAGE: tuple[ArtifactName, ...] = ("classifier", "decoder")
-_MARK = b'<meta name="generator" content="aae_toolkit">'  # by which an earlier page is known
+_MARK = b'<meta name="generator" content="aae_toolkit">'  # identifies an earlier page
 
 
 def require_place(directory: Path) -> None:
-    """Raise `AaeError` where another page than an earlier one of `aae web` would be overwritten."""
+    """Raise `AaeError` if a page that `aae web` did not write would be overwritten."""
     index = directory / INDEX
     if index.exists() and _MARK not in index.read_bytes():
         raise AaeError(f"{index} was not written by aae web, and is kept; give a directory without one")
@@ -34,18 +34,18 @@ def require_place(directory: Path) -> None:
 def write_page(export: ExportDirectory, directory: Path, runtime: dict[str, bytes]) -> dict[str, int]:
     """Write the page of an export.
 
-    `index.html` is removed first and written last, so that a directory with one is whole.
+    `index.html` is removed first and written last, so a directory that has one is complete.
 
     Args:
         export: the opened export, with ONNX files.
-        directory: where to write; an earlier page there is replaced, other files stay.
-        runtime: content by file name, of `runtime_files`.
+        directory: directory of the page; an earlier page is replaced, other files stay.
+        runtime: content by file name, from `runtime_files`.
 
     Returns:
-        Size in bytes of every file, by its path within `directory`.
+        Sizes of the files in bytes, by path in `directory`.
 
     Raises:
-        AaeError: an export without ONNX files; a directory that cannot be written, or has another `index.html`.
+        AaeError: the export has no ONNX files, or the directory cannot be written or has another `index.html`.
     """
     require_place(directory)
     files = _own_files() | {f"{RUNTIME_DIR}/{name}": content for name, content in runtime.items()}
@@ -53,7 +53,7 @@ def write_page(export: ExportDirectory, directory: Path, runtime: dict[str, byte
     index = files.pop(INDEX)
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in {**files, INDEX: index}.items()]
     files[CHECKSUMS] = "".join(sums).encode()
-    files[INDEX] = index  # last
+    files[INDEX] = index  # written last
     try:
         (directory / INDEX).unlink(missing_ok=True)
         for name, content in files.items():
@@ -69,7 +69,7 @@ def _own_files() -> dict[str, bytes]:
 
 
 def _model_files(export: ExportDirectory) -> dict[str, bytes]:
-    """Networks, their description, and the golden vectors."""
+    """Read the networks, the model description and the golden vectors."""
     networks = [f"{artifact}.onnx" for artifact in _ON_PAGE]
     if absent := sorted(name for name in networks if export.entry(name) is None):
         raise AaeError(f"{export.path} has no {', '.join(absent)}, which a page needs; export with --format onnx")
@@ -86,5 +86,5 @@ def _encoded(tensors: Tensors) -> dict[str, dict[str, object]]:
 
 
 def _base64(tensor: NDArray[np.generic]) -> str:
-    """Little-endian, as browsers' typed arrays are."""
+    """Encode a tensor in little-endian order, as typed arrays of browsers have it."""
     return base64.b64encode(tensor.astype(tensor.dtype.newbyteorder("<")).tobytes()).decode()

@@ -1,21 +1,21 @@
-// The drawing area: pointers and keys to strokes.
+// Drawing area: turns pointers and keys into strokes.
 
 import { PEN, drawStrokes } from "./strokes.js";
 
-const RESOLUTION = 480; // canvas pixels of its shorter side
-const STEP = 0.025; // that an arrow key moves the pen by
-const FAR = 4; // times as much with Shift
+const RESOLUTION = 480; // canvas pixels on the shorter side
+const STEP = 0.025; // step of the pen for an arrow key
+const FAR = 4; // factor for steps with Shift
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Drawing {
-  /** `onChange(strokes)` is called at every change. */
+  /** Listen on a canvas; call `onChange(strokes)` at every change. */
   constructor(canvas, [, height, width], onChange) {
     this.canvas = canvas;
     this.onChange = onChange;
     this.strokes = [];
     this.size = [width, height].map((side) => side / Math.min(width, height));
     [canvas.width, canvas.height] = this.size.map((side) => Math.round(side * RESOLUTION));
-    this.pen = this.size.map((side) => side / 2); // where the keys have it
+    this.pen = this.size.map((side) => side / 2); // position of the pen that keys move
     this.down = false;
     canvas.addEventListener("pointerdown", (event) => this.#pointerDown(event));
     canvas.addEventListener("pointermove", (event) => this.#pointerMove(event));
@@ -85,7 +85,7 @@ export class Drawing {
     } else {
       return;
     }
-    event.preventDefault(); // arrows and Space would scroll
+    event.preventDefault(); // keep arrows and Space from scrolling
     this.#changed();
   }
 

@@ -1,4 +1,4 @@
-// The style explorer: a category and a slider a style dimension, and what the decoder makes of them.
+// Style explorer: a category and a slider for each style dimension, decoded to a picture.
 
 import { latestOnly } from "./model.js";
 import { percent, say, showPixels } from "./show.js";
@@ -6,13 +6,13 @@ import { percent, say, showPixels } from "./show.js";
 const RANGE = 3; // standard deviations of the style's prior
 const STEP = 0.05;
 
-/** A standard normal number (Box and Muller), within the sliders' range. */
+/** Draw a standard normal number (Box and Muller), clipped to the range of the sliders. */
 function normal() {
   const value = Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
   return Math.max(-RANGE, Math.min(RANGE, value));
 }
 
-/** What a category is called: by its class, and by its number too where the two are not one to one. */
+/** Name categories by their classes, with the number of the category if a class has several. */
 export function categoryNames({ classNames, categoryToClass }) {
   const several = categoryToClass.some((c, k) => categoryToClass.indexOf(c) !== k);
   return categoryToClass.map((c, k) => (several ? `${classNames[c]} (category ${k})` : classNames[c]));
@@ -28,10 +28,10 @@ function slider(index) {
   return { row, input, value };
 }
 
-/** Fill the explorer's elements, and let it answer to them. */
+/** Fill the elements of the explorer, and listen to them. */
 export async function startExplorer(model, { category, sliders, center, random, decoded, label }) {
   const names = categoryNames(model);
-  // in the classes' order, for that is how people look for one
+  // sorted by class, the order in which people search
   const order = [...names.keys()].sort((a, b) => model.categoryToClass[a] - model.categoryToClass[b] || a - b);
   category.append(...order.map((k) => new Option(names[k], k)));
   const styles = Array.from({ length: model.zSize }, (_, index) => slider(index));
@@ -40,8 +40,8 @@ export async function startExplorer(model, { category, sliders, center, random, 
   const show = latestOnly(async () => {
     const picture = await model.decode(Number(category.value), styles.map(({ input }) => Number(input.value)));
     showPixels(decoded, picture, model.imageShape, 255);
-    const found = await model.classify(Uint8Array.from(picture, (value) => Math.round(value * 255)));
-    say(label, `The classifier says ${model.classNames[found.label]}, ${percent(found.probabilities[found.label])}.`);
+    const guess = await model.classify(Uint8Array.from(picture, (value) => Math.round(value * 255)));
+    say(label, `The classifier says ${model.classNames[guess.label]}, ${percent(guess.probabilities[guess.label])}.`);
     decoded.setAttribute("aria-label", `The decoder's picture of ${names[category.value]}`);
   });
   const update = () => {

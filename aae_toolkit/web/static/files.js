@@ -1,10 +1,10 @@
-// An image file to pixels, as `aae predict` reads it: upright, what is see-through on white, stretched to the shape.
+// Image files to pixels, as `aae predict` reads them: upright, transparency on white, stretched to the shape.
 
 import { picture } from "./pixels.js";
 
-const MAX_PIXELS = 2 ** 24; // that every browser's canvas holds
+const MAX_PIXELS = 2 ** 24; // maximum size of a canvas in every browser
 
-/** The Uint8Array [C, H, W] of an image file; an Error where the browser cannot read it. */
+/** Read an image file to a Uint8Array [C, H, W]; throw an Error if the browser cannot read it. */
 export async function readImage(file, shape) {
   let bitmap;
   try {
@@ -22,11 +22,11 @@ export async function readImage(file, shape) {
   return picture(context.getImageData(0, 0, width, height).data, width, height, shape);
 }
 
-/** Hand the image files that are chosen or dropped anywhere to `take`. */
+/** Call `take` with every image file that is chosen, or dropped anywhere on the page. */
 export function onImageFile(input, take) {
   input.addEventListener("change", () => {
     if (input.files[0]) take(input.files[0]);
-    input.value = ""; // so that the same file can be chosen again
+    input.value = ""; // allows the same file to be chosen again
   });
   const marked = document.body.classList;
   addEventListener("dragover", (event) => {

@@ -1,4 +1,4 @@
-// The page: loads the model, then joins drawing, files and sliders to it.
+// Entry of the page: loads the model, then connects drawing, files and sliders to it.
 
 import { Drawing } from "./drawing.js";
 import { startExplorer } from "./explorer.js";
@@ -17,7 +17,7 @@ function introduce(model) {
   const kind = channels === 1 ? "grey" : channels === 3 ? "colour" : `${channels}-channel`;
   element("about").textContent =
     `${model.classNames.length} classes of ${width} × ${height} ${kind} images, ${model.variant}${accuracy}. ` +
-    "It runs on this device; no picture leaves it.";
+    "The classifier runs on this device; no picture leaves it.";
 }
 
 function startClassifier(model) {
@@ -39,7 +39,7 @@ function startClassifier(model) {
 
   forget();
   element("drawing").hidden = channels !== 1;
-  element("choosing").hidden = ![1, 3].includes(channels); // what image files have
+  element("choosing").hidden = ![1, 3].includes(channels); // channels of image files
   const drawing = new Drawing(element("canvas"), model.imageShape, (strokes) =>
     classify(strokes.length ? rasterize(strokes, model.imageShape) : null),
   );
@@ -82,9 +82,9 @@ async function start() {
   });
   element("main").hidden = false;
   element("status").hidden = element("progress").hidden = true;
-  globalThis.aae = { model, Tensor, selftest: () => selftest(model) }; // for consoles and tests
+  globalThis.aae = { model, Tensor, selftest: () => selftest(model) }; // access for consoles and tests
   await verify(model);
-  // there on https and localhost alone, and not in every private window; the page is whole without it
+  // service workers need https or localhost, and some private windows lack them; the page works without
   await navigator.serviceWorker?.register("offline.js").catch(() => {});
 }
 

@@ -1,16 +1,16 @@
-// The exported networks on ONNX Runtime, one thread of WebAssembly.
+// Exported networks on ONNX Runtime, on one thread of WebAssembly.
 
 import { InferenceSession, Tensor, env } from "./runtime/ort.js";
 
 const ARRAYS = { uint8: Uint8Array, float32: Float32Array, int64: BigInt64Array };
 
-/** A tensor of `golden.json`. */
+/** Decode a tensor of `golden.json`. */
 export function decodeTensor({ type, dims, base64 }) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   return new Tensor(type, new ARRAYS[type](bytes.buffer), dims);
 }
 
-/** Fetch a file of this page; `onBytes` is told how many bytes came, and how many will. */
+/** Fetch a file of this page; call `onBytes` with its path, the received and the total number of bytes. */
 async function fetched(path, onBytes) {
   const response = await fetch(path);
   if (!response.ok) throw new Error(`${path}: HTTP status ${response.status}`);
@@ -27,7 +27,7 @@ async function fetched(path, onBytes) {
 }
 
 export class Model {
-  /** Load `model.json`, the runtime and both networks; `onProgress` gets a fraction of what is to be loaded. */
+  /** Load `model.json`, the runtime and both networks; call `onProgress` with the fraction loaded. */
   static async load(onProgress) {
     const counts = {};
     const onBytes = (path, received, total) => {
@@ -38,7 +38,7 @@ export class Model {
     const paths = ["model.json", "runtime/ort.wasm", "classifier.onnx", "decoder.onnx"];
     const [description, wasm, ...networks] = await Promise.all(paths.map((path) => fetched(path, onBytes)));
     env.logLevel = "error";
-    env.wasm.numThreads = 1; // threads need headers that a plain server does not send
+    env.wasm.numThreads = 1; // threads need headers that plain servers do not send
     env.wasm.wasmBinary = wasm.buffer;
     const model = new Model(JSON.parse(new TextDecoder().decode(description)));
     model.classifier = await InferenceSession.create(networks[0]);
@@ -57,14 +57,14 @@ export class Model {
     this.runs = Promise.resolve();
   }
 
-  /** Run a network, after those asked for before: the runtime takes one at a time. */
+  /** Run a network after all earlier requests, since the runtime runs one at a time. */
   run(name, feeds) {
     const result = this.runs.then(() => this[name].run(feeds));
     this.runs = result.catch(() => {});
     return result;
   }
 
-  /** One picture, Uint8Array [C, H, W], to its label and the probability of every class. */
+  /** Classify a picture, Uint8Array [C, H, W]; return its label and the probability of every class. */
   async classify(pixels) {
     const { label, probabilities } = await this.run("classifier", {
       images: new Tensor("uint8", pixels, [1, ...this.imageShape]),
@@ -72,7 +72,7 @@ export class Model {
     return { label: Number(label.data[0]), probabilities: probabilities.data };
   }
 
-  /** A category and a style (array of Z numbers) to a picture, Float32Array [C, H, W] in 0-1. */
+  /** Decode a category and a style (array of Z numbers) to a picture, Float32Array [C, H, W] in 0-1. */
   async decode(category, style) {
     const y = new Float32Array(this.categoryToClass.length);
     y[category] = 1;
@@ -84,7 +84,7 @@ export class Model {
   }
 }
 
-/** `work`, but while one call of it runs, only the last of further calls is kept: a drawing need not wait for its past. */
+/** Wrap `work`: while a call runs, keep only the latest of further calls, so a drawing never waits for older states. */
 export function latestOnly(work) {
   let running = false;
   let next = null;

@@ -1,4 +1,4 @@
-// A service worker: with the server away, the page comes from the copy of its last visit.
+// Service worker: serves the page from the copy of the last visit if the server is unreachable.
 
 const CACHE = "aae-page";
 const FILES = [

@@ -1,8 +1,8 @@
-// Pixels as the classifier takes them: Uint8Array, one plane after another (C, H, W). No canvas here.
+// Pixels in the format of the classifier: Uint8Array, one plane after another (C, H, W). No canvas here.
 
-const FIXED = 2 ** 22; // the fixed point of pillow's weights, so that both round alike
+const FIXED = 2 ** 22; // scale of the fixed-point weights, equal to that of pillow for equal rounding
 
-/** For every target position the source positions under a triangle as wide as the scale, and their weights. */
+/** Compute the source positions and weights of every target position, under a triangle as wide as the scale. */
 function weights(from, to) {
   const scale = from / to;
   const support = Math.max(scale, 1);
@@ -17,7 +17,7 @@ function weights(from, to) {
   });
 }
 
-/** One pass along lines of `from` pixels, `step` apart; line i begins where `start(i)` says. */
+/** Resize along one axis, from `from` to `to` pixels a line; `sourceAt` and `targetAt` index (line, position). */
 function pass(source, target, lines, from, to, sourceAt, targetAt) {
   const table = weights(from, to);
   for (let line = 0; line < lines; line++) {
@@ -30,7 +30,7 @@ function pass(source, target, lines, from, to, sourceAt, targetAt) {
   }
 }
 
-/** Resize one plane, bilinear and antialiased, as pillow does: rows, then columns. */
+/** Resize one plane, bilinear and antialiased, like pillow: rows, then columns. */
 export function resize(plane, width, height, newWidth, newHeight) {
   let pixels = plane;
   if (newWidth !== width) {
@@ -46,7 +46,7 @@ export function resize(plane, width, height, newWidth, newHeight) {
   return pixels;
 }
 
-/** RGBA without transparency to the planes of a picture of `channels` (1: grey by ITU-R 601, 3: RGB). */
+/** Convert RGBA without transparency to planes of `channels` (1: grey by ITU-R 601, 3: RGB). */
 export function planes(rgba, channels) {
   const n = rgba.length / 4;
   return Array.from({ length: channels }, (_, channel) => {
@@ -60,7 +60,7 @@ export function planes(rgba, channels) {
   });
 }
 
-/** Any picture to [C, H, W], its aspect ratio not kept, as `aae predict` reads image files. */
+/** Convert a picture to [C, H, W] without keeping its aspect ratio, as `aae predict` reads image files. */
 export function picture(rgba, width, height, [channels, toHeight, toWidth]) {
   const pixels = new Uint8Array(channels * toHeight * toWidth);
   planes(rgba, channels).forEach((plane, channel) => {
@@ -69,7 +69,7 @@ export function picture(rgba, width, height, [channels, toHeight, toWidth]) {
   return pixels;
 }
 
-/** Move a plane so that its centre of mass is in the middle, as far as no ink leaves it. */
+/** Move the centre of mass of a plane to the middle, as far as all ink stays inside. */
 export function centerByMass(plane, width, height) {
   let mass = 0, sumX = 0, sumY = 0, left = width, right = -1, top = height, bottom = -1;
   for (let y = 0; y < height; y++) {

@@ -1,14 +1,14 @@
-// Results as people see them. Every name goes in as text, never as markup.
+// Display of results. Every name is inserted as text, never as markup.
 
-const MAX_LISTED = 12; // classes with a bar; of more, the likeliest
+const MAX_LISTED = 12; // maximum number of classes with a bar; the most likely are shown
 
-const QUIET_MS = 700; // after which a result is read aloud: while one draws, it changes at every move
+const QUIET_MS = 700; // delay until a result is read aloud, since it changes at every move of a drawing
 
 let timer;
 
 export const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
-/** Show a result, and have it read aloud once it stays. */
+/** Show a result, and have a screen reader read it aloud once it is stable. */
 export function say(element, text) {
   if (element.textContent === text) return;
   element.textContent = text;
@@ -29,7 +29,7 @@ export function showPixels(canvas, values, [channels, height, width], scale = 1)
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** A list with a bar a class, in their order, or by probability where they are many. */
+/** List with a bar for each class, in class order, or by probability if there are many classes. */
 export class Probabilities {
   constructor(list, more, classNames) {
     this.classNames = classNames;

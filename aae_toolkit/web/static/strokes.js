@@ -1,13 +1,13 @@
-// Strokes to pixels. A stroke is a list of [x, y]; the shorter side of the drawing area is 1 long, y points down.
+// Rasterization of strokes: lists of [x, y], where the shorter side of the drawing area is 1 long and y points down.
 
 import { centerByMass, picture } from "./pixels.js";
 
-export const PEN = 0.08; // its width on the drawing area
+export const PEN = 0.08; // width of the pen on the drawing area
 
-const OVERSAMPLED = 224; // pixels a side, at least, that strokes are drawn with before they are reduced
-const MNIST = { side: 28, box: 20, pen: 2.6 }; // pixels: the picture, what a digit fills of it, a stroke's usual width
+const OVERSAMPLED = 224; // minimum side in pixels at which strokes are drawn before they are reduced
+const MNIST = { side: 28, box: 20, pen: 2.6 }; // in pixels: picture, box of a digit, usual pen
 
-/** Draw strokes in white. `place` maps a point to the canvas's pixels. */
+/** Draw strokes in white. `place` maps a point to canvas pixels. */
 export function drawStrokes(context, strokes, place, width) {
   context.strokeStyle = "#fff";
   context.lineWidth = width;
@@ -20,12 +20,12 @@ export function drawStrokes(context, strokes, place, width) {
   }
 }
 
-/** Whether pictures of this shape are prepared as MNIST's digits were; others are the drawing area as it is. */
+/** Return whether pictures of this shape are prepared like the digits of MNIST; others are the whole drawing area. */
 export function isMnistLike([channels, height, width]) {
   return channels === 1 && height === MNIST.side && width === MNIST.side;
 }
 
-/** How strokes fill MNIST's box: moved and scaled by their extent, so that size and place do not matter. */
+/** Map strokes to the box of MNIST: moved and scaled by their extent, so that size and place do not matter. */
 function fitBox(strokes) {
   const points = strokes.flat();
   const [left, top] = [0, 1].map((axis) => Math.min(...points.map((p) => p[axis])));
@@ -35,7 +35,7 @@ function fitBox(strokes) {
   return ([x, y]) => [middle + (x - (left + right) / 2) * scale, middle + (y - (top + bottom) / 2) * scale];
 }
 
-/** Strokes to the Uint8Array of a grey picture of `shape` [1, H, W]. */
+/** Convert strokes to the Uint8Array of a grey picture of `shape` [1, H, W]. */
 export function rasterize(strokes, shape) {
   const [, height, width] = shape;
   const fine = Math.ceil(OVERSAMPLED / Math.min(height, width)); // fine pixels per pixel
