@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builds import Builds
+from hypothesis import settings
 
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
@@ -42,6 +43,9 @@ needs_mnist = pytest.mark.skipif(
     not (MNIST_RAW_DIR / "MNIST" / "raw").is_dir(),
     reason=f"real MNIST is not at {MNIST_RAW_DIR}; set AAE_MNIST_RAW_DIR to the directory that holds MNIST/raw",
 )
+
+settings.register_profile("untimed", deadline=None)  # machines stall now and then
+settings.load_profile("untimed")
 
 MODEL_EPOCHS = 40  # of the shared model, enough to learn the tiny task
 TINY_MODEL = {"hidden_size": 16, "z_size": 2}

@@ -334,7 +334,7 @@ def test_the_command_prints_tables_writes_the_report_and_the_page_and_compares(
     printed = capsys.readouterr()
     assert printed.err == ""
     assert max(map(len, printed.out.splitlines())) <= 120
-    for expected in ("onnxruntime", "1.00x", "before the first answer", "server: one image a query", str(page)):
+    for expected in ("onnxruntime", "1.00x", "loading and memory", "server: one image per query", str(page)):
         assert expected in printed.out
     report = json.loads(output.read_text())
     assert report.keys() >= {"environment", "results"}

@@ -27,6 +27,7 @@ from aae_toolkit.config import SemiSupervisedConfig, Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.data.images import read_image
 from aae_toolkit.export.contract import Format
+from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.writer import export_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
@@ -106,7 +107,7 @@ def label(visit: Visit) -> str:
 @pytest.fixture(scope="session")
 def page_dir(variant: Variant, export_dir: Path, web_runtime: dict[str, bytes], builds: Builds) -> Path:
     """The page of either variant's shared model, which tells three classes by the row that is bright."""
-    return builds.get(f"{variant}-page", lambda path: write_page(export_dir, path, web_runtime))
+    return builds.get(f"{variant}-page", lambda path: write_page(ExportDirectory.open(export_dir), path, web_runtime))
 
 
 @dataclass
@@ -128,7 +129,7 @@ def colour(web_runtime: dict[str, bytes], builds: Builds) -> Colour:
         write_data_directory(path / "data", narrow, None, None, None, seed=0)
         train(config, DataDirectory(path / "data"), path / "model", device="cpu")
         export_model(path / "model", path / "export", (Format.ONNX,), Silent())
-        write_page(path / "export", path / "page", web_runtime)
+        write_page(ExportDirectory.open(path / "export"), path / "page", web_runtime)
 
     path = builds.get("colour", build)
     return Colour(path / "page", path / "export")
@@ -490,7 +491,7 @@ DIGITS: dict[str, list[Stroke]] = {
 def test_drawn_digits_are_labelled_by_a_model_of_real_mnist_at_any_size_and_place(
     mnist_export: Path, web_runtime: dict[str, bytes], tmp_path: Path
 ) -> None:
-    write_page(mnist_export, tmp_path / "page", web_runtime)
+    write_page(ExportDirectory.open(mnist_export), tmp_path / "page", web_runtime)
     with opened(tmp_path / "page") as visit:
         assert_golden(visit, mnist_export)
         for digit, strokes in DIGITS.items():
