@@ -1,4 +1,5 @@
 import platform
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -289,10 +290,11 @@ def add_package(export_dir: Path, path: Path) -> None:
     manifest.model_copy(update={"artifacts": (*manifest.artifacts, entry), "sha256": checksums}).save(path)
 
 
-@pytest.fixture(scope="module")
-def compiled_export(variant: Variant, export_dir: Path, builds: Builds) -> Path:
-    """An export with an AOTInductor package of the classifier beside its ONNX file. Copy it to change it."""
-    return builds.get(f"{variant}-aoti", lambda path: add_package(export_dir, path / "export")) / "export"
+@pytest.fixture
+def compiled_export(variant: Variant, export_dir: Path, builds: Builds, tmp_path: Path) -> Path:
+    """A copy of an export with an AOTInductor package of the classifier beside its ONNX file."""
+    built = builds.get(f"{variant}-aoti", lambda path: add_package(export_dir, path / "export"))
+    return Path(shutil.copytree(built / "export", tmp_path / "compiled"))
 
 
 @one_variant
