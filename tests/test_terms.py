@@ -9,6 +9,7 @@ from aae_toolkit.config import ConsistencyConfig, SemiSupervisedConfig, Unsuperv
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.terms.registry import TERMS_ON_CODES, TERMS_ON_Y, VIEWS, terms_on_y
+from aae_toolkit.visualization.curves import curves_of
 
 WEIGHTS = [key for key in CONSISTENCY if key.startswith("lambda_")]
 
@@ -74,6 +75,8 @@ def test_every_weight_of_the_configuration_is_a_registered_term() -> None:
     training = UnsupervisedConfig().training
     assert set(TERMS_ON_CODES) == {key for key in type(training).model_fields if key.startswith("lambda_")}
     assert all(view in VIEWS for term in TERMS_ON_Y.values() for view in term.views)
+    drawn = curves_of("unsupervised")["unsupervised_consistency_learning_curve.png"].terms
+    assert set(drawn) == {term.name for term in TERMS_ON_Y.values()}
 
 
 @pytest.mark.parametrize("key", WEIGHTS)
@@ -85,6 +88,7 @@ def test_a_term_is_built_where_its_key_is_above_0(key: str, variant: Variant) ->
     names = {TERMS_ON_Y[on].name for on in keys}
     assert terms.keys() == names | ({"classification"} if variant == "semi_supervised" else set())
     assert terms[TERMS_ON_Y[key].name].weight == 0.25
+    assert any(phase.name == "consistency" for phase in build_phases(networks(), config, teacher=None, memory=None))
 
 
 @pytest.mark.parametrize("key", WEIGHTS)

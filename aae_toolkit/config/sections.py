@@ -133,7 +133,7 @@ class ConsistencyConfig(Section):
     @property
     def is_on(self) -> bool:
         """Whether any term is on."""
-        return self.lambda_pairs > 0 or self.needs_teacher
+        return any(weight > 0 for key, weight in self if key.startswith("lambda_"))
 
     @model_validator(mode="after")
     def _terms_fit(self) -> ConsistencyConfig:
