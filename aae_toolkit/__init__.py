@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from aae_toolkit.estimators.clusterer import AAEClusterer as AAEClusterer
     from aae_toolkit.predict.array_classifier import load_classifier as load_classifier
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The Python API; each is imported when it is asked for, and torch with the first two alone.
 _MODULES = {

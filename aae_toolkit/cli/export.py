@@ -31,24 +31,24 @@ def export(
             " PyTorch has deprecated TorchScript."
         ),
     ] = None,
-    opset: Annotated[
-        int | None, typer.Option(min=18, max=25, help="Operator set of ONNX files.", show_default="18")
-    ] = None,
+    opset: Annotated[int | None, typer.Option(min=18, max=25, help="Operator set of ONNX files; default: 18.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Also write classifier.int8.onnx, for processors.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also write classifier.fp16.onnx, for GPUs.")] = False,
     dir_path: Annotated[
         Path | None, typer.Option(help="Data directory that calibrates and judges reduced precision.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Keep reduced precision even if it fails its gate.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Keep a file of reduced precision even if it fails its checks.")
+    ] = False,
     device: Annotated[
         str, typer.Option("--device", help="Device for AOTInductor and for judging fp16: cpu or cuda.")
     ] = "cpu",
 ) -> None:
-    """Write files that deploy anywhere.
+    """Export a model to ONNX, TorchScript and torch.export.
 
     Writes classifier, encoder and decoder in each format, with checksums, golden vectors and a model card. --int8 and
     --fp16 add a classifier of reduced precision if it keeps its accuracy on validation images and is smaller and faster
-    here; otherwise exit 4, and the other files stay.
+    here; otherwise the command keeps the other files and exits with status 4.
     """
     reduced = tuple(p for p, asked in zip(REDUCED, (fp16, int8), strict=True) if asked)
     _require_what_reduced_needs(reduced, format, dir_path)

@@ -33,7 +33,7 @@ def parity(
     trust: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Prove that exported files are the model.
+    """Prove that exported files match the trained model.
 
     Runs every artifact on a whole split and on synthetic probes (black, white, noise), and compares its outputs with
     those of the trained model. ONNX files also run on ONNX's reference evaluator. Exit 3 if one differs.

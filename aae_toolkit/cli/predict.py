@@ -61,14 +61,13 @@ def parser() -> ArgumentParser:
         "--threshold",
         type=_fraction,
         default=0.0,
-        help="Minimum probability of a label; below it the label is -1, unsure.",
+        help="Minimum probability of a label; less certain images get label -1 (unsure).",
     )
     add(
         "--invert",
         choices=("auto", "yes", "no"),
         default="no",
-        help="Invert brightness; auto: only images whose border is light where those of training images are dark,"
-        " or the reverse.",
+        help="Invert brightness; auto: images whose border brightness is opposite to that of the training images.",
     )
     add("--batch-size", type=_at_least(1), default=64, help="Images per batch; default: 64.")
     add("--threads", type=_at_least(1), help="Threads for decoding and labelling; default: one per core.")

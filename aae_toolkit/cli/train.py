@@ -15,25 +15,34 @@ from aae_toolkit.config import DEFAULT_CONFIG, TrainingPrecision, Variant
 _OutputDir = Annotated[
     Path | None, typer.Option("--output-dir-path", help="Model directory; default: <dir-path>/<variant>.")
 ]
-_Config = Annotated[str, typer.Option("--config-path", help="YAML file, or the name of a shipped configuration.")]
-_Epochs = Annotated[int | None, typer.Option("--n-epochs", help="Passes over the unlabelled images; default: 35.")]
-_ZSize = Annotated[int | None, typer.Option("--z-size", help="Number of style dimensions (units of z); default: 2.")]
+_Config = Annotated[
+    str, typer.Option("--config-path", help="YAML file, or the name of a shipped configuration; flags override it.")
+]
+_Epochs = Annotated[
+    int | None, typer.Option("--n-epochs", help="Passes over the unlabelled images; default: the configuration's.")
+]
+_ZSize = Annotated[
+    int | None, typer.Option("--z-size", help="Number of style dimensions (units of z); default: the configuration's.")
+]
 _Classes = Annotated[
     int | None, typer.Option("--n-classes", help="Number of categories (units of y); default: the number of classes.")
 ]
 _BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", help="Images per step, over all processes; default: 100.")
+    int | None, typer.Option("--batch-size", help="Images per step, over all processes; default: the configuration's.")
 ]
-_Seed = Annotated[int | None, typer.Option("--seed", help="Random seed; default: 0.")]
+_Seed = Annotated[int | None, typer.Option("--seed", help="Random seed; default: the configuration's.")]
 _Precision = Annotated[
-    TrainingPrecision | None, typer.Option("--precision", help="Arithmetic of matrix products; default: auto.")
+    TrainingPrecision | None,
+    typer.Option("--precision", help="Arithmetic of matrix products; default: the configuration's."),
 ]
 _Compile = Annotated[
     bool | None, typer.Option("--compile/--no-compile", help="Use torch.compile; default: on CUDA only.")
 ]
 _Deterministic = Annotated[
     bool | None,
-    typer.Option("--deterministic", help="Reproduce the weights bit for bit on the same machine; default: no."),
+    typer.Option(
+        "--deterministic", help="Reproduce the weights bit for bit, on the same machine and number of threads."
+    ),
 ]
 _Resume = Annotated[
     bool, typer.Option("--resume", help="Continue from the model directory's checkpoint, if there is one.")
@@ -43,7 +52,7 @@ _CheckpointEvery = Annotated[
 ]
 _PlotEvery = Annotated[
     int | None,
-    typer.Option("--plot-every", min=1, help="Epochs between pictures of the model in training; default: none."),
+    typer.Option("--plot-every", min=1, help="Draw the model in training every N epochs; default: never."),
 ]
 _TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Write TensorBoard event files into <model>/tensorboard/.")

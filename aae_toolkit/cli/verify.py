@@ -18,14 +18,14 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     export: Annotated[Path, typer.Argument(metavar="EXPORT", help="Export directory, written by export.")],
-    device: Annotated[str, typer.Option("--device", help="Device to run on: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="Device to run on: cpu, cuda or cuda:<index>.")] = "cpu",
     trust: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Verify an export from elsewhere.
 
-    Checks every checksum, then replays the golden vectors on every file. Needs no data and writes nothing. Exit 3 if a
-    file gives other outputs.
+    Verifies every checksum, then runs the weights and every file on the stored inputs and compares the outputs with the
+    stored ones (golden vectors). Needs no data and writes nothing. Exit 3 if a file gives other outputs.
     """
     from aae_toolkit.export.directory import ExportDirectory
     from aae_toolkit.parity.check import replay_golden

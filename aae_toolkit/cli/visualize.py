@@ -25,8 +25,8 @@ def visualize(
 ) -> None:
     """Draw pictures of a trained model.
 
-    Writes the seed document's eight pictures, the confusion matrix and the most uncertain images of the validation set
-    into <model>/visualization/. Pictures that need labels or a mode decoder are left out without them.
+    Writes pictures of categories, styles, reconstructions and mistakes on the validation set into
+    <model>/visualization/. Pictures that need labels or a mode decoder are left out without them.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.data.sources import UNLABELED
