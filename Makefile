@@ -20,7 +20,7 @@ UPGRADE ?=
 .PHONY: help setup lock demo test test-slow test-faults test-mutants lint format typecheck docs bench bench-compare results parity build clean
 
 help: ## list all targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 15
 
 setup: $(VENV)/.ready ## create the virtual environment, at the tested versions
 
