@@ -41,10 +41,10 @@ lock: setup ## write requirements.lock (versions, checksums) and docs/licences.m
 demo: setup ## train both variants on digits, export, prove parity, benchmark, report
 	$(BIN)/aae demo --output-dir-path $(DEMO_DIR)
 
-test: setup ## the test suite, minutes long
+test: setup ## run the tests, without the slow ones
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal
 
-test-slow: setup ## the rest of it: Ray, Node, Chromium, torchrun, compilers, kills, the site
+test-slow: setup ## run the slow tests: Ray, Node, Chromium, torchrun, compilers, kills, the site
 	$(BIN)/pytest -m slow -n auto --dist worksteal
 
 test-mutants: setup ## test readers with 300 damaged files of each format, and 300 random configurations and command lines
