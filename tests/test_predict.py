@@ -124,7 +124,7 @@ def test_for_people_there_is_a_line_a_file(
         ("golden.npz", "is not a model that ONNX Runtime"),
         ("classifier.pt2", "is not a model that ONNX Runtime"),
         ("absent.onnx", "absent.onnx does not exist; write it with aae export"),
-        (".", "does not exist; write it with aae export"),
+        ("..", "classifier.onnx does not exist; write it with aae export"),
     ],
 )
 def test_what_is_no_classifier_is_refused_in_one_line(
@@ -250,6 +250,19 @@ def test_a_folder_is_labelled_into_a_file(
     assert printed.out == f"210 images, 210 labelled, 0 unsure, 0 unreadable; written to {found}\n"
     lines = [json.loads(line) for line in found.read_text().splitlines()]
     assert [line["path"] for line in lines] == sorted(map(str, png_files))
+
+
+@one_variant
+def test_an_export_directory_stands_for_its_classifier(
+    export_dir: Path, png_files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = []
+    for model in (export_dir, export_dir / "classifier.onnx"):
+        assert run(["predict", str(png_files[0]), "--model", str(model), "--json"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert run(["predict", str(png_files[0]), "--model", str(tmp_path)]) == 1
+    assert f"{tmp_path / 'classifier.onnx'} does not exist; write it with aae export" in capsys.readouterr().err
 
 
 @one_variant

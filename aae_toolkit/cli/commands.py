@@ -27,6 +27,14 @@ COMMANDS = (
     "demo",
 )
 
+# Flags that became commands, by the command that had them.
+_MOVED = {
+    ("export", "--verify"): "aae verify EXPORT",
+    ("export", "--trust"): "aae verify EXPORT --trust",
+    ("export", "--web"): "aae web EXPORT DIR",
+    ("export", "--export-dir-path"): "aae web EXPORT DIR",
+    ("export", "--web-runtime"): "aae web EXPORT DIR --web-runtime FILE",
+}
 _INTERRUPTED = 130  # Typer's exit status after Ctrl-C
 
 
@@ -42,12 +50,20 @@ def run_command(arguments: list[str]) -> int:
     except typer.TyperException as error:
         message = error.format_message()
         if not message.startswith("Usage:"):
-            raise UsageError(message) from error
+            raise UsageError(f"{message}{_moved(arguments, message)}") from error
         typer.echo(message)  # no command given: the message is the help
         return error.exit_code
     if result == _INTERRUPTED:
         raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
+
+
+def _moved(arguments: list[str], message: str) -> str:
+    """Name the command that a flag became, if Typer's message is about such a flag."""
+    for (command, flag), now in _MOVED.items():
+        if arguments[:1] == [command] and message.split(" (")[0] == f"No such option: {flag}":
+            return f"; it is a command now: {now}"
+    return ""
 
 
 def application(commands: Iterable[str] = COMMANDS) -> typer.Typer:

@@ -53,7 +53,12 @@ def parser() -> ArgumentParser:
         help="Image files, folders, quoted patterns ('photos/**/*.png'), or - for paths on standard input, one per"
         " line or NUL-separated.",
     )
-    add("--model", type=Path, required=True, help="Classifier file, classifier.onnx, written by export.")
+    add(
+        "--model",
+        type=Path,
+        required=True,
+        help="Classifier file (classifier.onnx), or the export directory that holds it.",
+    )
     add("--json", action="store_true", help="Print one JSON object per line.")
     add("--output", type=Path, help="Write predictions to a file: .jsonl (one JSON object per line) or .csv.")
     add("--top-k", type=_at_least(0), default=0, help="Also list the K most likely classes.")
@@ -112,9 +117,10 @@ def predict(arguments: list[str]) -> None:
     try:
         from aae_toolkit.data.paths import image_files
         from aae_toolkit.predict import predict as predict_files
+        from aae_toolkit.predict.classifier_file import find_classifier
 
         predictions = predict_files(
-            given.model,
+            find_classifier(given.model),
             image_files(given.images, sys.stdin.buffer),
             batch_size=given.batch_size,
             threads=given.threads,

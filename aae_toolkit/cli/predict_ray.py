@@ -63,11 +63,12 @@ def predict(given: Namespace) -> None:
 
     from aae_toolkit.cli.options import ConsoleProgress
     from aae_toolkit.data.paths import image_files
+    from aae_toolkit.predict.classifier_file import find_classifier
     from aae_toolkit.predict.on_ray import SHARD_SIZE, Cluster, Options, predict_ray
     from aae_toolkit.predict.shards import INPUT_SUFFIXES
 
     outcome = predict_ray(
-        given.model,
+        find_classifier(given.model),
         image_files(given.images, sys.stdin.buffer, INPUT_SUFFIXES),
         given.output,
         ConsoleProgress(stderr=True),

@@ -13,7 +13,7 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.export import metadata
 from aae_toolkit.models import scaling
 from aae_toolkit.models.description import ArrayFacts
-from aae_toolkit.predict.classifier_file import ClassifierFile
+from aae_toolkit.predict.classifier_file import ClassifierFile, find_classifier
 
 _BATCH_SIZE = 1024
 
@@ -93,5 +93,4 @@ def load_classifier(path: str | Path, *, device: str = "cpu", threads: int | Non
         AaeError: the file is absent or damaged.
         DeviceError: the requested device did not run.
     """
-    file = Path(path)
-    return OnnxClassifier(file / "classifier.onnx" if file.is_dir() else file, device=device, threads=threads)
+    return OnnxClassifier(find_classifier(Path(path)), device=device, threads=threads)

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _MAX_SIDE = 4096  # pixels
 
 
+def find_classifier(path: Path) -> Path:
+    """Return the classifier file that `path` names: itself, or `classifier.onnx` in an export directory."""
+    return path / "classifier.onnx" if path.is_dir() else path
+
+
 class ClassifierFile(Closing):
     """A classifier file in ONNX Runtime; leaving its context closes it.
 
