@@ -3,6 +3,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -110,6 +111,18 @@ def test_an_earlier_page_is_replaced_and_another_one_is_kept(export_dir: Path, t
     with refused(tmp_path / "index.html", "was not written by aae web, and is kept"):
         write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     assert "mine" in (tmp_path / "index.html").read_text()
+
+
+@one_variant
+def test_a_page_replaces_no_data_model_or_export(
+    export_dir: Path, model_dir: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    for name, original in {"data": data_dir, "model": model_dir, "export": export_dir}.items():
+        directory = shutil.copytree(original, tmp_path / name)
+        before = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+        with refused(f"{directory} holds ", "so a page would replace files of it; give a directory of its own"):
+            write_page(ExportDirectory.open(export_dir), directory, NO_RUNTIME)
+        assert {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()} == before
 
 
 @one_variant

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_toolkit.data.directory import INDEX as DATA_INDEX
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName, Tensors
 from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
 from aae_toolkit.files import write_bytes
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
@@ -21,11 +23,17 @@ INDEX = "index.html"
 CHECKSUMS = "SHA256SUMS"
 RUNTIME_DIR = "runtime"
 _ON_PAGE: tuple[ArtifactName, ...] = ("classifier", "decoder")
+_INDEXES = (MANIFEST_FILE, DATA_INDEX, "config.yml", "checkpoint.pt")  # found where a page must not be written
 _MARK = b'<meta name="generator" content="aae_toolkit">'  # identifies an earlier page
 
 
 def require_place(directory: Path) -> None:
-    """Raise `AaeError` if a page that `aae web` did not write would be overwritten."""
+    """Raise `AaeError` if a page would replace files that `aae web` did not write.
+
+    Data, model and export directories are refused: a page has files of the same names.
+    """
+    if own := next((name for name in _INDEXES if (directory / name).exists()), None):
+        raise AaeError(f"{directory} holds {own}, so a page would replace files of it; give a directory of its own")
     index = directory / INDEX
     if index.exists() and _MARK not in index.read_bytes():
         raise AaeError(f"{index} was not written by aae web, and is kept; give a directory without one")
