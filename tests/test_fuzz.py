@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from refusals import value_unless_refused
 
+from aae_toolkit.cli import commands
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import VARIANTS, dump_config, load_config, shipped_configs
 from aae_toolkit.errors import AaeError
@@ -96,8 +97,7 @@ def test_any_configuration_is_read_or_refused_in_one_line(tmp_path_factory, text
         assert load_config(path, variant) == config
 
 
-COMMANDS = ("init-datasets", "train semi-supervised", "train unsupervised", "evaluate", "visualize", "export", "parity",
-            "bench", "predict", "doctor", "demo", "train", "")  # fmt: skip
+COMMANDS = (*commands.COMMANDS, "train semi-supervised", "train unsupervised", "")
 HEAVY = (
     "training.trainer.train",
     "visualization.pictures.draw_all",
@@ -106,6 +106,8 @@ HEAVY = (
     "parity.check.replay_golden",
     "bench.bench",
     "machine.doctor.diagnose",
+    "report.contents.gather",
+    "web.runtime.runtime_files",
     "data.sources._download",
 )
 garbage = st.text(max_size=8).filter(lambda text: "/" not in text and ".." not in text)
