@@ -9,6 +9,7 @@ import signal
 import sys
 from types import FrameType
 
+from aae_toolkit.distributed.world import world_from_environment
 from aae_toolkit.errors import AaeError
 from aae_toolkit.machine.memory import is_out_of_memory
 from aae_toolkit.text import one_line
@@ -48,6 +49,9 @@ def main(arguments: list[str] | None = None) -> None:
         for signum, handler in before.items():
             signal.signal(signum, handler)
         _Interrupt.signum = 0
+    if world_from_environment().size > 1:  # threads of torch.distributed can abort a process while Python ends
+        sys.stderr.flush()
+        os._exit(status)
     gc.freeze()  # skip Python's last collection, a third of the import time: the system frees the memory anyway
     sys.exit(status)
 
