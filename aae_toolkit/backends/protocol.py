@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -82,12 +83,12 @@ class Backend(Protocol):
         ...
 
 
-class Closing:
+class Closing(ABC):
     """Context manager of the backends: closes on exit, even after an error."""
 
+    @abstractmethod
     def close(self) -> None:
         """Free the resources."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         """Return the backend itself."""
