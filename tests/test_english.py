@@ -19,7 +19,7 @@ from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, shipped
 
 PACKAGE = REPOSITORY / "aae_toolkit"
 
-FIRST_WORD = re.compile(r"(Of|What|That|So|As|Which)\b")
+FIRST_WORD = re.compile(r"(Of|What|That|So|As|Which|Where)\b")
 LAST_WORD = re.compile(r"\b(a|an|and|are|at|besides|but|by|for|from|is|of|or|than|that|the|to|which|with)\W*$", re.I)
 PRIVATE_WORDS = re.compile(
     r"\b(by lot|goes on|hangs?|held against|looks|look(s|ed)? at|mend(s|ed)?|no data set has|said of|so many)\b", re.I

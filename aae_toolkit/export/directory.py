@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,8 +101,6 @@ class ExportDirectory:
 
     def module(self, artifact: ArtifactName, device: torch.device | str = "cpu") -> nn.Module:
         """Return the module that an artifact was exported from, in eval mode; a shared object on the CPU."""
-        import copy
-
         import torch
 
         module = self._modules[artifact]
