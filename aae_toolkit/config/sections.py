@@ -91,9 +91,27 @@ class ConsistencyConfig(Section):
     """
 
     augmentation: float = Field(default=1.0, ge=0, le=4)
-    """Strength of the rotation, shift, shear and scaling of a view; 0 turns them off."""
+    """Strength of the rotation, shift, shear and scaling of a view; 0 turns them off. A name stands for a whole set."""
     elastic: float = Field(default=0.0, ge=0, le=1)
     """Elastic deformation of a view: standard deviation of shifts, in units of half the image size. [Simard et al.]."""
+    horizontal_flip: bool = False
+    """Mirror a view left and right, with probability 1/2."""
+    vertical_flip: bool = False
+    """Mirror a view top and bottom, with probability 1/2."""
+    quarter_turns: bool = False
+    """Turn a view by 0, 90, 180 or 270 degrees; images must be squares."""
+    crop: float = Field(default=0.0, ge=0, lt=1)
+    """Random resized crop: largest share of the area that a view leaves out. [Szegedy et al.]."""
+    reflect: bool = False
+    """Fill pixels that a warp takes from outside the image by reflection; otherwise they are 0."""
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    """Largest change of a view's brightness, as a fraction."""
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    """Largest change of a view's contrast, as a fraction."""
+    saturation: float = Field(default=0.0, ge=0, le=1)
+    """Largest change of a view's saturation, as a fraction; colour images only."""
+    erasing: float = Field(default=0.0, ge=0, le=1)
+    """Random erasing: longest side of the rectangle that a view loses, as a fraction of the image's. [Zhong et al.]."""
     lambda_pairs: float = Field(default=0.0, ge=0)
     """Weight of the neighbour consistency loss: two views share a category. [IMSAT; SCAN]."""
     n_neighbors: int = Field(default=10, ge=0, le=1000)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor
 
 from aae_toolkit.config import VariantConfig
 from aae_toolkit.models.networks import Encoder
-from aae_toolkit.training.augmentation import add_noise, random_warp
+from aae_toolkit.training.augmentation import (
+    Colors,
+    Placement,
+    add_noise,
+    random_colors,
+    random_erasing,
+    random_warp,
+)
 from aae_toolkit.training.batches import Batch
 
 
@@ -21,18 +29,26 @@ class View(NamedTuple):
 
 
 class Augmentation:
-    """Random changes of images: affine and elastic changes, then noise."""
+    """Random changes of images: their place and shape, colours, an erased rectangle, then noise."""
 
     def __init__(self, config: VariantConfig) -> None:
-        """Read the strengths: `augmentation`, `elastic` and `input_noise`."""
-        self.affine = config.consistency.augmentation
-        self.elastic = config.consistency.elastic
+        """Read the strengths from section `consistency`, and `input_noise`."""
+        terms = config.consistency
+        self.affine = terms.augmentation
+        self.elastic = terms.elastic
+        self.placement = Placement(
+            terms.horizontal_flip, terms.vertical_flip, terms.quarter_turns, terms.crop, terms.reflect
+        )
+        self.colors = Colors(terms.brightness, terms.contrast, terms.saturation)
+        self.erasing = terms.erasing
         self.noise = config.training.input_noise
 
     def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
-        """Change images [B, C, H, W]; `strength` multiplies every change."""
-        warped = random_warp(images, strength * self.affine, strength * self.elastic)
-        return add_noise(warped, strength * self.noise)
+        """Change images [B, C, H, W]; `strength` multiplies every change but flips and quarter turns."""
+        placement = replace(self.placement, crop=strength * self.placement.crop)
+        warped = random_warp(images, strength * self.affine, strength * self.elastic, placement)
+        erased = random_erasing(random_colors(warped, self.colors, strength), strength * self.erasing)
+        return add_noise(erased, strength * self.noise)
 
 
 class ViewMaker(ABC):
