@@ -1,10 +1,13 @@
-"""Console scripts with the seed document's four commands and flags; same code as `aae`."""
+"""Console scripts with the seed document's four commands, flags and default configuration; same code as `aae`."""
 
 from __future__ import annotations
 
 import sys
 
 from aae_toolkit.cli.app import main
+from aae_toolkit.config import DEFAULT_CONFIG
+
+_SEED = ("--config-path", DEFAULT_CONFIG)  # a later --config-path wins
 
 
 def init_datasets() -> None:
@@ -14,12 +17,12 @@ def init_datasets() -> None:
 
 def train_semi_supervised() -> None:
     """Run `aae train semi-supervised`."""
-    main(["train", "semi-supervised", *sys.argv[1:]])
+    main(["train", "semi-supervised", *_SEED, *sys.argv[1:]])
 
 
 def train_unsupervised() -> None:
     """Run `aae train unsupervised`."""
-    main(["train", "unsupervised", *sys.argv[1:]])
+    main(["train", "unsupervised", *_SEED, *sys.argv[1:]])
 
 
 def generate_model_visualization() -> None:

@@ -10,13 +10,19 @@ import typer
 
 from aae_toolkit.cli.options import DataDirOption, DeviceOption
 from aae_toolkit.cli.training_run import TrainingOptions, run_training
-from aae_toolkit.config import DEFAULT_CONFIG, TrainingPrecision, Variant
+from aae_toolkit.config import TrainingPrecision, Variant
+from aae_toolkit.config.auto import AUTO
 
 _OutputDir = Annotated[
     Path | None, typer.Option("--output-dir-path", help="Model directory; default: <dir-path>/<variant>.")
 ]
 _Config = Annotated[
-    str, typer.Option("--config-path", help="YAML file, or the name of a shipped configuration; flags override it.")
+    str,
+    typer.Option(
+        "--config-path",
+        help="YAML file, name of a shipped configuration, or auto, which chooses settings for the data; flags override"
+        " it.",
+    ),
 ]
 _Epochs = Annotated[
     int | None, typer.Option("--n-epochs", help="Passes over the unlabelled images; default: the configuration's.")
@@ -80,7 +86,7 @@ def _command(variant: Variant) -> Callable[..., None]:
     def train(
         dir_path: DataDirOption,
         output_dir_path: _OutputDir = None,
-        config_path: _Config = DEFAULT_CONFIG,
+        config_path: _Config = AUTO,
         n_epochs: _Epochs = None,
         z_size: _ZSize = None,
         n_classes: _Classes = None,

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from aae_toolkit.cli.options import ConsoleProgress
 from aae_toolkit.cli.showing import dataset_line
-from aae_toolkit.config import DEFAULT_CONFIG, Variant, load_config, with_flags
+from aae_toolkit.config import Variant, VariantConfig, load_config, with_flags
+from aae_toolkit.config.auto import AUTO, choose
 from aae_toolkit.distributed.world import world_from_environment
 from aae_toolkit.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.training.observer import Observer
 
 
@@ -26,7 +28,7 @@ class TrainingOptions:
         variant: `semi_supervised` or `unsupervised`.
         data_dir: data directory.
         output_dir: model directory; None is `<data_dir>/<variant>`.
-        config: YAML file, or the name of a shipped one.
+        config: YAML file, the name of a shipped one, or `auto`.
         flags: configuration values that replace the file's; None keeps the file's.
         device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
         resume: continue from the model directory's checkpoint, if it has one.
@@ -39,7 +41,7 @@ class TrainingOptions:
     variant: Variant
     data_dir: Path
     output_dir: Path | None = None
-    config: str = DEFAULT_CONFIG
+    config: str = AUTO
     flags: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     resume: bool = False
@@ -63,13 +65,14 @@ def run_training(options: TrainingOptions) -> Path:
     """
     main = world_from_environment().is_main
     progress: Progress = ConsoleProgress() if main else Silent()
-    config = with_flags(load_config(options.config, options.variant), **options.flags)
+    given = None if options.config == AUTO else load_config(options.config, options.variant)
     from aae_toolkit.data.directory import DataDirectory
 
     data = DataDirectory(options.data_dir)
     model_dir = options.model_dir
     progress.say("loading data started...")
     progress.say(dataset_line(data.index))
+    config = with_flags(given or _chosen(data, options, progress), **options.flags)
     progress.say(f"using configuration: {config.model_dump(mode='json')}")
     from aae_toolkit.training.trainer import train
     from aae_toolkit.visualization.curves import draw_learning_curves
@@ -91,6 +94,20 @@ def run_training(options: TrainingOptions) -> Path:
         draw_learning_curves(model_dir, options.variant)
         progress.say(f"model written to {model_dir}")
     return model_dir
+
+
+def _chosen(data: DataDirectory, options: TrainingOptions, progress: Progress) -> VariantConfig:
+    """Choose a configuration for the data, and say why; a run that is resumed keeps its own."""
+    from aae_toolkit.training.facts import measure_facts
+    from aae_toolkit.training.setup import CHECKPOINT_FILE
+    from aae_toolkit.training.trainer import CONFIG_FILE
+
+    if options.resume and (options.model_dir / CHECKPOINT_FILE).exists():
+        return load_config(options.model_dir / CONFIG_FILE, options.variant)
+    config, reasons = choose(measure_facts(data, options.flags.get("n_classes")), options.variant)
+    for reason in reasons:
+        progress.say(f"auto: {reason}")
+    return config
 
 
 def _observers(options: TrainingOptions, stack: ExitStack) -> list[Observer]:

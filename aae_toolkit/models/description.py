@@ -28,6 +28,7 @@ class Architecture(BaseModel):
     encoder: Literal["mlp", "conv"]
     hidden_size: int = Field(ge=1, le=2**16)
     conv_channels: tuple[Size, ...] = Field(min_length=1, max_length=64)
+    early_pool: bool = True
     encoder_dropout: float = Field(ge=0, lt=1)
     image_shape: tuple[Size, Size, Size]  # C, H, W, in pixels
     n_classes: int = Field(ge=2, le=2**16)  # K, units of y

@@ -46,12 +46,13 @@ def _hidden_layers(sizes: list[int], *, batch_norm: bool, dropout: float = 0.0) 
 
 
 def _conv_stages(
-    image_shape: tuple[int, int, int], widths: tuple[int, ...], dropout: float
+    image_shape: tuple[int, int, int], widths: tuple[int, ...], dropout: float, *, early_pool: bool
 ) -> tuple[nn.Sequential, int]:
     """Build a convolution stage per width; return the stages and F, the number of their features [B, F].
 
     The first stage's stride (6 x 6, a quarter of the cost of full resolution) and pooling between stages halve the
-    picture as long as its sides allow it; at the end a larger picture is averaged down to about 4 x 4.
+    picture as long as its sides allow it; at the end a larger picture is averaged down to about 4 x 4. Without
+    `early_pool` a first stage with a stride is not pooled too.
     """
     channels, height, width = image_shape
     layers: list[nn.Module] = []
@@ -60,7 +61,8 @@ def _conv_stages(
         padding = (kernel - 1) // 2
         layers += [nn.Conv2d(n_in, n_out, kernel, stride, padding, bias=False), nn.BatchNorm2d(n_out)]
         height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
-        if index < len(widths) - 1 and min(height, width) >= _SIDE_TO_POOL:
+        pools = index < len(widths) - 1 and (early_pool or stride == 1)
+        if pools and min(height, width) >= _SIDE_TO_POOL:
             layers.append(nn.MaxPool2d(2))  # commutes with ReLU, which then has a quarter to do
             height, width = height // 2, width // 2
         layers.append(nn.ReLU(inplace=True))
@@ -86,7 +88,9 @@ class Encoder(nn.Module):
             self.features = nn.Sequential(nn.Flatten(), *hidden)
             n_features = a.hidden_size
         else:
-            self.features, n_features = _conv_stages(a.image_shape, a.conv_channels, a.encoder_dropout)
+            self.features, n_features = _conv_stages(
+                a.image_shape, a.conv_channels, a.encoder_dropout, early_pool=a.early_pool
+            )
         self.y_head = nn.Linear(n_features, a.n_classes)
         self.z_head = nn.Linear(n_features, a.z_size)
 

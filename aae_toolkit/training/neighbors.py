@@ -98,6 +98,12 @@ def spread_labels(
     return classes
 
 
+def describe_images(images: NDArray[np.uint8], likeness: Likeness = "gradients") -> NDArray[np.float32]:
+    """Compute the features between which distances are taken, float32 [N, D]."""
+    described: NDArray[np.float32] = _in_pieces(images, torch.device("cpu"), likeness).numpy()
+    return described
+
+
 def _in_pieces(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
     """Describe many images, [N, D], a part at a time, which bounds the memory of intermediate results."""
     return torch.cat(

@@ -192,6 +192,7 @@ def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = No
         encoder=model.encoder,
         hidden_size=model.hidden_size,
         conv_channels=model.conv_channels,
+        early_pool=model.early_pool,
         encoder_dropout=model.encoder_dropout,
         image_shape=run.data.image_shape,
         n_classes=model.n_classes,
