@@ -22,8 +22,10 @@ from pydantic.fields import FieldInfo
 
 from aae_toolkit.cli.commands import application
 from aae_toolkit.cli.predict import parser
-from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, shipped_configs
+from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, auto, shipped_configs
+from aae_toolkit.config.augmentation_sets import AUGMENTATION_SETS
 from aae_toolkit.files import write_text
+from aae_toolkit.training import facts
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -38,7 +40,7 @@ This page lists every key of the YAML file that `--config-path` takes. `python t
 `aae_toolkit/config/sections.py`.
 
 A file has a section for one variant or both, `semi_supervised` and `unsupervised`; each contains the sections below.
-Missing keys have their default, and the defaults are the seed document's configuration. Flags of the command line win
+Missing keys have the seed document's value or, where it has none, the default below. Flags of the command line win
 over the file. Unknown keys, values of the wrong type and values out of range are refused, with the key's full path and
 the nearest valid name.
 
@@ -57,6 +59,53 @@ unsupervised:
 Training writes its complete configuration to `config.yml` in the model directory; `--config-path` accepts that file.
 [Method](method.md) explains the terms and lists the [sources](method.md#sources).
 """
+
+AUTO_PAGE = """\
+## `auto`
+
+`aae train` without `--config-path` chooses settings for the data and prints each choice with its reason. `config.yml`
+holds the result. The rules are `aae_toolkit/config/auto.py`; they were chosen on validation images, and none of them
+knows a data set by name. The seed's own commands keep `seed`.
+
+{rules}
+
+The named sets of augmentation, which `consistency.augmentation` takes instead of a number:
+
+{sets}
+"""
+
+AUTO_RULES = {
+    "encoder": (
+        f"convolutions from a side of {auto._SIDE_TO_CONVOLVE} pixels on, an MLP below; a fourth stage, and pooling"
+        f" after the first, from {auto._SIDE_OF_LARGE} pixels on"
+    ),
+    "augmentation": (
+        "`drawings` if less than a third of the pixels differ from the background, which is the median of an image's"
+        f" border; else `photos`; `tiny` below a side of {auto._SIDE_OF_STROKES} pixels"
+    ),
+    "flips and quarter turns": (
+        f"each one after which at least {100 * auto._KEPT:.0f}% of an image's {facts._NEIGHBORS} nearest neighbours"
+        " stay in the image's cluster (k-means on gradients, relative to the unchanged image)"
+    ),
+    "batches": (
+        f"{auto._BATCH} images, or a {auto._BATCHES_AN_EPOCH}th of a smaller set, but at least {auto._SMALLEST_BATCH}"
+    ),
+    "epochs": f"about {auto._STEPS} steps in all, from {auto._FEWEST_EPOCHS} to {auto._MOST_EPOCHS} epochs",
+    "EMA": (
+        f"decay such that the average covers {100 * auto._AVERAGED:.0f}% of all steps, at most {auto._LONGEST_AVERAGE}"
+    ),
+    "losses on y, without labels": (
+        f"neighbour pairs, balance, and pseudo-labels after {100 * auto._AVERAGED:.0f}% of the epochs"
+    ),
+    f"losses on y, fewer than {auto._FEW_LABELS} labels a class": (
+        "the same, and labels spread from neighbour to neighbour before the first epoch"
+    ),
+    "losses on y, more labels": "pseudo-labels alone",
+    "tolerance of the balance loss": (
+        f"the entropy that the classes lack to even use, if the largest has {auto._UNEVEN} times an even share (counted"
+        " on validation images, or on the labelled ones)"
+    ),
+}
 
 COMMANDS = """\
 # Command reference
@@ -82,7 +131,7 @@ line's own definitions.
 
 The seed document's four commands run the same code under other names: `init_datasets` is `aae init-datasets`,
 `train_semi_supervised` is `aae train semi-supervised`, `train_unsupervised` is `aae train unsupervised`, and
-`generate_model_visualization` is `aae visualize`.
+`generate_model_visualization` is `aae visualize`. Both training commands keep `seed` as their default configuration.
 """
 
 
@@ -112,7 +161,17 @@ def configuration_page() -> str:
                 values = f"{_type(field.annotation)} {_range(field.metadata)}".strip()
                 lines.append(_row(f"`{key}`", meaning, values, *_defaults(section, other, key), source))
         parts.append("\n".join(lines) + "\n")
-    return "\n".join([*parts, _shipped()])
+    return "\n".join([*parts, _auto(), _shipped()])
+
+
+def _auto() -> str:
+    """Rules of `auto`, and the named sets of augmentation with the keys that are on in each."""
+    rules = "\n".join([*_table("choice", "rule"), *(_row(*rule) for rule in AUTO_RULES.items())])
+    lines = _table("set", "strengths")
+    for name, strengths in AUGMENTATION_SETS.items():
+        on = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in strengths.items() if value)
+        lines.append(_row(f"`{name}`", on or "none"))
+    return AUTO_PAGE.format(rules=rules, sets="\n".join(lines))
 
 
 def _sections(section: BaseModel, path: str = "") -> Iterator[tuple[str, BaseModel]]:

@@ -1,13 +1,12 @@
-"""YAML configuration: sections and keys (`sections`), reading (`loading`)."""
+"""YAML configuration: sections and keys (`sections`), reading (`loading`), settings that fit the data (`auto`)."""
 
+from aae_toolkit.config.consistency import ConsistencyConfig, Likeness
 from aae_toolkit.config.loading import DEFAULT_CONFIG, dump_config, load_config, shipped_configs, with_flags
 from aae_toolkit.config.sections import (
     VARIANTS,
     CompileMode,
     ConfigFile,
-    ConsistencyConfig,
     LearningRates,
-    Likeness,
     ModelConfig,
     ScheduleConfig,
     SemiSupervisedConfig,

@@ -1,0 +1,96 @@
+"""The `auto` configuration: its rules, by facts that are made up."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, dump_config
+from aae_toolkit.config.auto import Facts, choose
+
+GREY = Facts(image_shape=(1, 28, 28), n_images=50_000, n_classes=10, labels_per_class=10, ink=0.15)
+PHOTOS = Facts(image_shape=(3, 64, 64), n_images=223, n_classes=5, labels_per_class=10, ink=0.6)
+
+
+def chosen(facts: Facts, variant: Any = "semi_supervised", **changes: Any) -> Any:
+    return choose(replace(facts, **changes), variant)[0]
+
+
+def test_each_variant_has_its_section_and_every_choice_a_reason_on_one_line() -> None:
+    for variant, kind in (("semi_supervised", SemiSupervisedConfig), ("unsupervised", UnsupervisedConfig)):
+        config, reasons = choose(GREY, variant)  # type: ignore[arg-type]
+        assert isinstance(config, kind)
+        assert [reason.split(":")[0] for reason in reasons] == ["network", "augmentation", "length", "terms"]
+        assert not any("\n" in reason for reason in reasons)
+
+
+def test_the_same_facts_give_the_same_configuration() -> None:
+    assert dump_config(chosen(PHOTOS)) == dump_config(chosen(PHOTOS))
+
+
+@pytest.mark.parametrize(
+    ("side", "encoder", "stages"), [(7, "mlp", None), (8, "conv", 3), (28, "conv", 3), (47, "conv", 3), (48, "conv", 4)]
+)
+def test_the_network_follows_the_shorter_side(side: int, encoder: str, stages: int | None) -> None:
+    model = chosen(GREY, image_shape=(1, side, side + 5)).model
+    assert model.encoder == encoder
+    if stages:
+        assert len(model.conv_channels) == stages
+        assert model.early_pool == (side >= 48)
+
+
+def test_lines_are_bent_and_filled_shapes_are_not() -> None:
+    lines, shapes, tiny = chosen(GREY), chosen(GREY, ink=0.5), chosen(GREY, image_shape=(1, 8, 8), ink=0.5)
+    assert lines.consistency.elastic > 0 == lines.consistency.erasing
+    assert shapes.consistency.elastic == 0 < shapes.consistency.erasing
+    assert tiny.consistency.erasing == tiny.consistency.elastic == 0 < tiny.consistency.augmentation
+
+
+@pytest.mark.parametrize("change", ["horizontal_flip", "vertical_flip", "quarter_turns"])
+def test_a_change_is_made_only_where_it_keeps_the_neighbours(change: str) -> None:
+    assert not getattr(chosen(PHOTOS).consistency, change)  # not measured
+    assert getattr(chosen(PHOTOS, kept={change: 0.9}).consistency, change)
+    assert not getattr(chosen(PHOTOS, kept={change: 0.7}).consistency, change)
+    oblong = chosen(PHOTOS, kept={change: 0.9}, image_shape=(3, 64, 48)).consistency
+    assert getattr(oblong, change) == (change != "quarter_turns")
+
+
+@pytest.mark.parametrize("n_images", [2, 20, 223, 1797, 50_000, 1_000_000])
+def test_epochs_and_averages_follow_the_number_of_steps(n_images: int) -> None:
+    training = chosen(GREY, n_images=n_images).training
+    steps = training.n_epochs * -(-n_images // training.batch_size)
+    assert 400 <= steps <= 16_000
+    averaged = 1 / (1 - training.ema_decay)
+    assert averaged <= max(0.2 * steps, 100)
+
+
+def test_few_labels_are_spread_and_many_are_not() -> None:
+    few, many = chosen(GREY, labels_per_class=49).consistency, chosen(GREY, labels_per_class=50).consistency
+    assert few.spread_labels
+    assert few.lambda_pairs
+    assert few.lambda_balance
+    assert not (many.spread_labels)
+    assert not (many.lambda_pairs)
+    assert not (many.lambda_balance)
+    assert few.lambda_pseudo_labels
+    assert many.lambda_pseudo_labels
+
+
+def test_without_labels_pseudo_labels_wait_for_a_share_of_the_epochs() -> None:
+    config = chosen(GREY, "unsupervised", n_classes=0, labels_per_class=0)
+    assert config.consistency.lambda_pairs
+    assert config.consistency.lambda_balance
+    assert 2 <= config.consistency.looks_to_trust <= config.training.n_epochs / 4
+
+
+def test_uneven_classes_are_tolerated_by_what_they_lack() -> None:
+    even = chosen(PHOTOS, class_shares=(0.2,) * 5).consistency
+    uneven = chosen(PHOTOS, class_shares=(0.6, 0.1, 0.1, 0.1, 0.1)).consistency
+    assert even.balance_tolerance == 0
+    assert uneven.balance_tolerance == uneven.trusted_balance_tolerance == pytest.approx(0.381 + 0.05, abs=0.01)
+    empty = chosen(PHOTOS, class_shares=(0.5, 0.5, 0.0)).consistency
+    assert empty.balance_tolerance == pytest.approx(0.405 + 0.05, abs=0.01)
+
+
+def test_neighbours_are_fewer_than_the_images() -> None:
+    assert chosen(PHOTOS, n_images=5).consistency.n_neighbors == 4
