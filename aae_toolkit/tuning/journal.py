@@ -24,7 +24,7 @@ _RECORD = "record"  # attribute of a trial
 _MAX_BYTES = 2**28  # tens of thousands of trials
 _STARTUP = 8  # trials that are drawn at random before the sampler has something to learn from
 _UNPRUNED = 4  # complete trials before any is left early
-_WARM_UP = 0.25  # share of the epochs before a trial can be left
+_WARM_UP = 0.5  # share of the epochs before a trial can be left; pseudo-labels may begin late
 
 
 def open_study(directory: Path, made_with: Mapping[str, str], *, seed: int, n_epochs: int) -> optuna.Study:
@@ -124,10 +124,10 @@ def _damaged(path: Path, why: str) -> AaeError:
 
 
 def _refuse(path: Path, found: object, made_with: Mapping[str, str]) -> None:
-    """Raise `UsageError` that names what differs."""
+    """Raise `UsageError` that names the first difference."""
     before = found if isinstance(found, dict) else {}
-    other = [name for name, value in made_with.items() if before.get(name) != value]
+    other = next((name for name, value in made_with.items() if before.get(name) != value), "version of aae")
     raise UsageError(
-        f"{path} is a search with another {' and another '.join(other) or 'version of aae'}, so its trials cannot be"
-        " compared with new ones; give another --study-path, or remove it"
+        f"{path} is a search with another {other}, so its trials cannot be compared with new ones; give another"
+        " --study-path, or remove it"
     )

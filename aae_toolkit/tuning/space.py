@@ -61,6 +61,13 @@ SETTINGS = (
         unless="consistency.is_on",
     ),
     Setting(
+        "learning_rates.discriminator_lr",
+        *(1 / 4, 4),
+        "It decides with generator_lr whether the adversaries keep pace.",
+        most=1,
+        unless="consistency.is_on",
+    ),
+    Setting(
         "consistency.augmentation",
         *(1 / 3, 2.5),
         "A view must keep the class; how far it may be turned and shifted differs most between data sets.",

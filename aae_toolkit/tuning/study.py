@@ -24,7 +24,7 @@ from aae_toolkit.training.trial import Trials
 from aae_toolkit.tuning import journal
 from aae_toolkit.tuning.objective import Objective, Score, choose_objective
 from aae_toolkit.tuning.result import End, Trial, Tuning, packed
-from aae_toolkit.tuning.space import Dimension, dimensions, rounded, with_values
+from aae_toolkit.tuning.space import SETTINGS, Dimension, dimensions, rounded, with_values
 
 if TYPE_CHECKING:
     import optuna
@@ -71,7 +71,7 @@ def tune(
     made_with = {
         "base configuration": _checksum(dump_config(config)),
         "data directory": sha256_of_file(data.path / INDEX),
-        "search space": _checksum(f"{objective.name} {space}"),
+        "search space": _checksum(f"{objective.name} {SETTINGS}"),
     }
     training = config.training
     with lock_directory(directory, progress), StopRequest() as stop, runtime.at_full_speed():

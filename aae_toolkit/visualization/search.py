@@ -28,7 +28,8 @@ def draw_search(tuning: Tuning) -> Figure:
     for i, dimension in enumerate(tuning.dimensions):
         axes = drawn.add_subplot(grid[1 + i // _COLUMNS, i % _COLUMNS], sharey=above)
         _by_setting(axes, tuning, dimension)
-    above.legend(loc="lower right", fontsize=8)
+        axes.tick_params(labelsize=8)
+    above.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     name = tuning.objective
     title(drawn, f"{name[0].upper()}{name[1:]}\nLook for settings whose best trials lie together, off the edges")
     note(drawn, f"{len(tuning.trials)} trials: {tuning.verdict}.")
@@ -47,7 +48,7 @@ def _by_trial(axes: Any, tuning: Tuning) -> None:
     axes.step(range(len(steps)), steps, where="post", color=MAIN_COLOR, linewidth=1, label="best so far")
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
     scores = sorted(trial.score or 0.0 for trial in tuning.trials)
     low, high = min(scores[int(_OUTLIERS * len(scores))], tuning.base.score or 0.0), scores[-1]
     margin = 0.1 * (high - low) or 0.01
