@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY_MODEL, TINY_TRAINING, tiny_config, tiny_source
+from conftest import REPOSITORY, TINY_MODEL, TINY_TRAINING, tiny_config, tiny_source
 from refusals import refused
 
 from aae_toolkit.cli.app import run
@@ -116,6 +116,13 @@ def test_a_term_that_is_off_stays_off_and_a_key_that_a_configuration_lacks_is_le
     assert names == {"consistency_lr", "augmentation", "lambda_pairs", "encoder_dropout", "weight_decay"}
     monkeypatch.setattr(space, "SETTINGS", [*space.SETTINGS, space.Setting("consistency.colours", 0.5, 2, "absent")])
     assert {d.name for d in dimensions(on)} == names
+
+
+def test_the_page_lists_every_setting() -> None:
+    page = (REPOSITORY / "docs" / "tuning.md").read_text()
+    for s in space.SETTINGS:
+        ends = f"1/{1 / s.low:.0f} to {s.high:g} times" if s.relative else f"{s.low:g} to {s.high:g}"
+        assert f"| `{s.path}` | {ends} | {s.reason} |" in page
 
 
 # ------------------------------------------------------------------------------------------------------------ objective
@@ -467,6 +474,14 @@ def test_ctrl_c_keeps_what_there_is_and_exits_with_130(
     assert json.loads(printed.out)["stopped"]
     assert printed.err == "aae: stopped by SIGINT after 2 trials; run the command again to continue\n"
     assert (tmp_path / "study" / "tuned.yaml").exists()
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "0", "-1"])
+def test_minutes_that_are_no_time_are_refused(data_dir: Path, minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tune", "unsupervised", "--dir-path", str(data_dir), "--minutes", minutes]) == 2
+    message = capsys.readouterr().err
+    assert "--minutes" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_an_output_that_would_replace_another_file_is_refused(

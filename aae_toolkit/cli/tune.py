@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,8 @@ def _command(variant: Variant) -> Callable[..., None]:
         precision: _Precision = None,
         json: JsonOption = False,
     ) -> None:
+        if not math.isfinite(minutes):
+            raise UsageError(f"--minutes {minutes} is no length of time; give a number of minutes, such as 30")
         deadline = time.monotonic() + 60 * minutes
         config = with_flags(load_config(config_path, variant), seed=seed, precision=precision)
         directory = study_path or dir_path / f"tune_{variant}"
