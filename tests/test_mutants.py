@@ -77,7 +77,9 @@ def journal_target(directory: Path) -> dict[str, Target]:
         journal.keep(study, asked, Trial.model_validate(record | {"values": asked.params}))
 
     def read() -> None:
-        journal.ended_trials(journal.open_study(directory, {"base": "0123"}, seed=0, n_epochs=2), directory)
+        journal.ended_trials(
+            journal.open_study(directory, {"base": "0123"}, seed=0, n_epochs=2), directory, ["model.encoder_dropout"]
+        )
 
     return {"journal.jsonl": Target(directory / journal.FILE_NAME, read)}
 

@@ -31,6 +31,7 @@ from aae_toolkit.tuning import journal, space, study
 from aae_toolkit.tuning.objective import Score, choose_objective, mutual_information
 from aae_toolkit.tuning.result import Trial, Tuning, packed
 from aae_toolkit.tuning.space import dimensions, with_values
+from aae_toolkit.visualization.search import draw_search
 
 try:
     import optuna
@@ -257,6 +258,16 @@ def test_a_score_that_is_no_accuracy_has_no_standard_error() -> None:
     assert "no standard error" in tuning.verdict
 
 
+def test_the_picture_has_a_panel_a_setting_and_draws_whatever_has_a_score() -> None:
+    tuning = tuning_of([0, 1, 1], [1, 1, 1], [0, 0, 0], [0, 0, 1], ends=["complete", "complete", "diverged", "pruned"])
+    lost = tuning.trials[2].model_copy(update={"score": None, "correct": None})
+    drawn = draw_search(replace(tuning, trials=[*tuning.trials[:2], lost, tuning.trials[3]]))
+    drawn.draw_without_rendering()
+    above, *panels = drawn.axes
+    assert [axes.get_xlabel() for axes in panels] == [d.name.replace("_", " ") for d in tuning.dimensions]
+    assert [len(points.get_offsets()) for points in above.collections] == [1, 2, 1, 1]
+
+
 # --------------------------------------------------------------------------------------------------------------- search
 
 
@@ -405,9 +416,14 @@ def test_a_file_that_is_no_journal_is_refused(data_dir: Path, tmp_path: Path, co
 def test_a_record_that_was_changed_is_refused(data_dir: Path, tmp_path: Path) -> None:
     search(data_dir, tmp_path, progress=stop_after(0))
     path = tmp_path / journal.FILE_NAME
-    path.write_text(path.read_text().replace('"end":"complete"', '"end":"won"'))
-    with refused("is not the journal of a search", "'end' is 'won'"):
-        search(data_dir, tmp_path)
+    whole = path.read_text()
+    for old, new, part in (
+        ('"end":"complete"', '"end":"won"', "'end' is 'won'"),
+        ('"values":{"learning_rates.', '"values":{"rates.', "a trial has other settings"),
+    ):
+        path.write_text(whole.replace(old, new))
+        with refused("is not the journal of a search", part):
+            search(data_dir, tmp_path)
 
 
 @needs_optuna

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,8 +93,8 @@ def drop(study: optuna.Study, trial: optuna.Trial) -> None:
     study.tell(trial, state=TrialState.FAIL)
 
 
-def ended_trials(study: optuna.Study, directory: Path) -> list[Trial]:
-    """Return the trials that have ended, in their order.
+def ended_trials(study: optuna.Study, directory: Path, paths: Collection[str]) -> list[Trial]:
+    """Return the trials that have ended, in their order; `paths` are those of the settings.
 
     Raises:
         AaeError: a record is damaged.
@@ -103,9 +103,12 @@ def ended_trials(study: optuna.Study, directory: Path) -> list[Trial]:
 
     counted = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     try:
-        return [Trial.model_validate(trial.user_attrs.get(_RECORD)) for trial in counted]
+        ended = [Trial.model_validate(trial.user_attrs.get(_RECORD)) for trial in counted]
     except ValidationError as error:
         raise _damaged(directory / FILE_NAME, explain(error)) from error
+    if any(set(trial.values) != set(paths) for trial in ended):
+        raise _damaged(directory / FILE_NAME, "a trial has other settings")
+    return ended
 
 
 def _drop_cut_line(path: Path) -> None:

@@ -42,7 +42,7 @@ class Trial(BaseModel):
     score: float | None = Field(ge=0, le=1)
     values: dict[str, float]
     epochs: int = Field(ge=0)
-    seconds: float = Field(ge=0)
+    seconds: float = Field(gt=0)
     correct: str | None = Field(pattern="^([0-9a-f]{2})*$")
 
 

@@ -76,7 +76,7 @@ def tune(
     training = config.training
     with lock_directory(directory, progress), StopRequest() as stop, runtime.at_full_speed():
         study = journal.open_study(directory, made_with, seed=training.seed, n_epochs=training.n_epochs)
-        ended = journal.ended_trials(study, directory)
+        ended = journal.ended_trials(study, directory, [d.path for d in space])
         progress.say(f"tuning {', '.join(d.name for d in space)} by {objective.name}")
         if ended:
             progress.say(f"continuing after {len(ended)} trials")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 FILE_NAME = "tuning.png"
 _COLUMNS = 3
 _LEFT_COLOR = "0.65"  # of trials that were left early
+_DECADES = 30  # ratio beyond which an axis has a number a decade
+_ROOM = 0.05  # share of an axis that is left free at each end
 _OUTLIERS = 0.1  # share of the lowest scores that may fall below the axis
 
 
@@ -29,7 +31,7 @@ def draw_search(tuning: Tuning) -> Figure:
         axes = drawn.add_subplot(grid[1 + i // _COLUMNS, i % _COLUMNS], sharey=above)
         _by_setting(axes, tuning, dimension)
         axes.tick_params(labelsize=8)
-    above.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    above.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5, frameon=False, fontsize=8)
     name = tuning.objective
     title(drawn, f"{name[0].upper()}{name[1:]}\nLook for settings whose best trials lie together, off the edges")
     note(drawn, f"{len(tuning.trials)} trials: {tuning.verdict}.")
@@ -60,36 +62,31 @@ def _by_setting(axes: Any, tuning: Tuning, dimension: Dimension) -> None:
 
     _scatter(axes, tuning, {trial.number: trial.values[dimension.path] for trial in tuning.trials})
     axes.set_xlabel(dimension.name.replace("_", " "))
+    low, high = dimension.low, dimension.high
     if dimension.log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _DECADES else (1,)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    room = (dimension.high / dimension.low) ** 0.05 if dimension.log else 0.05 * (dimension.high - dimension.low)
-    ends = (
-        (dimension.low / room, dimension.high * room)
-        if dimension.log
-        else (dimension.low - room, dimension.high + room)
-    )
-    axes.set_xlim(*ends)
+        room = (high / low) ** _ROOM
+        axes.set_xlim(low / room, high * room)
+    else:
+        room = (high - low) * _ROOM
+        axes.set_xlim(low - room, high + room)
 
 
 def _scatter(axes: Any, tuning: Tuning, at: dict[int, float], *, labels: bool = False) -> None:
     """Draw the trials at `at`, by number: complete, left early, base and best."""
-    base, best = [tuning.base], [tuning.best]
-    groups: tuple[tuple[str, list[Trial], dict[str, Any]], ...] = (
-        (
-            "left early",
-            [t for t in tuning.trials if t.end != "complete"],
-            {"color": _LEFT_COLOR, "marker": "x", "s": 18},
-        ),
-        ("complete", [t for t in tuning.trials if t.end == "complete"], {"color": MAIN_COLOR, "marker": "o", "s": 18}),
-        ("base configuration", base, {"color": "black", "marker": "s", "s": 40}),
-        ("best trial", best, {"color": CONTRAST_COLOR, "marker": "*", "s": 110}),
-    )
-    for name, trials, look in groups:
-        scored = [trial for trial in trials if trial.score is not None]
-        if scored:
-            x, y = [at[trial.number] for trial in scored], [trial.score for trial in scored]
-            axes.scatter(x, y, label=name if labels else None, zorder=3, **look)
+    ends: dict[bool, list[Trial]] = {complete: [] for complete in (False, True)}
+    for trial in tuning.trials:
+        if trial.score is not None:
+            ends[trial.end == "complete"].append(trial)
+    for name, trials, color, marker, size in (
+        ("left early", ends[False], _LEFT_COLOR, "x", 18),
+        ("complete", ends[True], MAIN_COLOR, "o", 18),
+        ("base configuration", [tuning.base], "black", "s", 40),
+        ("best trial", [tuning.best], CONTRAST_COLOR, "*", 110),
+    ):
+        x, y = [at[trial.number] for trial in trials], [trial.score for trial in trials]
+        axes.scatter(x, y, s=size, color=color, marker=marker, label=name if labels and trials else None, zorder=3)
     axes.grid(alpha=0.3)
