@@ -22,7 +22,7 @@ _STUDY = "aae"
 _MADE_WITH = "made_with"  # attribute of the study
 _RECORD = "record"  # attribute of a trial
 _MAX_BYTES = 2**28  # tens of thousands of trials
-_STARTUP = 8  # trials that are drawn at random before the sampler has something to learn from
+_STARTUP = 5  # trials that are drawn at random before the sampler has something to learn from
 _UNPRUNED = 4  # complete trials before any is left early
 _WARM_UP = 0.5  # share of the epochs before a trial can be left; pseudo-labels may begin late
 
