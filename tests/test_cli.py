@@ -22,7 +22,10 @@ from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.errors import AaeError
 
-COMMANDS = [*commands.COMMANDS, "train semi-supervised", "train unsupervised"]
+COMMANDS = [
+    *commands.COMMANDS,
+    *(f"{group} {variant}" for group in ("train", "tune") for variant in ("semi-supervised", "unsupervised")),
+]
 PICTURES = {
     *("latent_features_tnse.png", "learned_latent_features.png", "modes_and_samples_from_each_label.png"),
     *("predicted_label_distribution.png", "reconstruction_example.png", "y_distribution.png", "z_distribution.png"),
@@ -67,7 +70,8 @@ import sys
 from aae_toolkit.cli import commands
 from aae_toolkit.cli.app import run
 status = run(["--help"])
-heavy = {"torch", "torchvision", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib", "jinja2"} & set(sys.modules)
+heavy = {"torch", "torchvision", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib", "jinja2", "optuna"}
+heavy &= set(sys.modules)
 assert not heavy, heavy
 sys.exit(status)
 """

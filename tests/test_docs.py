@@ -196,7 +196,7 @@ def test_every_command_and_flag_in_the_text_exists(page: Path) -> None:
     for code in INLINE.findall(prose(page)):
         words = code.split()
         flags = {word for word in words if re.fullmatch(r"--[a-z][a-z0-9-]*", word)}
-        if words[0] == "aae" and len(words) > 1 and words[1][0] not in "-." and words[1] != "train":
+        if words[0] == "aae" and len(words) > 1 and words[1][0] not in "-." and words[1] not in ("train", "tune"):
             assert flags <= flags_of(command_of(words[1:])[1]) | OTHER_FLAGS, code
         elif words[0] == "aae" or words[0].startswith("--"):
             assert all(f in known or f"{f[2:].removeprefix('no-').replace('-', '_')}:" in scripts for f in flags), code

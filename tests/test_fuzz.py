@@ -97,9 +97,10 @@ def test_any_configuration_is_read_or_refused_in_one_line(tmp_path_factory, text
         assert load_config(path, variant) == config
 
 
-COMMANDS = (*commands.COMMANDS, "train semi-supervised", "train unsupervised", "")
+COMMANDS = (*commands.COMMANDS, "train semi-supervised", "train unsupervised", "tune semi-supervised", "")
 HEAVY = (
     "training.trainer.train",
+    "tuning.study.tune",
     "visualization.pictures.draw_all",
     "export.writer.export_model",
     "parity.check.check_parity",
@@ -181,7 +182,7 @@ def test_any_command_line_ends_in_success_or_one_line(
         assert status in STATUSES
         assert "internal error" not in error.getvalue()
         assert "Traceback" not in error.getvalue()
-        is_help = status == 2 and not said and line in ([], ["train"])  # that a group is named is no mistake
+        is_help = status == 2 and not said and line in ([], ["train"], ["tune"])  # that a group is named is no mistake
         assert len(said) == (status != 0) or is_help
         assert not said or error.getvalue().rstrip("\n").endswith(said[0])
 

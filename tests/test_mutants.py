@@ -13,6 +13,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,16 @@ from aae_toolkit.models.directory import load_model
 from aae_toolkit.predict import predict
 from aae_toolkit.training.checkpoint import load_checkpoint
 from aae_toolkit.training.metrics import read_metrics
+from aae_toolkit.tuning import journal
+from aae_toolkit.tuning.result import Trial
 
 HUNDREDS = float(os.environ.get("AAE_MUTANTS", "0"))
 PER_EXAMPLE = 20
 EXAMPLES = max(2, int(HUNDREDS * 100 / PER_EXAMPLE))
 IMAGE_SUFFIXES = ("png", "jpg", "gif", "bmp", "tif", "webp", "ppm")
 NATIVE = ("onnx", "torchscript", "pt2")  # their parsers are not Python's, nor this project's
+
+WITH_OPTUNA = find_spec("optuna") is not None
 
 pytestmark = one_variant
 counts: dict[str, Counter[str]] = {}
@@ -55,6 +60,28 @@ def _report() -> Iterator[None]:
     yield
     if report := os.environ.get("AAE_MUTANTS_REPORT"):
         Path(report).write_text(json.dumps({name: dict(found) for name, found in sorted(counts.items())}, indent=1))
+
+
+def journal_target(directory: Path) -> dict[str, Target]:
+    """The journal of three trials, one of them left early; nothing where optuna is not installed."""
+    if not WITH_OPTUNA:
+        return {}
+    import optuna
+
+    directory.mkdir()
+    study = journal.open_study(directory, {"base": "0123"}, seed=0, n_epochs=2)
+    for end in ("complete", "complete", "pruned"):
+        asked = study.ask({"model.encoder_dropout": optuna.distributions.FloatDistribution(0, 0.5)})
+        asked.report(0.5, 1)
+        record = {"number": asked.number, "end": end, "score": 0.5, "epochs": 1, "seconds": 1.0, "correct": "0f"}
+        journal.keep(study, asked, Trial.model_validate(record | {"values": asked.params}))
+
+    def read() -> None:
+        journal.ended_trials(
+            journal.open_study(directory, {"base": "0123"}, seed=0, n_epochs=2), directory, ["model.encoder_dropout"]
+        )
+
+    return {"journal.jsonl": Target(directory / journal.FILE_NAME, read)}
 
 
 @pytest.fixture(scope="session")
@@ -130,12 +157,13 @@ def targets(
             f"MNIST/raw/train-images-idx3-ubyte{suffix}",
             lambda d: load_source("mnist", d, d / "unused", (1, 6, 6)),
         )
-    return found
+    return found | journal_target(root / "journal")
 
 
 FORMATS = (
     "npz", "dataset.json", "model.json", "safetensors", "checkpoint.pt", "metrics.jsonl", "manifest.json", "golden.npz",
     "torchscript", "pt2", "onnx", "onnx-reference", *IMAGE_SUFFIXES, "yaml", "bench.json", "idx", "idx.gz",
+    *(["journal.jsonl"] if WITH_OPTUNA else []),
 )  # fmt: skip
 
 

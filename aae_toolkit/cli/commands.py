@@ -14,6 +14,7 @@ from aae_toolkit.errors import UsageError
 COMMANDS = (
     "init-datasets",
     "train",
+    "tune",
     "evaluate",
     "visualize",
     "export",

@@ -1,4 +1,4 @@
-"""Protocol of training data, and an implementation by arrays in memory."""
+"""Protocol of training data, with implementations by arrays in memory."""
 
 from __future__ import annotations
 
@@ -46,3 +46,34 @@ class ArrayData:
     def load(self, name: SplitName, *, mapped: bool = False) -> Split:
         """Return a split; it is in memory already, `mapped` or not."""
         return self.splits[name]
+
+
+@dataclass(frozen=True)
+class ReplacedSplits:
+    """Training data with some splits replaced by others in memory."""
+
+    data: TrainingData
+    splits: dict[SplitName, Split]
+
+    @property
+    def path(self) -> object:
+        """Location of the data, for messages."""
+        return self.data.path
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image: (C, H, W) in pixels."""
+        return self.data.image_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names by class index; empty if no image has a label."""
+        return self.data.class_names
+
+    def size(self, name: SplitName) -> int:
+        """Return the number of images of a split."""
+        return len(self.splits[name]) if name in self.splits else self.data.size(name)
+
+    def load(self, name: SplitName, *, mapped: bool = False) -> Split:
+        """Return a split."""
+        return self.splits[name] if name in self.splits else self.data.load(name, mapped=mapped)

@@ -7,7 +7,17 @@ import platform
 import sys
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "numpy", "scikit-learn")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "numpy",
+    "scikit-learn",
+    "optuna",
+)
 
 
 def installed_versions() -> dict[str, str]:
