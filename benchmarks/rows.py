@@ -5,9 +5,94 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
-from aae_toolkit.config import Variant, load_config
+import aae_toolkit.config
+from aae_toolkit.config import Variant, VariantConfig, load_config
+
+AUTO = "auto"  # the configuration that the rules of config/auto*.py derive from the data directory
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Data set of several rows.
+
+    Attributes:
+        title: its name on the page.
+        flags: arguments of `aae init-datasets`, besides those of a draw.
+        n_classes: number of classes.
+        has_files: True if `--raw-dir` names its files.
+        features: what baselines see of its images, from `methods.FEATURES`.
+    """
+
+    title: str
+    flags: tuple[str, ...]
+    n_classes: int = 10
+    has_files: bool = True
+    features: tuple[str, ...] = ("pixels", "gradients")
+
+
+DATA_SETS = {
+    "mnist": DataSet("MNIST", ("--source", "mnist")),
+    "fashion-mnist": DataSet("Fashion-MNIST", ("--source", "fashion-mnist")),
+    "digits": DataSet("Digits", ("--source", "digits"), has_files=False),
+    "glyphs": DataSet("Glyphs", ("--source", "folder", "--validation", "10000", "--test", "10000")),
+    "photos": DataSet(
+        "Photographs",
+        ("--source", "folder", "--image-size", "32", "--channels", "3"),
+        n_classes=5,
+        features=("pixels", "gradients", "colours"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Problem that a row and its baselines share: data, labels, and the naming of categories.
+
+    Attributes:
+        source: key of `DATA_SETS`.
+        labeled: number of labelled images; 0 asks for categories.
+        n_categories: number of categories without labels, K.
+        one_to_one: whether categories are matched to classes one to one, or by majority; on validation images.
+    """
+
+    source: str
+    labeled: int
+    n_categories: int = 0
+    one_to_one: bool = False
+
+    @property
+    def data_set(self) -> DataSet:
+        """The data set."""
+        return DATA_SETS[self.source]
+
+    @property
+    def name(self) -> str:
+        """Key in docs/results.json."""
+        if self.labeled:
+            return f"{self.source}-{self.labeled}"
+        return f"{self.source}-k{self.n_categories}-{'one-to-one' if self.one_to_one else 'majority'}"
+
+    @property
+    def title(self) -> str:
+        """Name on the page."""
+        if self.labeled:
+            return f"{self.labeled} labels"
+        return f"no labels, K = {self.n_categories}, {'one-to-one' if self.one_to_one else 'majority'}"
+
+    def command(self, seed: int, directory: str, raw_dir: str) -> list[str]:
+        """Arguments of `aae` that draw the splits; `raw_dir` holds the MNIST family's files, or folders of images."""
+        files = ["--raw-dir", raw_dir] if self.data_set.has_files else []
+        source, name, *more = self.data_set.flags
+        draw = ["--labeled", str(self.labeled), "--seed", str(seed)]
+        return ["init-datasets", "--dir-path", directory, source, name, *files, *more, *draw]
+
+
+def checksum(config: VariantConfig) -> str:
+    """Checksum of a configuration's values, which a new key does not change."""
+    values = config.model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -17,35 +102,46 @@ class Row:
     name: str
     title: str
     variant: Variant
-    config: str
+    config: str  # name or path of a configuration, or AUTO
     target: float | None  # mean test accuracy in percent
     minutes: float  # at most, a run
     seeds: int = 3
-    source: Literal["mnist", "digits", "glyphs"] = "mnist"
+    source: str = "mnist"  # key of DATA_SETS
     labeled: int = 0
     one_to_one: bool = False  # categories are matched to classes one to one, on validation
+    n_classes: int | None = None  # number of categories, K; None: as configured
     aae_paper: str = ""  # published test accuracy in percent: of the adversarial autoencoder's paper,
     best_published: str = ""  # and of the best method that we know for the same labels and kind of network
 
     @property
     def config_sha256(self) -> str:
-        """Checksum of the current configuration; results of another one are ignored."""
-        chosen = load_config(self.config, self.variant).model_dump(mode="json", exclude_defaults=True)
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+        """Checksum of the current configuration, or of the rules; results of another one are ignored."""
+        if self.config == AUTO:
+            rules = sorted(Path(aae_toolkit.config.__file__).parent.glob("auto*.py"))
+            return hashlib.sha256(b"\0".join(path.read_bytes() for path in rules)).hexdigest()
+        return checksum(load_config(self.config, self.variant))
+
+    @property
+    def task(self) -> Task:
+        """The problem, which baselines are measured on too."""
+        if self.labeled:
+            return Task(self.source, self.labeled)
+        configured = None if self.config == AUTO else load_config(self.config, self.variant).model.n_classes
+        n_categories = self.n_classes or configured or DATA_SETS[self.source].n_classes
+        return Task(self.source, 0, n_categories, self.one_to_one)
 
     def commands(self, seed: int, directory: str = "data", raw_dir: str = "RAW") -> list[list[str]]:
-        """Commands of a run, as arguments of `aae`; `raw_dir` holds MNIST's files, or folders of glyphs."""
-        source = {
-            "mnist": ["--source", "mnist", "--raw-dir", raw_dir],
-            "digits": ["--source", "digits"],
-            "glyphs": ["--source", "folder", "--raw-dir", raw_dir, "--validation", "10000", "--test", "10000"],
-        }[self.source]
-        split = [*source, "--labeled", str(self.labeled), "--seed", str(seed)]
+        """Commands of a run, as arguments of `aae`; `raw_dir` holds the files of the data set."""
         training = ["train", self.variant.replace("_", "-"), "--dir-path", directory, "--config-path", self.config]
-        return [["init-datasets", "--dir-path", directory, *split], [*training, "--seed", str(seed), "--resume"]]
+        categories = [] if self.n_classes is None else ["--n-classes", str(self.n_classes)]
+        return [
+            self.task.command(seed, directory, raw_dir),
+            [*training, *categories, "--seed", str(seed), "--resume"],
+        ]
 
 
-SEMI, UN = "semi_supervised", "unsupervised"
+SEMI: Variant = "semi_supervised"
+UN: Variant = "unsupervised"
 ROWS = [
     Row("seed", "3000 labels, the seed's configuration", SEMI, "seed", 97.5, 20, labeled=3000),
     Row("labels-3000", "3000 labels", SEMI, "labels-3000", 99.45, 10, labeled=3000),
@@ -105,9 +201,24 @@ ROWS = [
         source="digits",
         one_to_one=True,
     ),
-    Row("glyphs-3000", "glyphs, 3000 labels", SEMI, "labels-3000", None, 10, 1, "glyphs", 3000),
-    Row("glyphs-1000", "glyphs, 1000 labels", SEMI, "labels-1000", None, 10, 1, "glyphs", 1000),
-    Row("glyphs-100", "glyphs, 100 labels", SEMI, "labels-100", None, 10, 1, "glyphs", 100),
+    Row("glyphs-3000", "glyphs, 3000 labels", SEMI, "labels-3000", None, 10, 3, "glyphs", 3000),
+    Row("glyphs-1000", "glyphs, 1000 labels", SEMI, "labels-1000", None, 10, 3, "glyphs", 1000),
+    Row("glyphs-100", "glyphs, 100 labels", SEMI, "labels-100", None, 10, 3, "glyphs", 100),
     Row("glyphs-10", "glyphs, K = 10, one-to-one", UN, "clusters-10", None, 10, 3, "glyphs", one_to_one=True),
-    Row("glyphs-30", "glyphs, K = 30, majority", UN, "clusters-30", None, 10, 1, "glyphs"),
+    Row("glyphs-30", "glyphs, K = 30, majority", UN, "clusters-30", None, 10, 3, "glyphs"),
 ]
+FURTHER_TASKS = {  # measured for baselines alone so far, with the number of draws
+    **{Task("mnist", labels): 3 for labels in (10, 20, 50)},
+    **{Task("fashion-mnist", labels): 3 for labels in (10, 100, 1000)},
+    Task("fashion-mnist", 0, 10, one_to_one=True): 3,
+    **{Task("photos", labels): 5 for labels in (50, 100)},
+}
+
+
+def tasks_of(rows: list[Row]) -> dict[Task, int]:
+    """Return the tasks of rows and further ones, with the number of draws of each, in the order of DATA_SETS."""
+    draws = dict(FURTHER_TASKS)
+    for row in rows:
+        draws[row.task] = max(row.seeds, draws.get(row.task, 0))
+    order = list(DATA_SETS)
+    return dict(sorted(draws.items(), key=lambda item: (order.index(item[0].source), item[0].labeled or 10**9)))

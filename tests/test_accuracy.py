@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-import importlib.util
+import dataclasses
+import importlib
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
-from conftest import REPOSITORY
+import typer
+from conftest import REPOSITORY, tiny_source
 
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import VARIANTS, load_config
+from aae_toolkit.data.directory import SPLITS, DataDirectory, write_data_directory
 from aae_toolkit.machine.environment import describe_environment
 
-SCRIPT = REPOSITORY / "benchmarks" / "accuracy.py"
-pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the source distribution is without benchmarks")
+BENCHMARKS = REPOSITORY / "benchmarks"
+MODULES = ("rows", "ablations", "methods", "results_page", "accuracy", "baselines")
+pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="the source distribution is without benchmarks")
 
 
 @pytest.fixture(scope="module")
-def accuracy() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("accuracy_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+def modules() -> Iterator[dict[str, ModuleType]]:
+    """The modules, imported as by a script that is started."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPT.parent)  # as for a script that is started
-        patch.setitem(sys.modules, spec.name, module)  # dataclasses look there
-        spec.loader.exec_module(module)
-        yield module
+        patch.syspath_prepend(BENCHMARKS)
+        for name in MODULES:
+            patch.delitem(sys.modules, name, raising=False)
+        yield {name: importlib.import_module(name) for name in MODULES}
+        for name in MODULES:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def accuracy(modules: dict[str, ModuleType]) -> ModuleType:
+    """The page and what it is made of."""
+    return modules["results_page"]
 
 
 @pytest.fixture
@@ -52,9 +64,9 @@ def a_result(row: Any, found: float, minutes: float = 5.0) -> dict[str, Any]:
 
 
 def lines_of(page: str) -> dict[str, str]:
-    """The table's lines by title."""
+    """Lines of all tables by their first cell; the first table that has it counts."""
     cells = [line.split("|") for line in page.splitlines() if line.startswith("|")]
-    return {line[1].strip(): "|".join(line[2:]) for line in cells}
+    return {line[1].strip(): "|".join(line[2:]) for line in reversed(cells)}
 
 
 def test_a_row_shows_mean_spread_number_of_runs_and_longest_minutes(accuracy: ModuleType, rows: dict[str, Any]) -> None:
@@ -120,9 +132,10 @@ def test_the_page_names_each_machine_once_and_what_ran_on_which(accuracy: Module
 
 def test_every_row_names_a_shipped_configuration_with_its_variant(accuracy: ModuleType) -> None:
     assert len({row.name for row in accuracy.ROWS}) == len(accuracy.ROWS)
+    assert not {row.name for row in accuracy.ROWS} & {"baselines", "ablations", "rows"}
     assert {row.variant for row in accuracy.ROWS} == set(VARIANTS)
     for row in accuracy.ROWS:
-        assert load_config(row.config, row.variant).variant == row.variant
+        assert row.config == "auto" or load_config(row.config, row.variant).variant == row.variant
         assert len(row.config_sha256) == 64
 
 
@@ -136,13 +149,195 @@ def test_the_commands_are_those_of_the_command_line(accuracy: ModuleType, capsys
             assert all(flag in shown for flag in flags)
 
 
-def test_a_row_stands_beside_its_baseline_and_published_accuracies(accuracy: ModuleType, rows: dict[str, Any]) -> None:
-    accuracy.ROWS.append(
-        accuracy.Row("few", "few", "semi_supervised", "seed", None, 9, labeled=7, aae_paper="98.4 [1]")
-    )
-    svm = {"svm-7": {"0": {"accuracy": 80.0}, "1": {"accuracy": 81.0}}}
-    assert lines_of(accuracy.page(svm))["few"].endswith("| 80.50 ± 0.71 | 98.4 [1] |  |")
-    assert lines_of(accuracy.page({}))["few"].endswith("(9) |  | 98.4 [1] |  |")
+def baseline_of(modules: dict[str, ModuleType], name: str, *accuracies: float, labels: int = 7) -> dict[str, Any]:
+    known = modules["methods"].baselines_for(modules["rows"].Task("mnist", labels))[name]
+    return {name: {"settings": known.settings, "accuracy": {str(i): value for i, value in enumerate(accuracies)}}}
+
+
+def test_a_row_stands_beside_its_best_baseline_and_published_accuracies(
+    accuracy: ModuleType, rows: dict[str, Any], modules: dict[str, ModuleType]
+) -> None:
+    few = accuracy.Row("few", "few", "semi_supervised", "seed", None, 9, labeled=7, aae_paper="98.4 [1]")
+    accuracy.ROWS.append(few)
+    svm = baseline_of(modules, "svm-pixels", 80.0, 81.0, 79.0)
+    measured = svm | baseline_of(modules, "nearest-gradients", 90.0, 60.0)
+    results: dict[str, Any] = {"baselines": {"mnist-7": measured}}
+    assert lines_of(accuracy.page(results))["few"].endswith("| 80.00 ± 1.00 (SVM on pixels) |  | 98.4 [1] |  |")
+    results["few"] = {"0": a_result(few, 82.5)}
+    page = accuracy.page(results)
+    assert "| 82.50 | 1 |" in lines_of(page)["few"]
+    assert lines_of(page)["few"].endswith("| 80.00 ± 1.00 (SVM on pixels) | +2.50 | 98.4 [1] |  |")
+    assert lines_of(page)["SVM on pixels"].split("|")[0].strip() == "**80.00 ± 1.00**"
+    assert "| nearest neighbour on gradients | 75.00 ± 21.21 (n = 2) |" in page
+    assert "## MNIST" in page
+    assert "## Digits" not in page
+    svm["svm-pixels"]["settings"] = "other settings"
+    assert lines_of(accuracy.page({"baselines": {"mnist-7": svm}}))["few"].endswith("(9) |  |  | 98.4 [1] |  |")
+
+
+def test_clusters_stand_beside_baselines_with_the_same_number_and_naming_of_categories(
+    accuracy: ModuleType, rows: dict[str, Any], modules: dict[str, ModuleType]
+) -> None:
+    few, many = (baseline_of(modules, "k-means-pixels", value, labels=0) for value in (53.0, 67.0))
+    page = accuracy.page({"baselines": {"mnist-k10-one-to-one": few, "mnist-k10-majority": many}})
+    assert "| 53.00 (k-means on pixels, n = 1) |" in lines_of(page)["a bad one"]
+    assert "no labels, K = 10, one-to-one (n = 5)" in page
+
+
+def test_a_row_stands_beside_its_ablations(
+    accuracy: ModuleType, rows: dict[str, Any], modules: dict[str, ModuleType]
+) -> None:
+    row = accuracy.Row("full", "in full", "semi_supervised", "labels-100", None, 9, labeled=100)
+    accuracy.ROWS.append(row)
+    assert "| ablation, % |" not in accuracy.page({"full": {"0": a_result(row, 99.0)}})
+    alone = a_result(row, 88.0) | {"config_sha256": accuracy.ABLATIONS["labels-alone"].sha256(row)}
+    old = a_result(row, 1.0)
+    measured = {"labels-alone": {"0": alone, "1": alone | {"accuracy": 90.0}}, "no-terms": {"0": old}}
+    page = accuracy.page({"full": {"0": a_result(row, 99.0)}, "ablations": {"full": measured}})
+    titles = "| ablation, % | ours | labels alone | without the autoencoder | without the terms on y |"
+    assert titles in page
+    assert "| in full | 99.00 (n = 1) | 89.00 ± 1.41 (n = 2) | not run | not run |" in page
+    assert "| a bad one | not run |  |  |  |" in page  # it has neither labels nor terms on y
+
+
+def test_ablations_take_parts_away(modules: dict[str, ModuleType], accuracy: ModuleType) -> None:
+    ablations = modules["ablations"]
+    assert {
+        row.name: list(ablations.ablations_of(row)) for row in accuracy.ROWS if row.name in ("seed", "clusters-10")
+    } == {
+        "seed": ["labels-alone"],
+        "clusters-10": ["no-autoencoder", "no-terms"],
+    }
+    for row in accuracy.ROWS:
+        config = None if row.config == "auto" else load_config(row.config, row.variant)
+        for name, ablation in ablations.ablations_of(row).items():
+            assert len(ablation.sha256(row)) == 64
+            if config is None:
+                continue
+            derived = ablation.of(config)
+            assert derived.training.use_autoencoder == (name == "no-terms")
+            assert derived.consistency.is_on == (name == "no-autoencoder")
+            assert derived.consistency.augmentation == config.consistency.augmentation
+            assert derived.model == config.model
+
+
+def test_a_row_of_rules_has_a_checksum_a_task_and_commands(accuracy: ModuleType) -> None:
+    row = accuracy.Row("auto", "auto", "unsupervised", "auto", None, 10, source="photos", one_to_one=True, n_classes=5)
+    assert len(row.config_sha256) == 64
+    assert row.task.name == "photos-k5-one-to-one"
+    assert dataclasses.replace(row, source="mnist", n_classes=None).task.name == "mnist-k10-one-to-one"
+    split, training = row.commands(3)
+    assert {"folder", "RAW", "32", "3"} <= set(split)
+    assert training[-5:] == ["--n-classes", "5", "--seed", "3", "--resume"]
+
+
+def test_every_baseline_labels_the_test_images(
+    modules: dict[str, ModuleType], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods, data = modules["methods"], DataDirectory(data_dir)
+    test, labels = data.load("test").labels, {name: data.load(name).labels for name in ("train_labeled", "validation")}
+    monkeypatch.setattr(methods, "_NEIGHBORS", 5)
+    scores = {}
+    for labeled in (9, 0):
+        task = modules["rows"].Task("mnist", labeled)
+        for name, baseline in methods.baselines_for(task).items():
+            problem = methods.Problem(methods.describe(data, baseline.features), labels, 3, False, 0)
+            found = baseline.method(problem)
+            assert found.shape == test.shape
+            scores[name] = float((found == test).mean())
+    assert {"k-means-gradients", "self-training-pixels"} <= scores.keys()
+    assert scores["largest-class"] < 0.5
+    assert min(scores["svm-pixels"], scores["nearest-pixels"], scores["spreading-pixels"]) > 0.8
+
+
+def test_embeddings_in_the_data_directory_and_colours_are_features(
+    modules: dict[str, ModuleType], data_dir: Path, tmp_path: Path
+) -> None:
+    methods = modules["methods"]
+    shutil.copytree(data_dir, tmp_path / "data")
+    data = DataDirectory(tmp_path / "data")
+    np.savez(data.path / methods.EMBEDDINGS, **{name: np.ones((data.size(name), 2)) for name in SPLITS})
+    assert methods.describe(data, "embeddings")["test"].shape == (data.size("test"), 2)
+    write_data_directory(tmp_path / "colour", tiny_source(channels=3), None, 30, 30, 0)
+    colourful = DataDirectory(tmp_path / "colour")
+    histograms = methods.describe(colourful, "colours")["test"]
+    assert histograms.shape == (colourful.size("test"), 64)
+    data_sets = modules["rows"].DATA_SETS.values()
+    assert {name for one in data_sets for name in one.features} <= set(methods.FEATURES)
+    assert np.allclose((histograms**2).sum(axis=1), 1)
+
+
+@pytest.fixture
+def docs(modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory that results go to."""
+    monkeypatch.setattr(modules["results_page"], "DOCS", tmp_path)
+    return tmp_path
+
+
+def test_baselines_are_measured_once(
+    modules: dict[str, ModuleType], docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure = modules["baselines"].main
+    flags: dict[str, Any] = {"raw_dir": docs, "photos_dir": None, "work_dir": docs}
+    measure(**flags, rows="digits-100", only="largest-class,svm-pixels", again=False)
+    recorded = json.loads((docs / "results.json").read_text())["baselines"]["digits-100"]
+    assert {name: sorted(found["accuracy"]) for name, found in recorded.items()} == {
+        "largest-class": ["0", "1", "2"],
+        "svm-pixels": ["0", "1", "2"],
+    }
+    assert all(88 < accuracy < 100 for accuracy in recorded["svm-pixels"]["accuracy"].values())
+    assert "SVM on pixels" in (docs / "results.md").read_text()
+    capsys.readouterr()
+    for again, lines in ((False, 0), (True, 3)):
+        measure(**flags, rows="digits-100", only="largest-class", again=again)
+        assert len(capsys.readouterr().out.splitlines()) == lines
+    measure(**flags, rows="photos-50", only="", again=False)
+    assert capsys.readouterr().out == 5 * "photos-50: skipped without --photos-dir\n"
+    for names in ({"rows": "digits-7", "only": ""}, {"rows": "", "only": "oracle"}):
+        with pytest.raises(typer.BadParameter, match=r"unknown: (digits-7|oracle); known: "):
+            measure(**flags, **names, again=False)
+
+
+def test_ablations_are_runs_of_a_derived_configuration(
+    modules: dict[str, ModuleType], docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracy, trained = modules["accuracy"], []
+
+    def pretend(row: Any, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
+        config = load_config(row.config, row.variant)
+        trained.append((config.training.use_autoencoder, config.consistency.is_on))
+        assert row.commands(seed, str(directory))[1][5].endswith("derived.yaml")
+        return a_result(row, 50.0)
+
+    monkeypatch.setattr(accuracy, "run", pretend)
+    flags: dict[str, Any] = {"raw_dir": docs, "photos_dir": None, "work_dir": docs / "work"}
+    for _ in range(2):  # the second time all are recorded
+        accuracy.main(**flags, rows="labels-100", seeds="1", ablations="all")
+    assert trained == [(False, False), (False, True), (True, False)]
+    recorded = json.loads((docs / "results.json").read_text())["ablations"]["labels-100"]
+    assert {name: list(runs) for name, runs in recorded.items()} == {
+        name: ["1"] for name in ("labels-alone", "no-autoencoder", "no-terms")
+    }
+    page = (docs / "results.md").read_text()
+    assert "| 100 labels | not run | 50.00 (n = 1) | 50.00 (n = 1) | 50.00 (n = 1) |" in page
+
+
+def test_ablations_of_rules_need_the_row_itself(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+    accuracy = modules["accuracy"]
+    row = modules["rows"].Row("auto-mnist-100", "auto", "semi_supervised", "auto", None, 10, labeled=100)
+    with pytest.raises(SystemExit, match="is missing; measure --rows auto-mnist-100 with this --work-dir first"):
+        accuracy.configured(row, 0, tmp_path)
+    derived = accuracy.run_directory(row, 0, tmp_path) / "semi_supervised" / "config.yml"
+    derived.parent.mkdir(parents=True)
+    derived.write_text("semi_supervised: {training: {n_epochs: 7}}")
+    assert accuracy.configured(row, 0, tmp_path).training.n_epochs == 7
+
+
+def test_categories_are_named_by_majority_or_one_to_one(modules: dict[str, ModuleType]) -> None:
+    table = np.array([[9, 8, 0], [1, 5, 0], [0, 0, 3]])
+    name = modules["methods"].name_categories
+    assert name(table, one_to_one=False).tolist() == [0, 0, 2]
+    assert name(table, one_to_one=True).tolist() == [0, 1, 2]
 
 
 def test_the_page_of_results_is_written_from_them(accuracy: ModuleType) -> None:
@@ -157,6 +352,7 @@ def test_the_readme_repeats_the_page_of_results(accuracy: ModuleType) -> None:
     assert [name for name, _ in shown] == [name for name in by_name if name in dict(shown)]
     assert len(shown) >= 4
     for name, cells in shown:
-        _, mean, n, _, *references, _ = (cell.strip() for cell in page[by_name[name].title].split("|"))
-        expected = [mean.removesuffix(", **below**"), n, *(re.sub(r" \[.*", "", cell) for cell in references)]
+        _, mean, n, _, baseline, _, *published, _ = (cell.strip() for cell in page[by_name[name].title].split("|"))
+        references = (re.sub(r" \[.*", "", cell) for cell in published)
+        expected = [mean.removesuffix(", **below**"), n, baseline, *references]
         assert [cell.strip() for cell in cells.split("|")] == expected, name

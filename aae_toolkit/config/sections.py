@@ -111,6 +111,8 @@ class TrainingConfig(Section):
     """EMA decay of the weights; the average is the model; 0 turns it off. [Tarvainen & Valpola]."""
     use_conditional_style_prior: bool = False
     """Match z to its prior within each category, which keeps category information out of the style."""
+    use_autoencoder: bool = True
+    """Train the autoencoder; `false` trains y alone, for comparison: decoders and z then stay untrained."""
     autoencoder_every: int = Field(default=1, ge=1)
     """Run the autoencoder phases every N steps."""
     autoencoder_after: float = Field(default=0.0, ge=0, lt=1)
@@ -205,10 +207,13 @@ class UnsupervisedConfig(VariantSection):
 
     @model_validator(mode="after")
     def _learns_from_the_start(self) -> UnsupervisedConfig:
-        if self.training.autoencoder_after and not self.consistency.is_on:
+        training, key, epochs = self.training, "autoencoder_after", "the first epochs"
+        if not training.use_autoencoder:
+            key, epochs = "use_autoencoder: false", "all epochs"
+        if not self.consistency.is_on and (training.autoencoder_after or not training.use_autoencoder):
             raise ValueError(
-                "training.autoencoder_after leaves the first epochs to the terms of consistency, which are off; set"
-                " lambda_pairs above 0, or remove autoencoder_after"
+                f"training.{key} leaves {epochs} to the terms of consistency, which are off; set lambda_pairs above 0,"
+                f" or remove {key}"
             )
         return self
 

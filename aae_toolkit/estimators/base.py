@@ -168,8 +168,10 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
         Raises:
             ValueError: the model has no such category or size of z.
+            AaeError: the model has no trained decoder.
         """
         check_is_fitted(self)
+        self.model_.description.require_decoder()
         a = self.model_.architecture
         categories = np.array([self._category(one) for one in np.atleast_1d(np.asarray(category)).tolist()])
         styles = np.atleast_2d(np.zeros(a.z_size) if z is None else np.asarray(z, dtype=np.float64))

@@ -43,9 +43,11 @@ def export_model(
         device: target device of AOTInductor.
 
     Raises:
-        AaeError: the model cannot be read, or the directory cannot be written or is locked by another process.
+        AaeError: the model cannot be read or has no trained decoder, or the directory cannot be written or is locked by
+            another process.
     """
     model = load_model(model_dir)
+    model.description.require_decoder()
     try:
         with lock_directory(output_dir, progress):
             return _write(model, output_dir, formats, progress, opset, device)

@@ -73,6 +73,7 @@ class ModelDescription(BaseModel):
     category_to_class: tuple[int, ...]
     category_to_class_from: Name
     validation_accuracy: float | None = None  # accuracy of the label, a fraction; None without validation labels
+    decoder_is_trained: bool = True  # False after a training of y alone, without the autoencoder
     border_brightness: float | None = None  # mean of the validation images' outermost pixels, 0-255
     sha256: dict[str, str] = {}  # checksums of the weights' files by name; empty in files of an earlier version
     arrays: ArrayFacts | None = None  # only for models trained through the Python API
@@ -84,6 +85,14 @@ class ModelDescription(BaseModel):
         if not all(0 <= c < len(self.class_names) for c in self.category_to_class):
             raise ValueError(f"a category maps outside the {len(self.class_names)} classes")
         return self
+
+    def require_decoder(self) -> None:
+        """Raise `AaeError` if the decoder was never trained."""
+        if not self.decoder_is_trained:
+            raise AaeError(
+                "the model has no trained decoder, because it was trained with use_autoencoder: false; train it with"
+                " use_autoencoder: true"
+            )
 
     def require_image_shape(self, shape: tuple[int, ...]) -> None:
         """Raise `AaeError` unless the model takes images of `shape` (C, H, W)."""

@@ -132,7 +132,8 @@ def _pictures(model_dir: Path, model: TrainedModel, data: DataDirectory | None, 
         from aae_toolkit.visualization.pictures import draw_all
 
         draw_all(model, data.load("validation"), directory, progress)
-    return collect(directory, picture_captions(mode_decoder=model.mode_decoder is not None))
+    decoder, mode_decoder = model.description.decoder_is_trained, model.mode_decoder is not None
+    return collect(directory, picture_captions(decoder=decoder, mode_decoder=mode_decoder))
 
 
 def _score(model: TrainedModel, data: DataDirectory, split: SplitName) -> list[Evaluation]:

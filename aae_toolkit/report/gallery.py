@@ -12,7 +12,7 @@ from PIL import Image
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
 from aae_toolkit.html.rendering import data_address, size
-from aae_toolkit.visualization.pictures import PICTURES
+from aae_toolkit.visualization.pictures import PICTURES, no_decoder
 
 _LARGEST = 8_000_000  # maximum size of a picture, in bytes
 _ROOM = 30_000_000  # maximum total size of the pictures of a page, in bytes
@@ -57,12 +57,12 @@ class Gallery:
         return sum(picture.n_bytes for picture in self.pictures)
 
 
-def picture_captions(*, mode_decoder: bool) -> dict[str, Caption]:
+def picture_captions(*, decoder: bool = True, mode_decoder: bool) -> dict[str, Caption]:
     """List the captions of the pictures that `aae visualize` draws for a model, by file name, in order."""
     return {
         name: Caption(picture.title, picture.caption)
         for name, picture in PICTURES.items()
-        if mode_decoder or name != "learned_modes.png"
+        if (mode_decoder or name != "learned_modes.png") and (decoder or picture.why_not is not no_decoder)
     }
 
 

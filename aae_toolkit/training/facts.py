@@ -73,7 +73,8 @@ def neighbors_kept(images: NDArray[np.uint8], n_clusters: int) -> dict[str, floa
 
     if len(images) <= _NEIGHBORS:
         return {}
-    clusters = KMeans(min(n_clusters, len(images)), n_init=1, random_state=0).fit_predict(describe_images(images))
+    described = describe_images(images, torch.device("cpu"), "gradients")
+    clusters = KMeans(min(n_clusters, len(images)), n_init=1, random_state=0).fit_predict(described.numpy())
     some = _evenly(len(images), _CHANGED)
     own = _clusters_near(images, images[some], clusters)
     typical = np.array([np.bincount(row).argmax() for row in own])[:, None]

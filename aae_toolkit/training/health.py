@@ -26,19 +26,19 @@ _WON = 0.1  # nats: the discriminator is right with 95% certainty; 1.39 is a dra
 _FAR = 3.0  # nats a dimension: a standard deviation of 3 or 0.03, or a mean of 2.4; the prior has 1 and 0
 
 
-def measure(y: Floats, z: Floats, labels: Integers) -> dict[str, float]:
+def measure(y: Floats, z: Floats | None, labels: Integers) -> dict[str, float]:
     """Measure an epoch's codes for `metrics.jsonl`; return nothing where there are no validation images.
 
     Args:
         y: category probabilities [N, K] of the validation images.
-        z: styles [N, Z] of these images.
+        z: styles [N, Z] of these images; None where z is not trained.
         labels: classes of these images int64 [N], -1 where unknown.
 
     Returns:
         `largest_category_share`: share of images in the largest category, in [0, 1].
         `largest_class_share`: share of labelled images in the largest class, where there are labels.
         `z_divergence`: divergence of a normal distribution with the means and variances of z from the prior, nats a
-        dimension.
+        dimension, where z is trained.
     """
     if len(y) == 0:
         return {}
@@ -46,6 +46,8 @@ def measure(y: Floats, z: Floats, labels: Integers) -> dict[str, float]:
     known = labels[labels != UNLABELED]
     if len(known):
         measured["largest_class_share"] = _largest_share(known)
+    if z is None:
+        return measured
     mean, variance = z.mean(axis=0, dtype=np.float64), z.var(axis=0, dtype=np.float64)
     variance = variance.clip(np.finfo(np.float32).tiny)
     measured["z_divergence"] = float(np.mean(variance + mean**2 - 1 - np.log(variance)) / 2)

@@ -50,6 +50,7 @@ def describe(networks: Networks, naming: Naming, run: Run, **measured: float | N
         toolkit_version=__version__,
         variant=run.config.variant,
         architecture=networks.architecture,
+        decoder_is_trained=run.config.training.use_autoencoder,
         **naming._asdict(),
         **measured,
     )

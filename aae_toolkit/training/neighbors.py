@@ -54,7 +54,7 @@ def nearest_neighbors(
         world: the processes, each of which searches for its share.
     """
     candidates = np.linspace(0, len(images) - 1, min(len(images), _CANDIDATES)).astype(np.int64)
-    sought = _in_pieces(images[candidates], device, likeness)
+    sought = describe_images(images[candidates], device, likeness)
     half_squares = sought.square().sum(dim=1) / 2
     at = torch.from_numpy(candidates).to(device)
     seekers = images if of is None else of
@@ -98,14 +98,8 @@ def spread_labels(
     return classes
 
 
-def describe_images(images: NDArray[np.uint8], likeness: Likeness = "gradients") -> NDArray[np.float32]:
-    """Compute the features between which distances are taken, float32 [N, D]."""
-    described: NDArray[np.float32] = _in_pieces(images, torch.device("cpu"), likeness).numpy()
-    return described
-
-
-def _in_pieces(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
-    """Describe many images, [N, D], a part at a time, which bounds the memory of intermediate results."""
+def describe_images(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
+    """Compute the features of images [N, C, H, W], float32 [N, D], in parts, which bounds the memory needed."""
     return torch.cat(
         [_described(images[first : first + _ROWS], device, likeness) for first in range(0, len(images), _ROWS)]
     )

@@ -207,6 +207,8 @@ def build_phases(
         teacher: the encoder of averaged weights; needed for pseudo-labels and adversarial changes.
         memory: memory of the unlabelled training images; needed for pseudo-labels.
     """
+    if not config.training.use_autoencoder:  # labels are learned in the consistency phase, even without its terms
+        return [ConsistencyPhase(networks, config.learning_rates.consistency_lr, config, teacher, memory)]
     rates, training, consistency = config.learning_rates, config.training, config.consistency
     weigh_categories = getattr(training, "use_adversarial_categorial_weights", False)
     terms = terms_on_codes(config, networks)

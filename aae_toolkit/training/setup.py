@@ -198,7 +198,7 @@ def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = No
         n_classes=model.n_classes,
         z_size=model.z_size,
     )
-    with_modes = getattr(config.training, "use_mode_decoder", False)
+    with_modes = config.training.use_autoencoder and getattr(config.training, "use_mode_decoder", False)
     terms = config.consistency
     n_over_clusters = terms.n_over_clusters if terms.lambda_over_clustering else None
     networks = Networks(

@@ -150,7 +150,7 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
             "epoch": epoch.number,
             **epoch.means,
             **accuracies(codes.y, validation, run),
-            **health.measure(codes.y, codes.z, validation.labels),
+            **health.measure(codes.y, codes.z if run.config.training.use_autoencoder else None, validation.labels),
             "seconds": epoch.seconds,
             "images_per_second": epoch.images_per_second,
             "peak_memory_mib": run.runtime.peak_memory_mib(),

@@ -26,6 +26,11 @@ def _always(view: View) -> str | None:
     return None
 
 
+def no_decoder(view: View) -> str | None:
+    """Return why no picture can show decoded images or styles, or None if it can."""
+    return None if view.model.description.decoder_is_trained else "the model was trained without its autoencoder"
+
+
 @dataclass(frozen=True)
 class Picture:
     """Picture of a trained model.
@@ -70,12 +75,14 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
             "Decoded images: a category in each row, with the first style varied along it.",
             "rows that keep their class while the style changes",
             categories.style_rows,
+            no_decoder,
         ),
         "modes_and_samples_from_each_label.png": Picture(
             "Modes and images of each category",
             "Mode of each category, the decoder's image at z = 0, beside real images of the category.",
             "one class along a row, and a mode that looks like it",
             categories.modes_and_samples,
+            no_decoder,
         ),
         "predicted_label_distribution.png": Picture(
             "Sizes of the categories",
@@ -88,6 +95,7 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
             "Images above their reconstructions by the decoder.",
             "the same class and style, a little smoother",
             reconstructions.rebuilt,
+            no_decoder,
         ),
         "y_distribution.png": Picture(
             "Certainty of y",
@@ -100,6 +108,7 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
             "Histogram of each style dimension, with the prior N(0, 1) over it.",
             "bells that follow the line",
             latent.styles,
+            no_decoder,
         ),
         "learned_modes.png": Picture(
             "Modes of the mode decoder",

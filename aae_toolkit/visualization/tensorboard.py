@@ -80,7 +80,12 @@ class TensorBoardLog:
 
 
 def pictures(view: View) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """Return images [3, height, width] in [0, 1] by tag: images above their reconstructions, and the modes."""
+    """Return images [3, height, width] in [0, 1] by tag: images above their reconstructions, and the modes.
+
+    Without a trained decoder there are none.
+    """
+    if not view.model.description.decoder_is_trained:
+        return {}
     chosen = examples(view)
     rows = {"reconstructions": [list(view.images[chosen]), list(view.decode(view.y[chosen], view.z[chosen]))]}
     sheets = {"modes": view.modes()}
