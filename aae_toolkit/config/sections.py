@@ -16,7 +16,8 @@ Variant = Literal["semi_supervised", "unsupervised"]
 VARIANTS: tuple[Variant, ...] = ("semi_supervised", "unsupervised")
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
-Likeness = Literal["gradients", "pixels"]
+Likeness = Literal["gradients", "pixels", "features", "directions"]
+Reconstruction = Literal["bernoulli", "gaussian"]
 
 
 class Section(BaseModel):
@@ -81,6 +82,10 @@ class ModelConfig(Section):
     """Number of style dimensions, Z."""
     n_classes: int | None = Field(default=None, ge=2, le=4096)
     """Number of categories, K; `null` uses the number of classes in the data."""
+    standardize: bool = False
+    """Standardize each input to mean 0 and standard deviation 1 over the training set."""
+    reconstruction: Reconstruction = "bernoulli"
+    """Distribution of the decoded values: pixels in [0, 1], or Gaussian values, standardized as by `standardize`."""
 
 
 class ConsistencyConfig(Section):
@@ -99,9 +104,11 @@ class ConsistencyConfig(Section):
     n_neighbors: int = Field(default=10, ge=0, le=1000)
     """Number of nearest neighbours that the second view is taken from; 0 takes it from the image itself. [SCAN]."""
     likeness: Likeness = "gradients"
-    """Feature that nearest neighbours are searched by: gradients (strokes and edges) or pixels. [Dalal & Triggs]."""
+    """Search neighbours by gradients [Dalal & Triggs], pixels, standardized features, or these features' directions."""
     spread_labels: bool = False
     """Initialize the pseudo-labels by spreading the labels from neighbour to neighbour. [Zhou et al.]."""
+    blend_regression: bool = False
+    """Average the spread labels with a smoothed logistic regression; needs `spread_labels`. [Huang et al.]."""
     lambda_balance: float = Field(default=0.0, ge=0)
     """Weight of the category balance loss: all categories are equally frequent; needs `lambda_pairs`. [IMSAT]."""
     balance_tolerance: float = Field(default=0.0, ge=0)
@@ -145,6 +152,8 @@ class ConsistencyConfig(Section):
             raise ValueError(
                 "spread_labels needs neighbours and pseudo-labels; set n_neighbors and lambda_pseudo_labels above 0 too"
             )
+        if self.blend_regression and not self.spread_labels:
+            raise ValueError("blend_regression needs spread labels; set spread_labels to true too")
         return self
 
 
@@ -171,7 +180,7 @@ class TrainingConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Random seed."""
     input_noise: float = Field(default=0.3, ge=0)
-    """Standard deviation of the noise added to input images in [0, 1]. [AAE]."""
+    """Standard deviation of the noise added to inputs, in units of [0, 1], or of each input's own. [AAE]."""
     use_adam_optimization: bool = True
     """Use Adam for every phase; otherwise SGD with momentum 0.9. [seed]."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -6,6 +6,9 @@ spreading, Zhou et al. 2004.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,8 +20,9 @@ from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed.collectives import gather
 from aae_toolkit.distributed.world import ALONE, World
 from aae_toolkit.models.networks import scale
+from aae_toolkit.training.standardizing import Moments, moments_of
 
-_SIDES = {"gradients": 28, "pixels": 14}  # shorter side in pixels after averaging down
+_SIDES: dict[Likeness, int] = {"gradients": 28, "pixels": 14}  # shorter side in pixels after averaging down
 _ORIENTATIONS = 8
 _CELLS = 7  # histograms along the shorter side
 _CANDIDATES = 2**16  # most images searched; larger sets are thinned evenly
@@ -50,11 +54,12 @@ def nearest_neighbors(
             without the image itself.
         likeness: features between which Euclidean distances are taken. `gradients` follow the strokes and edges of a
             picture, `pixels` its colour and brightness too. Both are averaged over squares, which matches edges that
-            are a pixel apart.
+            are a pixel apart. `features` are standardized values, `directions` those scaled to length 1.
         world: the processes, each of which searches for its share.
     """
     candidates = np.linspace(0, len(images) - 1, min(len(images), _CANDIDATES)).astype(np.int64)
-    sought = _in_pieces(images[candidates], device, likeness)
+    describe = functools.partial(_described, device=device, likeness=likeness, moments=_moments(images, likeness))
+    sought = _in_pieces(images[candidates], describe)
     half_squares = sought.square().sum(dim=1) / 2
     at = torch.from_numpy(candidates).to(device)
     seekers = images if of is None else of
@@ -63,7 +68,7 @@ def nearest_neighbors(
     for first in range(0, len(own), _ROWS):
         rows = own[first : first + _ROWS]
         # |a - b|^2 / 2 - |a|^2 / 2; the last is equal along a row
-        distances = torch.addmm(half_squares, _described(seekers[rows], device, likeness), sought.T, alpha=-1)
+        distances = torch.addmm(half_squares, describe(seekers[rows]), sought.T, alpha=-1)
         if of is None:
             distances[at == torch.from_numpy(rows).to(device).unsqueeze(1)] = torch.inf
         nearest = distances.topk(n_neighbors, largest=False, sorted=True).indices
@@ -98,15 +103,22 @@ def spread_labels(
     return classes
 
 
-def _in_pieces(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
+def _moments(images: NDArray[np.uint8], likeness: Likeness) -> Moments | None:
+    return moments_of([images]) if likeness in ("features", "directions") else None
+
+
+def _in_pieces(images: NDArray[np.uint8], describe: Callable[[NDArray[np.uint8]], Tensor]) -> Tensor:
     """Describe many images, [N, D], a part at a time, which bounds the memory of intermediate results."""
-    return torch.cat(
-        [_described(images[first : first + _ROWS], device, likeness) for first in range(0, len(images), _ROWS)]
-    )
+    return torch.cat([describe(images[first : first + _ROWS]) for first in range(0, len(images), _ROWS)])
 
 
-def _described(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
+def _described(
+    images: NDArray[np.uint8], device: torch.device, likeness: Likeness, moments: Moments | None = None
+) -> Tensor:
     """Compute the features between which distances are taken, float32 [N, D]."""
+    if moments:
+        features = torch.from_numpy(moments.standardize(images)).to(device)
+        return features if likeness == "features" else F.normalize(features, dim=1)
     window = max(1, min(images.shape[-2:]) // _SIDES[likeness])
     pixels = F.avg_pool2d(scale(torch.from_numpy(images).to(device)), window, ceil_mode=True)
     return (pixels if likeness == "pixels" else _gradients(pixels)).flatten(1)

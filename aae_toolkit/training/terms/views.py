@@ -23,8 +23,9 @@ class View(NamedTuple):
 class Augmentation:
     """Random changes of images: affine and elastic changes, then noise."""
 
-    def __init__(self, config: VariantConfig) -> None:
-        """Read the strengths: `augmentation`, `elastic` and `input_noise`."""
+    def __init__(self, config: VariantConfig, noise_unit: Tensor | float = 1.0) -> None:
+        """Read the strengths: `augmentation`, `elastic` and `input_noise`, which is in units of `noise_unit`."""
+        self.noise_unit = noise_unit
         self.affine = config.consistency.augmentation
         self.elastic = config.consistency.elastic
         self.noise = config.training.input_noise
@@ -32,15 +33,15 @@ class Augmentation:
     def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
         """Change images [B, C, H, W]; `strength` multiplies every change."""
         warped = random_warp(images, strength * self.affine, strength * self.elastic)
-        return add_noise(warped, strength * self.noise)
+        return add_noise(warped, strength * self.noise, self.noise_unit)
 
 
 class ViewMaker(ABC):
     """Makes one view of each batch."""
 
-    def __init__(self, config: VariantConfig, teacher: Encoder | None) -> None:
+    def __init__(self, config: VariantConfig, teacher: Encoder | None, noise_unit: Tensor | float = 1.0) -> None:
         """Keep the augmentation and the teacher, the encoder of averaged weights."""
-        self.augment = Augmentation(config)
+        self.augment = Augmentation(config, noise_unit)
         self.teacher = teacher
 
     @abstractmethod
