@@ -320,9 +320,7 @@ def test_partners_are_neighbours_or_with_none_the_image_itself(
 
 @pytest.mark.parametrize("with_pairs", [False, True])
 @pytest.mark.parametrize("blended", [False, True])
-def test_the_memory_begins_with_spread_labels(
-    with_pairs: bool, blended: bool, data_dir: Path, tmp_path: Path
-) -> None:
+def test_the_memory_begins_with_spread_labels(with_pairs: bool, blended: bool, data_dir: Path, tmp_path: Path) -> None:
     terms = {"lambda_pseudo_labels": 1.0, "spread_labels": True, "n_neighbors": 3, "likeness": "pixels"}
     terms["blend_regression"] = blended
     config = tiny_config("semi_supervised", ema_decay=0.9, consistency=terms | (TERMS if with_pairs else {}))

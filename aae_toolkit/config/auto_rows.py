@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from aae_toolkit.config.sections import SemiSupervisedConfig, UnsupervisedConfig, Variant, VariantConfig
 
 _BATCH_SIZE = 128
-_STEPS: dict[Variant, int] = {"semi_supervised": 150, "unsupervised": 400}
+_STEPS: dict[Variant, int] = {"semi_supervised": 120, "unsupervised": 400}
 _LEAST_EPOCHS = 8  # each sample is seen so often, however many samples there are
 _N_NEIGHBORS = 5
 _MANY_FEATURES = 256
@@ -38,7 +38,7 @@ def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, l
     terms, taught = (_labeled_terms if variant == "semi_supervised" else _unlabeled_terms)(facts)
     content: dict[str, Any] = {
         "model": {"hidden_size": 128, "encoder_dropout": 0.2, "standardize": True, "reconstruction": "gaussian"},
-        "learning_rates": {"consistency_lr": 0.002},
+        "learning_rates": {"consistency_lr": 0.004, "auto_encoder_lr": 0.003},
         "training": training,
         "consistency": consistency | terms,
     }
@@ -66,7 +66,7 @@ def _length(facts: RowFacts, variant: Variant) -> tuple[dict[str, Any], Choice]:
         "batch_size": _BATCH_SIZE,
         "input_noise": 0.3,
         "ema_decay": round(min(ema_decay, 0.999), 4),
-        "autoencoder_every": 4,
+        "autoencoder_every": 3,
         "precision": "fp32",  # in networks so small, casting costs more than it gains
     }
     choice = f"{n_epochs} epochs of {per_epoch} steps, EMA decay {section['ema_decay']}"
