@@ -14,6 +14,8 @@ Results go into docs/results.json under `rows` and `rows-clusters`; draws that a
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import time
 import warnings
@@ -45,8 +47,8 @@ SETS: dict[str, Callable[..., Any]] = {
 }
 LABELS = (2, 5, 10, 20)  # a class
 BASELINES: dict[str, Callable[[], Any]] = {
-    "logistic regression": lambda: LogisticRegression(),
-    "label spreading, rbf": lambda: LabelSpreading(),
+    "logistic regression": LogisticRegression,
+    "label spreading, rbf": LabelSpreading,
     "label spreading, knn": lambda: LabelSpreading(kernel="knn"),
 }
 Array = NDArray[Any]
@@ -67,16 +69,15 @@ def main(
         with np.load(embeddings) as file:
             sets["embeddings"], n_draws["embeddings"] = (file["X"], file["y"]), embedding_draws
     for seed in range(max(n_draws.values())):
-        for name, (X, y) in sets.items():
+        for name, n_labels in itertools.product(sets, LABELS):
             if seed < n_draws[name]:
-                for n_labels in LABELS:
-                    record("rows", f"{name}, {n_labels} labels", seed, lambda X=X, y=y, n=n_labels: cell(X, y, n, seed))
-        for name in SETS if seed < cluster_seeds else ():
-            record("rows-clusters", name, seed, lambda name=name: clusters(*sets[name], seed))
+                record("rows", f"{name}, {n_labels} labels", seed, functools.partial(cell, *sets[name], n_labels, seed))
+    for seed, name in itertools.product(range(cluster_seeds), SETS):
+        record("rows-clusters", name, seed, functools.partial(clusters, *sets[name], seed))
     show()
 
 
-def cell(X: Array, y: Array, n_labels: int, seed: int) -> dict[str, float]:
+def cell(rows: Array, y: Array, n_labels: int, seed: int) -> dict[str, float]:
     """Percentage of the test rows that each method labels correctly, and the seconds of our fit."""
     train, test = train_test_split(np.arange(len(y)), test_size=0.3, stratify=y, random_state=0)
     rng = np.random.default_rng(seed)
@@ -84,24 +85,24 @@ def cell(X: Array, y: Array, n_labels: int, seed: int) -> dict[str, float]:
     for label in np.unique(y):
         known[rng.permutation(np.flatnonzero(y[train] == label))[:n_labels]] = label
     started = time.process_time()
-    ours = SemiSupervisedAAEClassifier(random_state=seed, device="cpu").fit(X[train], known)
-    scores = {"seconds": time.process_time() - started, "ours": 100 * ours.score(X[test], y[test])}
-    scaler = StandardScaler().fit(X[train])
+    ours = SemiSupervisedAAEClassifier(random_state=seed, device="cpu").fit(rows[train], known)
+    scores = {"seconds": time.process_time() - started, "ours": 100 * ours.score(rows[test], y[test])}
+    scaler = StandardScaler().fit(rows[train])
     for name, build in BASELINES.items():
         used = known != -1 if name == "logistic regression" else np.full(len(train), True)
-        model = build().fit(scaler.transform(X[train][used]), known[used])
-        scores[name] = 100 * float(model.score(scaler.transform(X[test]), y[test]))
+        model = build().fit(scaler.transform(rows[train][used]), known[used])
+        scores[name] = 100 * float(model.score(scaler.transform(rows[test]), y[test]))
     return scores
 
 
-def clusters(X: Array, y: Array, seed: int) -> dict[str, float]:
+def clusters(rows: Array, y: Array, seed: int) -> dict[str, float]:
     """Adjusted Rand index of our clusters and of k-means, with as many clusters as classes."""
     n_clusters = len(np.unique(y))
     started = time.process_time()
-    ours = AAEClusterer(n_clusters, random_state=seed, device="cpu").fit_predict(X)
+    ours = AAEClusterer(n_clusters, random_state=seed, device="cpu").fit_predict(rows)
     seconds = time.process_time() - started
-    rows = StandardScaler().fit_transform(X)
-    means = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(rows)
+    standardized = StandardScaler().fit_transform(rows)
+    means = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(standardized)
     return {"seconds": seconds, "ours": adjusted_rand_score(y, ours), "k-means": adjusted_rand_score(y, means)}
 
 
