@@ -3,24 +3,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.datasets import make_moons  # noqa: TID253
+from sklearn.linear_model import LogisticRegression  # noqa: TID253
 
 from aae_toolkit.training.blending import blend
 from aae_toolkit.training.neighbors import nearest_neighbors
 
 
 def two_moons(n_labeled: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Two half circles, of which the last `n_labeled` points of each are labelled: neighbours, features, labels, truth."""
-    from sklearn.datasets import make_moons
-
-    X, y = make_moons(200, noise=0.05, random_state=0)
-    order = np.concatenate([np.flatnonzero(y == c)[n_labeled:] for c in (0, 1)])
-    labeled = np.concatenate([np.flatnonzero(y == c)[:n_labeled] for c in (0, 1)])
-    X, y = X[[*order, *labeled]], y[[*order, *labeled]]
-    features = ((X - X.mean(axis=0)) / X.std(axis=0)).astype(np.float32)
-    images = ((X - X.min(axis=0)) / np.ptp(X, axis=0)).astype(np.float32).reshape(-1, 1, 1, 2)
+    """Two half circles, `n_labeled` points of each labelled: neighbours, features, labels, and the others' classes."""
+    points, classes = make_moons(200, noise=0.05, random_state=0)
+    unlabeled = np.concatenate([np.flatnonzero(classes == c)[n_labeled:] for c in (0, 1)])
+    order = np.concatenate([unlabeled, *(np.flatnonzero(classes == c)[:n_labeled] for c in (0, 1))])
+    points, classes = points[order], classes[order]
+    features = ((points - points.mean(axis=0)) / points.std(axis=0)).astype(np.float32)
+    images = ((points - points.min(axis=0)) / np.ptp(points, axis=0)).astype(np.float32).reshape(-1, 1, 1, 2)
     neighbors = nearest_neighbors(images, 5, torch.device("cpu"), likeness="features")
-    return neighbors, features, y[len(order) :], y[: len(order)]
+    return neighbors, features, classes[len(unlabeled) :], classes[: len(unlabeled)]
 
 
 def test_with_few_labels_the_shape_of_the_data_counts() -> None:

@@ -87,4 +87,4 @@ def test_networks_of_earlier_versions_have_neither() -> None:
     before = '{"encoder":"mlp","hidden_size":8,"conv_channels":[4],"encoder_dropout":0,"image_shape":[1,2,3]'
     architecture = Architecture.model_validate_json(before + ',"n_classes":3,"z_size":2}')
     assert (architecture.standardize, architecture.reconstruction) == (False, "bernoulli")
-    assert list(Encoder(architecture).state_dict())[0] == "features.1.weight"
+    assert next(iter(Encoder(architecture).state_dict())) == "features.1.weight"
