@@ -193,6 +193,9 @@ def test_a_refusal_exits_with_status_2_and_counts_the_further_complaints(load):
         ("consistency.n_neighbors", "ten"),
         ("consistency.likeness", "colours"),
         ("consistency.spread_labels", 1),
+        ("consistency.blend_regression", 1),
+        ("model.standardize", 1),
+        ("model.reconstruction", "laplace"),
         ("model.hidden_size", "two\nlines"),
         ("model.conv_channels", 32),
         ("model", [1]),
@@ -269,6 +272,16 @@ def test_labels_are_not_spread_without_neighbours_or_pseudo_labels(missing, load
     expected = "'semi_supervised.consistency': spread_labels needs neighbours and pseudo-labels"
     with refused(expected, "set n_neighbors and lambda_pseudo_labels above 0 too", kind=UsageError):
         load(yaml.safe_dump({"semi_supervised": section}))
+
+
+def test_a_regression_is_blended_with_spread_labels_alone(load):
+    terms = {"lambda_pseudo_labels": 1, "blend_regression": True}
+    section = {"training": {"ema_decay": 0.9}, "consistency": terms}
+    expected = "'semi_supervised.consistency': blend_regression needs spread labels; set spread_labels to true too"
+    with refused(expected, kind=UsageError):
+        load(yaml.safe_dump({"semi_supervised": section}))
+    section["consistency"] = terms | {"spread_labels": True}
+    assert load(yaml.safe_dump({"semi_supervised": section})).consistency.blend_regression
 
 
 def test_without_supervision_there_are_no_labels_to_spread(load):

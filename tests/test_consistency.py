@@ -78,7 +78,7 @@ def test_a_memory_that_starts_with_known_categories_gives_them_up_view_by_view(
     decay: float, n_views: int, expected: int
 ) -> None:
     memory = Memory(4, 3, decay)
-    memory.start(torch.tensor([2, -1, 0, 1]), n_views)
+    memory.start(torch.tensor([[0, 0, 1.0], [0, 0, 0], [1, 0, 0], [0, 1, 0]]), n_views)
     assert memory.y.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0]]
     assert memory.n_looks.tolist() == [expected, 0, expected, expected]
     memory.add(torch.arange(4), torch.tensor([[1.0, 0.0, 0.0]]).expand(4, 3))

@@ -100,7 +100,7 @@ def test_mode_separation_equals_the_loop_over_all_pairs(n_modes: int, n_pixels: 
     logits = torch.randn(n_modes, n_pixels, generator=torch.Generator().manual_seed(seed))
     modes = logits.sigmoid()
     pairs = [F.mse_loss(modes[i], modes[j]) for i in range(n_modes) for j in range(i)]
-    assert losses.mode_separation(logits).item() == pytest.approx(-torch.stack(pairs).mean().item(), abs=1e-5)
+    assert losses.mode_separation(modes).item() == pytest.approx(-torch.stack(pairs).mean().item(), abs=1e-5)
 
 
 def test_prior_weights_are_even_for_an_even_batch_and_larger_for_rarer_categories() -> None:

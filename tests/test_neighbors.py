@@ -99,6 +99,20 @@ def test_likeness_by_gradients_is_of_shape_and_by_pixels_of_brightness() -> None
     assert not neighbors._described(images, CPU, "gradients")[3].any()
 
 
+def test_rows_are_alike_by_standardized_features_or_by_their_directions() -> None:
+    rows = np.random.default_rng(0).random((60, 5)) * [1, 0.5, 0.1, 0.01, 0]  # the last never varies
+    standardized = rows - rows.mean(axis=0)
+    standardized[:, :4] /= rows[:, :4].std(axis=0)
+    images = rows.astype(np.float32).reshape(60, 1, 1, 5)
+    for likeness in ("features", "directions"):
+        if likeness == "directions":
+            standardized /= np.linalg.norm(standardized, axis=1, keepdims=True)
+        distances = np.square(standardized[:, np.newaxis] - standardized).sum(axis=2)
+        np.fill_diagonal(distances, np.inf)
+        found = nearest_neighbors(images, 4, CPU, likeness=likeness)
+        assert as_sets(found) == as_sets(distances.argsort(axis=1)[:, :4])
+
+
 @pytest.mark.parametrize("likeness", ["gradients", "pixels"])
 def test_other_images_have_neighbours_too(likeness: Likeness) -> None:
     images, others = random_images(), random_images(7, seed=1)

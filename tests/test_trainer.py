@@ -319,19 +319,22 @@ def test_partners_are_neighbours_or_with_none_the_image_itself(
 
 
 @pytest.mark.parametrize("with_pairs", [False, True])
-def test_the_memory_begins_with_spread_labels(with_pairs: bool, data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blended", [False, True])
+def test_the_memory_begins_with_spread_labels(with_pairs: bool, blended: bool, data_dir: Path, tmp_path: Path) -> None:
     terms = {"lambda_pseudo_labels": 1.0, "spread_labels": True, "n_neighbors": 3, "likeness": "pixels"}
+    terms["blend_regression"] = blended
     config = tiny_config("semi_supervised", ema_decay=0.9, consistency=terms | (TERMS if with_pairs else {}))
     run = a_run(config, data_dir, tmp_path)
-    batches, spread = build_batches(run)
+    batches, first_y = build_batches(run)
     assert (batches.neighbors is not None) == with_pairs
-    assert spread is not None
-    assert spread.shape == (90,)
-    memory = initial_state(run, 90, spread).runners[-1].phase.memory
-    known = torch.from_numpy(spread) >= 0
+    assert first_y is not None
+    assert first_y.shape == (90, 3)
+    memory = initial_state(run, 90, first_y).runners[-1].phase.memory
+    known = torch.from_numpy(first_y).any(dim=1)
     assert known.any()
     assert memory is not None
-    assert memory.y[known].argmax(dim=1).tolist() == spread[known].tolist()
+    assert memory.y.tolist() == first_y.tolist()
+    assert blended == (memory.y.max(dim=1).values < 1).any()
     assert memory.n_looks.tolist() == (4.0 * known).tolist()
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from aae_toolkit.config.augmentation_sets import AUGMENTATION_SETS
 from aae_toolkit.config.section import Section
 
-Likeness = Literal["gradients", "pixels"]
+Likeness = Literal["gradients", "pixels", "features", "directions"]
 
 
 class ConsistencyConfig(Section):
@@ -47,9 +47,11 @@ class ConsistencyConfig(Section):
     n_neighbors: int = Field(default=10, ge=0, le=1000)
     """Number of nearest neighbours that the second view is taken from; 0 takes it from the image itself. [SCAN]."""
     likeness: Likeness = "gradients"
-    """Feature that nearest neighbours are searched by: gradients (strokes and edges) or pixels. [Dalal & Triggs]."""
+    """Search neighbours by gradients [Dalal & Triggs], pixels, standardized features, or these features' directions."""
     spread_labels: bool = False
     """Initialize the pseudo-labels by spreading the labels from neighbour to neighbour. [Zhou et al.]."""
+    blend_regression: bool = False
+    """Average the spread labels with a smoothed logistic regression; needs `spread_labels`. [Huang et al.]."""
     lambda_balance: float = Field(default=0.0, ge=0)
     """Weight of the category balance loss: all categories are equally frequent; needs `lambda_pairs`. [IMSAT]."""
     balance_tolerance: float = Field(default=0.0, ge=0)
@@ -103,4 +105,6 @@ class ConsistencyConfig(Section):
             raise ValueError(
                 "spread_labels needs neighbours and pseudo-labels; set n_neighbors and lambda_pseudo_labels above 0 too"
             )
+        if self.blend_regression and not self.spread_labels:
+            raise ValueError("blend_regression needs spread labels; set spread_labels to true too")
         return self

@@ -19,6 +19,7 @@ Variant = Literal["semi_supervised", "unsupervised"]
 VARIANTS: tuple[Variant, ...] = ("semi_supervised", "unsupervised")
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+Reconstruction = Literal["bernoulli", "gaussian"]
 
 
 def _rate(default: float) -> Any:
@@ -77,6 +78,10 @@ class ModelConfig(Section):
     """Number of style dimensions, Z."""
     n_classes: int | None = Field(default=None, ge=2, le=4096)
     """Number of categories, K; `null` uses the number of classes in the data."""
+    standardize: bool = False
+    """Standardize each input to mean 0 and standard deviation 1 over the training set."""
+    reconstruction: Reconstruction = "bernoulli"
+    """Distribution of the decoded values: pixels in [0, 1], or Gaussian values, standardized as by `standardize`."""
 
 
 class ScheduleConfig(Section):
@@ -102,7 +107,7 @@ class TrainingConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Random seed."""
     input_noise: float = Field(default=0.3, ge=0)
-    """Standard deviation of the noise added to input images in [0, 1]. [AAE]."""
+    """Standard deviation of the noise added to inputs, in units of [0, 1], or of each input's own. [AAE]."""
     use_adam_optimization: bool = True
     """Use Adam for every phase; otherwise SGD with momentum 0.9. [seed]."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional as F
 
 from aae_toolkit.config import Variant
+from aae_toolkit.config.auto_rows import RowFacts
 from aae_toolkit.data.arrays import ArrayData
 from aae_toolkit.data.directory import Split, SplitName
 from aae_toolkit.data.sources import UNLABELED
@@ -73,7 +74,8 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             encoder: `mlp`, or `conv` for images.
             batch_size: samples a step.
             config: a YAML file, the name of a shipped configuration, or a mapping such as
-                `{"training": {"input_noise": 0.1}}` that changes the default: `features` for rows, `seed` for images.
+                `{"training": {"input_noise": 0.1}}` that changes the default: chosen from the data for rows, `seed` for
+                images.
             image_shape: (C, H, W) if rows are flattened images.
             random_state: seed; an int gives the same model each time.
             device: `auto`, `cpu`, `cuda` or `cuda:i`.
@@ -181,7 +183,8 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         with torch.inference_mode():
             y = F.one_hot(torch.from_numpy(np.broadcast_to(categories, n).copy()), a.n_classes).float()  # [n, K]
             styles = np.broadcast_to(styles, (n, a.z_size)).astype(np.float32)  # [n, Z]
-            pictures = self.model_.decoder(y, torch.from_numpy(styles)).sigmoid().numpy()
+            decoder = self.model_.decoder
+            pictures = decoder.images(decoder(y, torch.from_numpy(styles))).numpy()
         return scaling.from_images(pictures, self._scaling).reshape(n, *self.sample_shape_)
 
     @property
@@ -244,7 +247,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         config = resolve_config(
             self.config,
             self._variant,
-            rows=are_rows,
+            rows=RowFacts(len(rows), rows.shape[1], int((labels != UNLABELED).sum())) if are_rows else None,
             n_samples=len(rows),
             n_epochs=self.n_epochs,
             z_size=self.z_size,

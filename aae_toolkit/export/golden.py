@@ -43,7 +43,7 @@ def compute_golden(model: TrainedModel) -> GoldenVectors:
     inputs: dict[ArtifactName, Tensors] = {}
     outputs: dict[ArtifactName, Tensors] = {}
     with torch.inference_mode():
-        modes = (decode_modes(model.decoder, model.architecture).sigmoid() * 255).round().to(torch.uint8)
+        modes = (model.decoder.images(decode_modes(model.decoder, model.architecture)) * 255).round().to(torch.uint8)
         noise = torch.randint(0, 256, (_N_NOISE, c, h, w), generator=torch.Generator().manual_seed(0))
         flat = torch.tensor([0, 255]).reshape(2, 1, 1, 1).expand(2, c, h, w)
         images = torch.cat([flat.to(torch.uint8), noise.to(torch.uint8), modes.reshape(-1, c, h, w)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -57,5 +59,6 @@ class DeployedDecoder(nn.Module):
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """Decode codes."""
-        images: Tensor = self.decoder(y, z).sigmoid().unflatten(1, self.image_shape)
+        decoded: Any = self.decoder.images(self.decoder(y, z))
+        images: Tensor = decoded.unflatten(1, self.image_shape)
         return images

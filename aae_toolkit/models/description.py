@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from aae_toolkit.config import Variant
+from aae_toolkit.config import Reconstruction, Variant
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_index
 from aae_toolkit.files.checksums import require_equal_sha256
@@ -33,6 +33,8 @@ class Architecture(BaseModel):
     image_shape: tuple[Size, Size, Size]  # C, H, W, in pixels
     n_classes: int = Field(ge=2, le=2**16)  # K, units of y
     z_size: int = Field(ge=1, le=2**16)  # Z
+    standardize: bool = False  # the encoder standardizes its input
+    reconstruction: Reconstruction = "bernoulli"  # distribution that the decoder's output describes
 
 
 class FeatureScaling(BaseModel):

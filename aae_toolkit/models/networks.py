@@ -32,6 +32,30 @@ class Dropout(nn.Dropout):
         return input * (kept.to(input.dtype) / (1 - self.p))
 
 
+class Standardize(nn.Module):
+    """Images [B, C, H, W] -> images of mean 0 and standard deviation 1 over the training set, each value by itself.
+
+    The buffers are set before training (`training.standardizing`); a value that never varies has a scale of 1.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        """Start as the identity."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(image_shape))
+        self.register_buffer("scale", torch.ones(image_shape))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Standardize images."""
+        return (images - self.mean) / self.scale
+
+    def undo(self, standardized: Tensor) -> Tensor:
+        """Turn standardized values [B, C*H*W] back into images [B, C*H*W] in [0, 1]."""
+        return (standardized * self.scale.flatten() + self.mean.flatten()).clamp(0, 1)
+
+
 def _hidden_layers(sizes: list[int], *, batch_norm: bool, dropout: float = 0.0) -> nn.Sequential:
     """Build linear layers of `sizes`, each followed by BatchNorm if asked, ReLU, and dropout if asked."""
     layers: list[nn.Module] = []
@@ -91,6 +115,8 @@ class Encoder(nn.Module):
             self.features, n_features = _conv_stages(
                 a.image_shape, a.conv_channels, a.encoder_dropout, early_pool=a.early_pool
             )
+        if a.standardize:
+            self.features.insert(0, Standardize(a.image_shape))
         self.y_head = nn.Linear(n_features, a.n_classes)
         self.z_head = nn.Linear(n_features, a.z_size)
 
@@ -99,13 +125,32 @@ class Encoder(nn.Module):
         features = self.features(images)
         return self.y_head(features), self.z_head(features)
 
+    @property
+    def noise_unit(self) -> Tensor | float:
+        """Unit of input noise: the standard deviation of each value, [C, H, W], or 1 where nothing is standardized."""
+        first = self.features[0]
+        return first.scale if isinstance(first, Standardize) else 1.0
 
-class Decoder(nn.Module):
-    """P: `y` [B, K], `z` [B, Z] -> `x_recon_logits` [B, C*H*W]."""
+
+class _Decoding(nn.Module):
+    """Base of the decoders: the meaning of their output [B, C*H*W]."""
+
+    def __init__(self, a: Architecture) -> None:
+        """Keep the scale of Gaussian output."""
+        super().__init__()
+        self.standardize = Standardize(a.image_shape) if a.reconstruction == "gaussian" else None
+
+    def images(self, x_recon: Tensor) -> Tensor:
+        """Turn output [B, C*H*W] into images [B, C*H*W] in [0, 1]; output is logits, or else standardized values."""
+        return x_recon.sigmoid() if self.standardize is None else self.standardize.undo(x_recon)
+
+
+class Decoder(_Decoding):
+    """P: `y` [B, K], `z` [B, Z] -> `x_recon` [B, C*H*W]."""
 
     def __init__(self, a: Architecture) -> None:
         """Build two hidden layers without BatchNorm: a code decodes to the same picture in any batch."""
-        super().__init__()
+        super().__init__(a)
         self.hidden = _hidden_layers([a.n_classes + a.z_size, a.hidden_size, a.hidden_size], batch_norm=False)
         self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
 
@@ -114,12 +159,12 @@ class Decoder(nn.Module):
         return self.out(self.hidden(torch.cat([y, z], dim=1)))  # type: ignore[no-any-return]
 
 
-class ModeDecoder(nn.Module):
-    """`y` [B, K] alone -> `x_recon_logits` [B, C*H*W]: the picture of a category, without style."""
+class ModeDecoder(_Decoding):
+    """`y` [B, K] alone -> `x_recon` [B, C*H*W]: the picture of a category, without style."""
 
     def __init__(self, a: Architecture) -> None:
         """Build two hidden layers, as in the decoder."""
-        super().__init__()
+        super().__init__(a)
         self.hidden = _hidden_layers([a.n_classes, a.hidden_size, a.hidden_size], batch_norm=False)
         self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
 
@@ -172,7 +217,7 @@ class Networks(nn.Module):
 
 
 def decode_modes(decoder: Decoder, architecture: Architecture) -> Tensor:
-    """Decode every category at z = 0, in one batch: `x_recon_logits` [K, C*H*W]."""
+    """Decode every category at z = 0, in one batch: `x_recon` [K, C*H*W]."""
     device = decoder.out.weight.device
     y = torch.eye(architecture.n_classes, device=device)  # [K, K]
     z = torch.zeros(architecture.n_classes, architecture.z_size, device=device)  # [K, Z]

@@ -165,11 +165,17 @@ def random_erasing(images: Tensor, largest_side: float) -> Tensor:
     return torch.where(covered.unsqueeze(1), images.mean(dim=(2, 3), keepdim=True), images)
 
 
-def add_noise(images: Tensor, standard_deviation: float) -> Tensor:
-    """Add Gaussian noise, without clipping; return `images` itself where the deviation is 0."""
+def add_noise(images: Tensor, standard_deviation: float, unit: Tensor | float = 1.0) -> Tensor:
+    """Add Gaussian noise, without clipping; return `images` itself where the deviation is 0.
+
+    Args:
+        images: float32 [B, C, H, W].
+        standard_deviation: standard deviation of the noise, in units of `unit`.
+        unit: a number, or a number for each value [C, H, W], as `Encoder.noise_unit`.
+    """
     if standard_deviation == 0:
         return images
-    return images + standard_deviation * torch.randn_like(images)
+    return images + standard_deviation * unit * torch.randn_like(images)
 
 
 def _pixel_centers(n: int, device: torch.device) -> Tensor:

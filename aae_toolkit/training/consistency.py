@@ -51,8 +51,9 @@ class ConsistencyPhase(Phase):
         self.trains = ("encoder", *(name for term in terms for name in term.trains))
         super().__init__(networks, learning_rate, config.training)
         self.terms = terms
-        self.views = view_makers(terms, config, teacher)
-        self.augment = Augmentation(config)
+        noise_unit = networks.encoder.noise_unit
+        self.views = view_makers(terms, config, teacher, noise_unit)
+        self.augment = Augmentation(config, noise_unit)
         self.views_to_trust = config.consistency.looks_to_trust
         self.teacher = teacher
         self.memory = memory

@@ -31,8 +31,8 @@ def train_in_memory(
     runtime = resolve_runtime(device, config.training)
     run = Run(fit_config_to_data(config, data), data, runtime, Path(), progress)
     with runtime.at_full_speed():
-        batches, spread = build_batches(run)
-        state = initial_state(run, batches.n_images, spread)
+        batches, first_y = build_batches(run)
+        state = initial_state(run, batches.n_images, first_y)
         for epoch in train_epochs(state, batches, run, StopRequest()):  # not entered: signals stay as they are
             state.history.append({"epoch": epoch.number, **epoch.means, "seconds": epoch.seconds})
             progress.say(f"epoch {epoch.number}/{config.training.n_epochs}  {epoch.images_per_second:.0f} images/s")

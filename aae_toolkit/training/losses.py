@@ -25,6 +25,11 @@ def reconstruction(x_recon_logits: Tensor, images: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(x_recon_logits.float(), images.flatten(1))
 
 
+def gaussian_reconstruction(x_recon: Tensor, standardized: Tensor) -> Tensor:
+    """Mean negative log density per value at a deviation of 1, less a constant, nats. Both [B, D], standardized."""
+    return F.mse_loss(x_recon.float(), standardized) / 2
+
+
 def discrimination(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """Discriminator's loss: prior samples are 1, codes are 0. Logits [B, 1] each. [AAE, section 2]."""
     return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
@@ -93,12 +98,11 @@ def balance(y: Tensor, tolerance: Tensor | float = 0.0) -> Tensor:
     return (math.log(y.shape[1]) - entropy - tolerance).clamp_min(0)
 
 
-def mode_separation(mode_logits: Tensor) -> Tensor:
-    """Minus the mean squared pixel distance over all pairs of modes. Logits [K, D]. [seed, point 4].
+def mode_separation(modes: Tensor) -> Tensor:
+    """Minus the mean squared pixel distance over all pairs of modes, [K, D] in [0, 1]. [seed, point 4].
 
     The sum over pairs |a - b|^2 is K * sum |a - mean|^2, which takes K pictures instead of K (K - 1) / 2 pairs.
     """
-    modes = mode_logits.float().sigmoid()
     n_modes, n_pixels = modes.shape
     spread = (modes - modes.mean(dim=0)).square().sum()
     return -2 * spread / ((n_modes - 1) * n_pixels)

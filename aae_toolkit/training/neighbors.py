@@ -17,8 +17,9 @@ from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed.collectives import gather
 from aae_toolkit.distributed.world import ALONE, World
 from aae_toolkit.models.networks import scale
+from aae_toolkit.training.standardizing import Moments, moments_of
 
-_SIDES = {"gradients": 28, "pixels": 14}  # shorter side in pixels after averaging down
+_SIDES: dict[Likeness, int] = {"gradients": 28, "pixels": 14}  # shorter side in pixels after averaging down
 _ORIENTATIONS = 8
 _CELLS = 7  # histograms along the shorter side
 _CANDIDATES = 2**16  # most images searched; larger sets are thinned evenly
@@ -50,11 +51,12 @@ def nearest_neighbors(
             without the image itself.
         likeness: features between which Euclidean distances are taken. `gradients` follow the strokes and edges of a
             picture, `pixels` its colour and brightness too. Both are averaged over squares, which matches edges that
-            are a pixel apart.
+            are a pixel apart. `features` are standardized values, `directions` those scaled to length 1.
         world: the processes, each of which searches for its share.
     """
     candidates = np.linspace(0, len(images) - 1, min(len(images), _CANDIDATES)).astype(np.int64)
-    sought = describe_images(images[candidates], device, likeness)
+    moments = _moments(images, likeness)
+    sought = describe_images(images[candidates], device, likeness, moments)
     half_squares = sought.square().sum(dim=1) / 2
     at = torch.from_numpy(candidates).to(device)
     seekers = images if of is None else of
@@ -63,7 +65,7 @@ def nearest_neighbors(
     for first in range(0, len(own), _ROWS):
         rows = own[first : first + _ROWS]
         # |a - b|^2 / 2 - |a|^2 / 2; the last is equal along a row
-        distances = torch.addmm(half_squares, _described(seekers[rows], device, likeness), sought.T, alpha=-1)
+        distances = torch.addmm(half_squares, _described(seekers[rows], device, likeness, moments), sought.T, alpha=-1)
         if of is None:
             distances[at == torch.from_numpy(rows).to(device).unsqueeze(1)] = torch.inf
         nearest = distances.topk(n_neighbors, largest=False, sorted=True).indices
@@ -98,15 +100,28 @@ def spread_labels(
     return classes
 
 
-def describe_images(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
-    """Compute the features of images [N, C, H, W], float32 [N, D], in parts, which bounds the memory needed."""
-    return torch.cat(
-        [_described(images[first : first + _ROWS], device, likeness) for first in range(0, len(images), _ROWS)]
-    )
+def _moments(images: NDArray[np.uint8], likeness: Likeness) -> Moments | None:
+    return moments_of([images]) if likeness in ("features", "directions") else None
 
 
-def _described(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
+def describe_images(
+    images: NDArray[np.uint8], device: torch.device, likeness: Likeness, moments: Moments | None = None
+) -> Tensor:
+    """Compute the features of images [N, C, H, W], float32 [N, D], in parts, which bounds the memory needed.
+
+    `features` and `directions` need the moments of the images.
+    """
+    parts = (images[first : first + _ROWS] for first in range(0, len(images), _ROWS))
+    return torch.cat([_described(part, device, likeness, moments) for part in parts])
+
+
+def _described(
+    images: NDArray[np.uint8], device: torch.device, likeness: Likeness, moments: Moments | None = None
+) -> Tensor:
     """Compute the features between which distances are taken, float32 [N, D]."""
+    if moments:
+        features = torch.from_numpy(moments.standardize(images)).to(device)
+        return features if likeness == "features" else F.normalize(features, dim=1)
     window = max(1, min(images.shape[-2:]) // _SIDES[likeness])
     pixels = F.avg_pool2d(scale(torch.from_numpy(images).to(device)), window, ceil_mode=True)
     return (pixels if likeness == "pixels" else _gradients(pixels)).flatten(1)

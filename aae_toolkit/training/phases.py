@@ -13,7 +13,7 @@ from aae_toolkit.config import (
     TrainingConfig,
     VariantConfig,
 )
-from aae_toolkit.models.networks import Discriminator, Encoder, Networks, decode_modes
+from aae_toolkit.models.networks import Decoder, Discriminator, Encoder, ModeDecoder, Networks, decode_modes
 from aae_toolkit.training import losses
 from aae_toolkit.training.augmentation import add_noise, random_warp
 from aae_toolkit.training.batches import Batch
@@ -48,10 +48,17 @@ class ReconstructionPhase(Phase):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compute `reconstruction` and the optional terms."""
-        y_logits, z = self.encoder(add_noise(batch.images, self.input_noise))
+        y_logits, z = self.encoder(add_noise(batch.images, self.input_noise, self.encoder.noise_unit))
         y = y_logits.softmax(dim=1)
-        reconstruction = losses.reconstruction(self.decoder(y, z), batch.images)
+        reconstruction = _reconstruction(self.decoder, self.decoder(y, z), batch.images)
         return {"reconstruction": reconstruction} | weighted(self.terms, Codes(y, z))
+
+
+def _reconstruction(decoder: Decoder | ModeDecoder, x_recon: Tensor, images: Tensor) -> Tensor:
+    """Compute the loss of a decoder's output under the distribution that the output describes."""
+    if decoder.standardize is None:
+        return losses.reconstruction(x_recon, images)
+    return losses.gaussian_reconstruction(x_recon, decoder.standardize(images).flatten(1))
 
 
 class DiscriminatorPhase(Phase):
@@ -138,7 +145,7 @@ class ClassificationPhase(Phase):
         assert batch.labeled_images is not None
         assert batch.labels is not None
         images = random_warp(batch.labeled_images) if self.augment else batch.labeled_images
-        y_logits, _ = self.encoder(add_noise(images, self.input_noise))
+        y_logits, _ = self.encoder(add_noise(images, self.input_noise, self.encoder.noise_unit))
         return {"classification": losses.classification(y_logits, batch.labels)}
 
 
@@ -153,7 +160,7 @@ class MutualInformationPhase(Phase):
         """Compute `mutual_information`."""
         y_logits, z = self.encoder(batch.images)
         y = y_logits.float().softmax(dim=1)
-        recon = self.decoder(y, z).sigmoid().reshape_as(batch.images)
+        recon = self.decoder.images(self.decoder(y, z)).reshape_as(batch.images)
         y_logits_again, _ = self.encoder(recon)
         return {"mutual_information": losses.mutual_information(y.detach(), y_logits_again)}
 
@@ -168,8 +175,8 @@ class ModeDecoderPhase(Phase):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compute `mode_reconstruction`."""
         y_logits, _ = self.encoder(batch.images)
-        x_mode_logits = self.mode_decoder(y_logits.softmax(dim=1))
-        return {"mode_reconstruction": losses.reconstruction(x_mode_logits, batch.images)}
+        x_mode = self.mode_decoder(y_logits.softmax(dim=1))
+        return {"mode_reconstruction": _reconstruction(self.mode_decoder, x_mode, batch.images)}
 
 
 class ModeSeparationPhase(Phase):
@@ -185,7 +192,8 @@ class ModeSeparationPhase(Phase):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compute `mode_separation`, which does not depend on the batch."""
-        return {"mode_separation": losses.mode_separation(decode_modes(self.decoder, self.architecture))}
+        modes = self.decoder.images(decode_modes(self.decoder, self.architecture).float())
+        return {"mode_separation": losses.mode_separation(modes)}
 
 
 # Key of section `training` -> the phase that it turns on, and the key of its learning rate.

@@ -27,10 +27,12 @@ from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
+from aae_toolkit.training.blending import blend
 from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
 from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.runtime import Runtime
+from aae_toolkit.training.standardizing import moments_of, set_moments
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.terms.memory import Memory
 from aae_toolkit.training.weights import working_networks
@@ -102,11 +104,11 @@ def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
+def build_batches(run: Run) -> tuple[Batches, NDArray[np.float32] | None]:
     """Open the training splits, and move them to the device unless they are too large for it.
 
     Returns:
-        The batches, and the classes that spread to the unlabelled images, int64 [N]; None without `spread_labels`.
+        The batches, and the first y of the memory, float32 [N, K]; None without `spread_labels`.
 
     Raises:
         UsageError: several processes cannot share a batch evenly.
@@ -130,7 +132,7 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
     if len(passed) < 2 * world.size:
         raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
-    neighbors, spread = _neighborhoods(passed, labeled, run)
+    neighbors, first_y = _neighborhoods(passed, labeled, run)
     batches = Batches(
         passed,
         cycled,
@@ -143,13 +145,15 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
         loader_options=run.runtime.loader_options,
         world=world,
     )
-    return batches, spread
+    return batches, first_y
 
 
 def _neighborhoods(
     passed: Split, labeled: Split, run: Run
-) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    """Find the neighbours of each image, int64 [N, k], and spread labels, int64 [N]; None where not configured.
+) -> tuple[NDArray[np.int64] | None, NDArray[np.float32] | None]:
+    """Find the neighbours of each image, int64 [N, k], and the first y, float32 [N, K]; None where not configured.
+
+    The first y is zero where no label arrived.
 
     Raises:
         UsageError: there are too few images.
@@ -170,19 +174,37 @@ def _neighborhoods(
         likeness=terms.likeness,
         world=run.runtime.world,
     )
-    neighbors, spread = find(), None
-    if terms.spread_labels:
+    n_categories = run.config.model.n_classes
+    assert n_categories is not None
+    neighbors = find() if terms.lambda_pairs or not terms.blend_regression else None
+    first = None
+    if terms.blend_regression:
+        first = _blended(passed, labeled, run, n_categories)
+    elif terms.spread_labels and neighbors is not None:
         spread = spread_labels(neighbors, find(of=labeled.images), labeled.labels)
-    return (neighbors if terms.lambda_pairs else None), spread
+        first = np.eye(n_categories + 1, n_categories, dtype=np.float32)[spread]  # UNLABELED is the last row
+    return (neighbors if terms.lambda_pairs else None), first
 
 
-def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = None) -> TrainingState:
+def _blended(passed: Split, labeled: Split, run: Run, n_categories: int) -> NDArray[np.float32]:
+    """Compute the first y of the images of an epoch, float32 [N, K]; labelled images among them keep their class."""
+    n_unlabeled = run.data.size("train_unlabeled")
+    images = np.concatenate([passed.images[:n_unlabeled], labeled.images])
+    terms, runtime = run.config.consistency, run.runtime
+    neighbors = nearest_neighbors(
+        images, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world
+    )
+    blended = blend(neighbors, moments_of([images]).standardize(images), labeled.labels, n_categories)
+    return np.concatenate([blended, np.eye(n_categories, dtype=np.float32)[labeled.labels]])[: len(passed)]
+
+
+def initial_state(run: Run, n_images: int, first_y: NDArray[np.float32] | None = None) -> TrainingState:
     """Seed the random streams, and build networks and phases.
 
     Args:
         run: the training.
         n_images: number of unlabelled images of an epoch, N.
-        spread: classes that labels spread to, int64 [N]; UNLABELED where none arrived.
+        first_y: first y of the memory, float32 [N, K]; zeros where nothing is known.
     """
     config, runtime = run.config, run.runtime
     torch.manual_seed(config.training.seed)
@@ -197,6 +219,8 @@ def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = No
         image_shape=run.data.image_shape,
         n_classes=model.n_classes,
         z_size=model.z_size,
+        standardize=model.standardize,
+        reconstruction=model.reconstruction,
     )
     with_modes = config.training.use_autoencoder and getattr(config.training, "use_mode_decoder", False)
     terms = config.consistency
@@ -207,6 +231,9 @@ def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = No
         conditional_style_prior=config.training.use_conditional_style_prior,
         n_over_clusters=n_over_clusters,
     ).to(runtime.device)
+    if model.standardize or model.reconstruction == "gaussian":
+        splits = (run.data.load(name, mapped=True).images for name in ("train_labeled", "train_unlabeled"))
+        set_moments(networks, moments_of(splits))
     if runtime.world.size > 1:
         synchronize_batch_norm(networks)
     working, average, teacher = working_networks(networks, runtime.dtype), networks, None
@@ -216,8 +243,8 @@ def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = No
     memory = None
     if terms.lambda_pseudo_labels:
         memory = Memory(n_images, model.n_classes, terms.memory)
-        if spread is not None:
-            memory.start(torch.from_numpy(spread), terms.looks_to_trust)
+        if first_y is not None:
+            memory.start(torch.from_numpy(first_y), terms.looks_to_trust)
         memory.to(runtime.device)
     phases = build_phases(working, config, teacher=teacher, memory=memory)
     return TrainingState(networks, working, average, [PhaseRunner(phase, runtime) for phase in phases])

@@ -104,9 +104,9 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
     training = run.config.training
     with memory_advice(f"lower resident_mib (now {training.resident_mib}), so that images stay in their files"):
         validation = run.data.load("validation")
-        batches, spread = build_batches(run)
+        batches, first_y = build_batches(run)
     with memory_advice(f"lower --batch-size (now {training.batch_size}), or the networks' sizes"):
-        state = initial_state(run, batches.n_images, spread)
+        state = initial_state(run, batches.n_images, first_y)
         try:
             checkpoint = from_main(lambda: load_checkpoint(run.output_dir) if resume else None)
             if checkpoint:

@@ -14,7 +14,7 @@ from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import Floats, Integers, encode
 from aae_toolkit.models.directory import TrainedModel
-from aae_toolkit.models.networks import decode_modes
+from aae_toolkit.models.networks import Decoder, ModeDecoder, decode_modes
 from aae_toolkit.progress import Progress
 from aae_toolkit.visualization.names import ClassLabels, class_labels
 
@@ -124,20 +124,22 @@ class View:
     def modes(self) -> Floats:
         """Return the decoder's image of each category at z = 0, [K, C, H, W] in [0, 1]."""
         with torch.inference_mode():
-            return self._pictures(decode_modes(self.model.decoder, self.model.architecture))
+            return self._pictures(self.model.decoder, decode_modes(self.model.decoder, self.model.architecture))
 
     def mode_decoder_modes(self) -> Floats:
         """Return the mode decoder's image of each category, [K, C, H, W] in [0, 1]."""
-        assert self.model.mode_decoder is not None
-        device = self.model.mode_decoder.out.weight.device
+        decoder = self.model.mode_decoder
+        assert decoder is not None
         with torch.inference_mode():
-            return self._pictures(self.model.mode_decoder(torch.eye(self.n_categories, device=device)))
+            y = torch.eye(self.n_categories, device=decoder.out.weight.device)
+            return self._pictures(decoder, decoder(y))
 
     def decode(self, y: Floats, z: Floats) -> Floats:
         """Decode codes [N, K] and [N, Z] to images [N, C, H, W] in [0, 1]."""
-        device = self.model.decoder.out.weight.device
+        decoder = self.model.decoder
+        device = decoder.out.weight.device
         with torch.inference_mode():
-            return self._pictures(self.model.decoder(torch.from_numpy(y).to(device), torch.from_numpy(z).to(device)))
+            return self._pictures(decoder, decoder(torch.from_numpy(y).to(device), torch.from_numpy(z).to(device)))
 
     def read(self, pictures: Floats) -> Integers:
         """Return the likeliest category, int64 [N], of images [N, C, H, W] in [0, 1]."""
@@ -145,6 +147,6 @@ class View:
         categories: Integers = y.argmax(axis=1)
         return categories
 
-    def _pictures(self, logits: torch.Tensor) -> Floats:
-        pictures: Floats = logits.sigmoid().reshape(-1, *self.image_shape).cpu().numpy()
+    def _pictures(self, decoder: Decoder | ModeDecoder, x_recon: torch.Tensor) -> Floats:
+        pictures: Floats = decoder.images(x_recon).reshape(-1, *self.image_shape).cpu().numpy()
         return pictures

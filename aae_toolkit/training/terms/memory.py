@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed.collectives import gather_batch
 
 
@@ -46,15 +44,15 @@ class Memory(nn.Module):
         self.register_buffer("y", torch.zeros(n_images, n_categories))
         self.register_buffer("n_looks", torch.zeros(n_images))
 
-    def start(self, categories: Tensor, n_views: int) -> None:
-        """Set the memory of images of known category as if at least `n_views` views had shown that category.
+    def start(self, y: Tensor, n_views: int) -> None:
+        """Set the memory of images as if at least `n_views` views had shown their y.
 
         Args:
-            categories: int64 [N]; UNLABELED where the category is not known.
+            y: category probabilities [N, K]; zeros where nothing is known.
             n_views: least number of views.
         """
-        known = categories != UNLABELED
-        self.y[known] = F.one_hot(categories[known], self.y.shape[1]).float()
+        known = y.any(dim=1)
+        self.y[known] = y[known]
         self.n_looks[known] = max(n_views, round(self.decay / (1 - self.decay)))  # the next view fades them by decay
 
     @torch.no_grad()

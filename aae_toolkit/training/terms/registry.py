@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.terms.balance import Balance
@@ -52,10 +54,12 @@ def terms_on_codes(config: VariantConfig, networks: Networks) -> list[Term[Codes
     return _with_weight(TERMS_ON_CODES, config.training, config, networks)
 
 
-def view_makers(terms: Iterable[Term[Any]], config: VariantConfig, teacher: Encoder | None) -> dict[str, ViewMaker]:
+def view_makers(
+    terms: Iterable[Term[Any]], config: VariantConfig, teacher: Encoder | None, noise_unit: Tensor | float
+) -> dict[str, ViewMaker]:
     """Build the makers of the views that some term needs, by name."""
     needed = {view for term in terms for view in term.views}
-    return {name: maker(config, teacher) for name, maker in VIEWS.items() if name in needed}
+    return {name: maker(config, teacher, noise_unit) for name, maker in VIEWS.items() if name in needed}
 
 
 def _with_weight(

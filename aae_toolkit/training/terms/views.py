@@ -31,8 +31,9 @@ class View(NamedTuple):
 class Augmentation:
     """Random changes of images: their place and shape, colours, an erased rectangle, then noise."""
 
-    def __init__(self, config: VariantConfig) -> None:
-        """Read the strengths from section `consistency`, and `input_noise`."""
+    def __init__(self, config: VariantConfig, noise_unit: Tensor | float = 1.0) -> None:
+        """Read the strengths: section `consistency`, and `input_noise`, which is in units of `noise_unit`."""
+        self.noise_unit = noise_unit
         terms = config.consistency
         self.affine = terms.augmentation
         self.elastic = terms.elastic
@@ -48,15 +49,15 @@ class Augmentation:
         placement = replace(self.placement, crop=strength * self.placement.crop)
         warped = random_warp(images, strength * self.affine, strength * self.elastic, placement)
         erased = random_erasing(random_colors(warped, self.colors, strength), strength * self.erasing)
-        return add_noise(erased, strength * self.noise)
+        return add_noise(erased, strength * self.noise, self.noise_unit)
 
 
 class ViewMaker(ABC):
     """Makes one view of each batch."""
 
-    def __init__(self, config: VariantConfig, teacher: Encoder | None) -> None:
+    def __init__(self, config: VariantConfig, teacher: Encoder | None, noise_unit: Tensor | float = 1.0) -> None:
         """Keep the augmentation and the teacher, the encoder of averaged weights."""
-        self.augment = Augmentation(config)
+        self.augment = Augmentation(config, noise_unit)
         self.teacher = teacher
 
     @abstractmethod

@@ -18,9 +18,9 @@ _PROBE = 0.5  # length of the random change from which the most harmful directio
 class AdversarialView(ViewMaker):
     """View of the unlabelled images, changed where that moves the teacher's y most, with that y as target."""
 
-    def __init__(self, config: VariantConfig, teacher: Encoder | None) -> None:
+    def __init__(self, config: VariantConfig, teacher: Encoder | None, noise_unit: Tensor | float = 1.0) -> None:
         """Keep the length of the change."""
-        super().__init__(config, teacher)
+        super().__init__(config, teacher, noise_unit)
         self.radius = config.consistency.virtual_adversarial_radius
 
     def __call__(self, batch: Batch) -> View:
@@ -32,9 +32,9 @@ class AdversarialView(ViewMaker):
             y = teacher_y(self.teacher, batch.images)
         with torch.enable_grad():
             probe = (_PROBE * _unit(torch.randn_like(batch.images))).requires_grad_()
-            harm = losses.consistency(y, self.teacher(batch.images + probe)[0])  # type: ignore[misc]
+            harm = losses.consistency(y, self.teacher(batch.images + self.augment.noise_unit * probe)[0])  # type: ignore[misc]
             [direction] = torch.autograd.grad(harm, probe)
-        return View(batch.images + self.radius * _unit(direction), y)
+        return View(batch.images + self.radius * self.augment.noise_unit * _unit(direction), y)
 
 
 class VirtualAdversarial(Term[Encodings]):
