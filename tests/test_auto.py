@@ -64,16 +64,16 @@ def test_epochs_and_averages_follow_the_number_of_steps(n_images: int) -> None:
     assert averaged <= max(0.2 * steps, 100)
 
 
-def test_few_labels_are_spread_and_many_are_not() -> None:
+def test_neighbour_pairs_help_few_labels_and_both_begin_with_spread_labels() -> None:
     few, many = chosen(GREY, labels_per_class=49).consistency, chosen(GREY, labels_per_class=50).consistency
-    assert few.spread_labels
     assert few.lambda_pairs
     assert few.lambda_balance
-    assert not (many.spread_labels)
     assert not (many.lambda_pairs)
     assert not (many.lambda_balance)
-    assert few.lambda_pseudo_labels
-    assert many.lambda_pseudo_labels
+    for terms in (few, many):
+        assert terms.spread_labels
+        assert terms.blend_regression
+        assert terms.lambda_pseudo_labels
 
 
 def test_without_labels_pseudo_labels_wait_for_a_share_of_the_epochs() -> None:

@@ -98,9 +98,9 @@ AUTO_RULES = {
         f"neighbour pairs, balance, and pseudo-labels after {100 * auto._AVERAGED:.0f}% of the epochs"
     ),
     f"losses on y, fewer than {auto._FEW_LABELS} labels a class": (
-        "the same, and labels spread from neighbour to neighbour before the first epoch"
+        "neighbour pairs, balance, and pseudo-labels that begin with spread labels and a kernel regression on gradients"
     ),
-    "losses on y, more labels": "pseudo-labels alone",
+    "losses on y, more labels": "such pseudo-labels alone",
     "tolerance of the balance loss": (
         f"the entropy that the classes lack to even use, if the largest has {auto._UNEVEN} times an even share (counted"
         " on validation images, or on the labelled ones)"

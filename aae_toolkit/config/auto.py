@@ -174,12 +174,12 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
             {"consistency": terms}, "terms: neighbour pairs, balance and pseudo-labels, since no label is used"
         )
     labels = f"{facts.labels_per_class} labels of the rarest class"
+    first = {"spread_labels": True, "blend_regression": True, "memory": 0.9, "n_neighbors": pairs["n_neighbors"]}
+    taught = "pseudo-labels, which begin with spread labels and a regression"
     if facts.labels_per_class >= _FEW_LABELS:
-        return Choice({"consistency": pseudo | {"confidence": 0.6}}, f"terms: pseudo-labels, since there are {labels}")
-    terms = pseudo | pairs | {"lambda_balance": 2.0, "spread_labels": True, "memory": 0.9}
-    return Choice(
-        {"consistency": terms}, f"terms: labels spread to neighbours, pairs, balance and pseudo-labels, for {labels}"
-    )
+        return Choice({"consistency": pseudo | first}, f"terms: {taught}, for {labels}")
+    terms = pseudo | first | pairs | {"lambda_balance": 2.0}
+    return Choice({"consistency": terms}, f"terms: neighbour pairs, balance, and {taught}, for {labels}")
 
 
 def _balance(facts: Facts) -> dict[str, float]:

@@ -8,56 +8,98 @@ of a simple model's predictions over a graph, Huang et al. 2021 ("Combining Labe
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_SPREADING = 0.9  # share of a label that goes on to neighbours in each round
-_SMOOTHING = 0.8  # share of a prediction that does
-_ROUNDS = 60  # what still moves then is below 0.2%
-_EVEN = 2  # labels a class with which the regression counts as much as the spread labels
+_ROUNDS = 60  # what still moves then is below 0.2% for rows, and changes few classes for images
+_COMPONENTS = 1000  # most labelled samples that a kernel is taken with
+_KERNEL_C = 10  # inverse strength of the kernel regression's penalty
 
 Floats = NDArray[np.float32]
 
 
-def blend(neighbors: NDArray[np.int64], features: Floats, labels: NDArray[np.int64], n_categories: int) -> Floats:
+@dataclass(frozen=True)
+class Blending:
+    """How spread labels and a regression are weighed.
+
+    Attributes:
+        spreading: share of a label that goes on to neighbours in each round.
+        smoothing: share of a prediction that does.
+        even: labels a class with which the regression counts as much as the spread labels.
+        one_sided: weight of a link between two samples of which only one is a neighbour of the other.
+        kernel: True for a regression with an RBF kernel, which has the width of the features' variance.
+    """
+
+    spreading: float
+    smoothing: float
+    even: float
+    one_sided: float
+    kernel: bool
+
+
+ROWS = Blending(spreading=0.9, smoothing=0.8, even=2, one_sided=1.0, kernel=False)
+IMAGES = Blending(spreading=0.99, smoothing=0.8, even=30, one_sided=0.05, kernel=True)
+
+
+def blend(
+    neighbors: NDArray[np.int64], features: Floats, labels: NDArray[np.int64], n_categories: int, how: Blending = ROWS
+) -> Floats:
     """Compute class probabilities of unlabelled samples, float32 [N, K].
 
     Args:
         neighbors: neighbours among all samples, int64 [N + L, k]: N unlabelled ones, then L labelled ones.
-        features: features of all samples, float32 [N + L, D], standardized.
+        features: features of all samples, float32 [N + L, D].
         labels: classes of the labelled samples, int64 [L].
         n_categories: K, at least the number of classes.
+        how: weights of the parts.
     """
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
 
     n = len(neighbors) - len(labels)
-    links = _links(neighbors)
+    links = _links(neighbors, how.one_sided)
     known = np.zeros((len(neighbors), n_categories))
     known[np.arange(n, len(neighbors)), labels] = 1
-    spread = _normalized(_diffuse(links, known, _SPREADING))
+    spread = _normalized(_diffuse(links, known, how.spreading))
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is as good here
-            regression = LogisticRegression().fit(features[n:], labels)
+            regression = _regression(features[n:], how).fit(features[n:], labels)
         known[:n, classes] = regression.predict_proba(features[:n])
-        smooth = _normalized(_diffuse(links, known, _SMOOTHING))
-        weight = counts.mean() / (counts.mean() + _EVEN)
+        smooth = _normalized(_diffuse(links, known, how.smoothing))
+        weight = counts.mean() / (counts.mean() + how.even)
         reached = spread.any(axis=1, keepdims=True)
         spread = np.where(reached, weight * smooth + (1 - weight) * spread, smooth)
     return spread[:n].astype(np.float32)
 
 
-def _links(neighbors: NDArray[np.int64]) -> Any:
-    """Build the symmetric graph, normalized by the square roots of the degrees: D^-1/2 W D^-1/2, sparse [M, M]."""
+def _regression(labeled: Floats, how: Blending) -> Any:
+    """Build a logistic regression, with a kernel if asked."""
+    from sklearn.kernel_approximation import Nystroem
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    if not how.kernel:
+        return LogisticRegression()
+    width = max(float(labeled.var()) * labeled.shape[1], np.finfo(np.float32).tiny)
+    kernel = Nystroem(gamma=1 / width, n_components=min(len(labeled), _COMPONENTS), random_state=0)
+    return make_pipeline(kernel, LogisticRegression(C=_KERNEL_C))
+
+
+def _links(neighbors: NDArray[np.int64], one_sided: float) -> Any:
+    """Build the symmetric graph, normalized by the square roots of the degrees: D^-1/2 W D^-1/2, sparse [M, M].
+
+    A link counts 1 + 1 where both samples are neighbours of each other, else `one_sided`.
+    """
     from scipy.sparse import csr_array, diags_array
 
     n, k = neighbors.shape
     links = csr_array((np.ones(neighbors.size), neighbors.ravel(), np.arange(0, neighbors.size + 1, k)), shape=(n, n))
     links = links + links.T
+    links.data[links.data <= 1] *= one_sided
     root = diags_array(1 / np.sqrt(links.sum(axis=1)))
     return root @ links @ root
 

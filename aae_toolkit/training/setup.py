@@ -27,8 +27,8 @@ from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
-from aae_toolkit.training.blending import blend
-from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
+from aae_toolkit.training.blending import IMAGES, blend
+from aae_toolkit.training.neighbors import describe_images, nearest_neighbors, spread_labels
 from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.runtime import Runtime
@@ -176,18 +176,27 @@ def _neighborhoods(
     )
     n_categories = run.config.model.n_classes
     assert n_categories is not None
-    neighbors = find() if terms.lambda_pairs or not terms.blend_regression else None
+    are_rows = terms.likeness in ("features", "directions")
+    neighbors = find() if terms.lambda_pairs or not (terms.blend_regression and are_rows) else None
     first = None
-    if terms.blend_regression:
-        first = _blended(passed, labeled, run, n_categories)
+    if terms.blend_regression and are_rows:
+        first = _blended_rows(passed, labeled, run, n_categories)
     elif terms.spread_labels and neighbors is not None:
-        spread = spread_labels(neighbors, find(of=labeled.images), labeled.labels)
-        first = np.eye(n_categories + 1, n_categories, dtype=np.float32)[spread]  # UNLABELED is the last row
+        labeled_neighbors = find(of=labeled.images)
+        if terms.blend_regression:
+            nodes = np.concatenate([neighbors, labeled_neighbors])
+            described = describe_images(
+                np.concatenate([passed.images, labeled.images]), run.runtime.device, terms.likeness
+            )
+            first = blend(nodes, described.cpu().numpy(), labeled.labels, n_categories, IMAGES)
+        else:
+            spread = spread_labels(neighbors, labeled_neighbors, labeled.labels)
+            first = np.eye(n_categories + 1, n_categories, dtype=np.float32)[spread]  # UNLABELED is the last row
     return (neighbors if terms.lambda_pairs else None), first
 
 
-def _blended(passed: Split, labeled: Split, run: Run, n_categories: int) -> NDArray[np.float32]:
-    """Compute the first y of the images of an epoch, float32 [N, K]; labelled images among them keep their class."""
+def _blended_rows(passed: Split, labeled: Split, run: Run, n_categories: int) -> NDArray[np.float32]:
+    """Compute the first y of the rows of an epoch, float32 [N, K]; labelled rows among them keep their class."""
     n_unlabeled = run.data.size("train_unlabeled")
     images = np.concatenate([passed.images[:n_unlabeled], labeled.images])
     terms, runtime = run.config.consistency, run.runtime
