@@ -430,6 +430,22 @@ def test_the_seed_s_flags_train_and_draw_in_the_data_directory(
     assert all(content.startswith(b"\x89PNG") for content in drawn.values())
 
 
+def test_without_a_configuration_settings_are_chosen_said_and_kept(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, model = shutil.copytree(data_dir, tmp_path / "data"), tmp_path / "model"
+    command = ["train", "semi-supervised", "--dir-path", str(data), "--output-dir-path", str(model)]
+    assert run([*command, "--n-epochs", "1", "--z-size", "2"]) == 0
+    printed = capsys.readouterr().out
+    for choice in ("network", "augmentation", "length", "terms"):
+        assert f"auto: {choice}: " in printed
+    config = yaml.safe_load((model / "config.yml").read_text())["semi_supervised"]
+    assert config["training"]["n_epochs"] == 1  # a flag wins
+    assert config["consistency"]["lambda_pseudo_labels"] > 0
+    assert run([*command, "--n-epochs", "1", "--z-size", "2", "--resume"]) == 0
+    assert "auto:" not in capsys.readouterr().out  # a resumed run keeps its settings
+
+
 @one_variant
 def test_a_model_without_a_mode_decoder_has_nine_pictures(
     model_dir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
