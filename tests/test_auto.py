@@ -46,6 +46,13 @@ def test_lines_are_bent_and_filled_shapes_are_not() -> None:
     assert tiny.consistency.erasing == tiny.consistency.elastic == 0 < tiny.consistency.augmentation
 
 
+def test_without_labels_filled_shapes_are_bent_too() -> None:
+    labeled, unlabeled = chosen(PHOTOS).consistency, chosen(PHOTOS, "unsupervised").consistency
+    assert unlabeled.augmentation > labeled.augmentation
+    assert unlabeled.elastic > labeled.elastic
+    assert unlabeled.erasing == labeled.erasing
+
+
 @pytest.mark.parametrize("change", ["horizontal_flip", "vertical_flip", "quarter_turns"])
 def test_a_change_is_made_only_where_it_keeps_the_neighbours(change: str) -> None:
     assert not getattr(chosen(PHOTOS).consistency, change)  # not measured

@@ -81,7 +81,8 @@ AUTO_RULES = {
     ),
     "augmentation": (
         "`drawings` if less than a third of the pixels differ from the background, which is the median of an image's"
-        f" border; else `photos`; `tiny` below a side of {auto._SIDE_OF_STROKES} pixels"
+        f" border; else `photos`; `tiny` below a side of {auto._SIDE_OF_STROKES} pixels; without labels, `photos` with"
+        " `augmentation`, `elastic` and `crop` of `drawings`"
     ),
     "flips and quarter turns": (
         f"each one after which at least {100 * auto._KEPT:.0f}% of an image's {facts._NEIGHBORS} nearest neighbours"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aae_toolkit.cli.options import ConsoleProgress
 from aae_toolkit.cli.showing import dataset_line
 from aae_toolkit.config import Variant, VariantConfig, load_config, with_flags
-from aae_toolkit.config.auto import AUTO, choose
+from aae_toolkit.config.auto import AUTO
 from aae_toolkit.distributed.world import world_from_environment
 from aae_toolkit.progress import Progress, Silent
 
@@ -65,14 +65,15 @@ def run_training(options: TrainingOptions) -> Path:
     """
     main = world_from_environment().is_main
     progress: Progress = ConsoleProgress() if main else Silent()
-    given = None if options.config == AUTO else load_config(options.config, options.variant)
+    if options.config != AUTO:
+        load_config(options.config, options.variant)  # refused before the data is read
     from aae_toolkit.data.directory import DataDirectory
 
     data = DataDirectory(options.data_dir)
     model_dir = options.model_dir
     progress.say("loading data started...")
     progress.say(dataset_line(data.index))
-    config = with_flags(given or _chosen(data, options, progress), **options.flags)
+    config = with_flags(_configuration(data, options, progress), **options.flags)
     progress.say(f"using configuration: {config.model_dump(mode='json')}")
     from aae_toolkit.training.trainer import train
     from aae_toolkit.visualization.curves import draw_learning_curves
@@ -96,18 +97,16 @@ def run_training(options: TrainingOptions) -> Path:
     return model_dir
 
 
-def _chosen(data: DataDirectory, options: TrainingOptions, progress: Progress) -> VariantConfig:
-    """Choose a configuration for the data, and say why; a run that is resumed keeps its own."""
-    from aae_toolkit.training.facts import measure_facts
+def _configuration(data: DataDirectory, options: TrainingOptions, progress: Progress) -> VariantConfig:
+    """Load or choose the configuration; a resumed run keeps what was chosen for it."""
+    from aae_toolkit.training.choosing import configuration_for
     from aae_toolkit.training.setup import CHECKPOINT_FILE
     from aae_toolkit.training.trainer import CONFIG_FILE
 
-    if options.resume and (options.model_dir / CHECKPOINT_FILE).exists():
-        return load_config(options.model_dir / CONFIG_FILE, options.variant)
-    config, reasons = choose(measure_facts(data, options.flags.get("n_classes")), options.variant)
-    for reason in reasons:
-        progress.say(f"auto: {reason}")
-    return config
+    source = options.config
+    if source == AUTO and options.resume and (options.model_dir / CHECKPOINT_FILE).exists():
+        source = str(options.model_dir / CONFIG_FILE)
+    return configuration_for(data, source, options.variant, progress, options.flags.get("n_classes"))
 
 
 def _observers(options: TrainingOptions, stack: ExitStack) -> list[Observer]:

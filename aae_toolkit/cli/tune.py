@@ -19,7 +19,8 @@ from aae_toolkit.cli.options import (
     print_json,
     require_writable,
 )
-from aae_toolkit.config import DEFAULT_CONFIG, TrainingPrecision, Variant, dump_config, load_config, with_flags
+from aae_toolkit.config import TrainingPrecision, Variant, dump_config, load_config, with_flags
+from aae_toolkit.config.auto import AUTO
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import write_json, write_text
 from aae_toolkit.html.rendering import command
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from aae_toolkit.tuning.result import Tuning
 
 _Config = Annotated[
-    str, typer.Option("--config-path", help="Base configuration: a YAML file, or the name of a shipped configuration.")
+    str, typer.Option("--config-path", help="Base configuration: auto, a YAML file, or the name of a shipped one.")
 ]
 _Minutes = Annotated[float, typer.Option("--minutes", min=0.001, help="Time for the whole search.")]
 _Output = Annotated[
@@ -69,7 +70,7 @@ def _command(variant: Variant) -> Callable[..., None]:
 
     def tune(
         dir_path: DataDirOption,
-        config_path: _Config = DEFAULT_CONFIG,
+        config_path: _Config = AUTO,
         minutes: _Minutes = 30.0,
         output_path: _Output = None,
         study_path: _Study = None,
@@ -81,12 +82,14 @@ def _command(variant: Variant) -> Callable[..., None]:
         if not math.isfinite(minutes):
             raise UsageError(f"--minutes {minutes} is no length of time; give a number of minutes, such as 30")
         deadline = time.monotonic() + 60 * minutes
-        config = with_flags(load_config(config_path, variant), seed=seed, precision=precision)
+        if config_path != AUTO:
+            load_config(config_path, variant)  # refused before the data is read
         directory = study_path or dir_path / f"tune_{variant}"
         output = output_path or directory / "tuned.yaml"
         _refuse_other_file(output, config_path, variant)
         progress = ConsoleProgress(stderr=json)
         from aae_toolkit.data.directory import DataDirectory
+        from aae_toolkit.training.choosing import configuration_for
         from aae_toolkit.training.stop import Stopped
         from aae_toolkit.tuning.study import best_config
         from aae_toolkit.tuning.study import tune as search
@@ -94,6 +97,7 @@ def _command(variant: Variant) -> Callable[..., None]:
         from aae_toolkit.visualization.search import FILE_NAME, draw_search
 
         data = DataDirectory(dir_path)
+        config = with_flags(configuration_for(data, config_path, variant, progress), seed=seed, precision=precision)
         tuning = search(config, data, directory, deadline=deadline, device=device, progress=progress)
         write_text(output, dump_config(best_config(config, data, tuning)))
         write_json(directory / "trials.json", tuning.to_json())

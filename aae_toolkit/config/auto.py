@@ -71,7 +71,7 @@ class Choice(NamedTuple):
 
 def choose(facts: Facts, variant: Variant) -> tuple[VariantConfig, list[str]]:
     """Choose every setting; return the configuration and a line for each choice."""
-    choices = [_network(facts), _augmentation(facts), _length(facts, variant), _terms(facts, variant)]
+    choices = [_network(facts), _augmentation(facts, variant), _length(facts, variant), _terms(facts, variant)]
     content: dict[str, dict[str, Any]] = {"learning_rates": dict(_RATES[variant])}
     for choice in choices:
         for section, values in choice.settings.items():
@@ -114,8 +114,11 @@ def _network(facts: Facts) -> Choice:
     return Choice({"model": model}, f"network: {stages} convolution stages for {size}")
 
 
-def _augmentation(facts: Facts) -> Choice:
-    """Choose the changes of a view by what the images show and which changes keep their neighbours."""
+def _augmentation(facts: Facts, variant: Variant) -> Choice:
+    """Choose the changes of a view by what the images show and which changes keep their neighbours.
+
+    Without labels, a category is what survives a change: strong changes keep it from being a mere shade or place.
+    """
     inked = f"{100 * facts.ink:.0f}% of the pixels differ from the background"
     if facts.side < _SIDE_OF_STROKES:
         name, why = "tiny", f"a side has only {facts.side} pixels"
@@ -124,6 +127,9 @@ def _augmentation(facts: Facts) -> Choice:
     else:
         name, why = "photos", inked
     terms = dict(AUGMENTATION_SETS[name])
+    if variant == "unsupervised" and name == "photos":
+        terms |= {key: AUGMENTATION_SETS["drawings"][key] for key in ("augmentation", "elastic", "crop")}
+        why += ", bent like drawings, since no label says what a category is"
     for change in ("horizontal_flip", "vertical_flip", "quarter_turns"):
         terms[change] = facts.kept.get(change, 0.0) >= _KEPT
     square = facts.image_shape[1] == facts.image_shape[2]

@@ -23,7 +23,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional as F
 
 from aae_toolkit.config import Variant
-from aae_toolkit.config.auto_rows import RowFacts
 from aae_toolkit.data.arrays import ArrayData
 from aae_toolkit.data.directory import Split, SplitName
 from aae_toolkit.data.sources import UNLABELED
@@ -244,11 +243,16 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             raise ValueError(f"image_shape {shape} holds {math.prod(shape)} pixels; X has {rows.shape[1]} features")
         if are_rows and self.encoder == "conv":
             raise ValueError("encoder='conv' is for images; give image_shape, or X as [n, H, W] or [n, C, H, W]")
+        scale = scaling.fit_scaling(rows, images=not are_rows)
+        images, known = scaling.to_images(rows, scale, shape), labels != UNLABELED
+        labeled, rest = (Split(images[which], labels[which]) for which in (known, ~known))
+        splits: dict[SplitName, Split] = {"train_labeled": labeled, "train_unlabeled": rest, "validation": labeled}
+        data = ArrayData(splits, shape, tuple(map(str, classes)))
         config = resolve_config(
             self.config,
             self._variant,
-            rows=RowFacts(len(rows), rows.shape[1], int((labels != UNLABELED).sum())) if are_rows else None,
-            n_samples=len(rows),
+            data,
+            are_rows=are_rows,
             n_epochs=self.n_epochs,
             z_size=self.z_size,
             hidden_size=self.hidden_size,
@@ -258,11 +262,6 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             n_classes=n_categories,
             seed=int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)),
         )
-        scale = scaling.fit_scaling(rows, images=not are_rows)
-        images, known = scaling.to_images(rows, scale, shape), labels != UNLABELED
-        labeled, rest = (Split(images[which], labels[which]) for which in (known, ~known))
-        splits: dict[SplitName, Split] = {"train_labeled": labeled, "train_unlabeled": rest, "validation": labeled}
-        data = ArrayData(splits, shape, tuple(map(str, classes)))
         try:
             with torch.random.fork_rng():  # leaves the caller's random streams as they are
                 progress = _Printing() if self.verbose else Silent()

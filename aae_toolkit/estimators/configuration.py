@@ -7,27 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aae_toolkit.config import DEFAULT_CONFIG, Variant, VariantConfig, load_config, with_flags
+from aae_toolkit.config import Variant, VariantConfig, load_config, with_flags
+from aae_toolkit.config.auto import choose
 from aae_toolkit.config.auto_rows import RowFacts, choose_for_rows
+from aae_toolkit.data.arrays import ArrayData
 from aae_toolkit.errors import UsageError
+from aae_toolkit.training.facts import measure_facts
 
 
 def resolve_config(
     source: str | Path | Mapping[str, Any] | None,
     variant: Variant,
+    data: ArrayData,
     *,
-    rows: RowFacts | None,
-    n_samples: int,
+    are_rows: bool,
     **flags: Any,
 ) -> VariantConfig:
     """Resolve the configuration of a fit.
 
     Args:
         source: a YAML file, the name of a shipped one, or a mapping of sections that changes the default; None: the
-            default, which is chosen from the data for rows, and the seed's for images.
+            default, which is chosen for the data.
         variant: section of the file.
-        rows: facts of X if it is rows of features, which are not augmented as pictures are; None for images.
-        n_samples: number of samples, a bound of the number of neighbours.
+        data: the samples; their number bounds the number of neighbours.
+        are_rows: True if X is rows of features, which are not augmented as pictures are.
         flags: values that replace the configuration's, except None.
 
     Raises:
@@ -37,20 +40,27 @@ def resolve_config(
     try:
         if isinstance(source, str | Path):
             config = load_config(source, variant)
-        elif rows:
-            config, _ = choose_for_rows(rows, variant)
         else:
-            config = load_config(DEFAULT_CONFIG, variant)
+            config = _chosen(data, variant, are_rows, flags.get("n_classes"))
         content = config.model_dump()
         for section, values in (source if isinstance(source, Mapping) else {}).items():
             content[section] = content.get(section, {}) | dict(values)
-        if rows:
+        if are_rows:
             content["training"] |= {"augment_labeled": False} if variant == "semi_supervised" else {}
             content["consistency"] |= {"augmentation": 0.0, "elastic": 0.0}
             if content["consistency"]["likeness"] == "gradients":
                 content["consistency"]["likeness"] = "pixels"
         consistency = content["consistency"]
-        consistency["n_neighbors"] = min(consistency["n_neighbors"], n_samples - 1)
+        n_labeled, n_unlabeled = data.size("train_labeled"), data.size("train_unlabeled")
+        consistency["n_neighbors"] = min(consistency["n_neighbors"], n_labeled + n_unlabeled - 1)
         return with_flags(type(config).model_validate(content), **flags)
     except UsageError as error:
         raise ValueError(re.sub("^--[a-z-]+: ", "", str(error))) from error
+
+
+def _chosen(data: ArrayData, variant: Variant, are_rows: bool, n_categories: int | None) -> VariantConfig:
+    """Choose a configuration by the facts of the samples."""
+    if not are_rows:
+        return choose(measure_facts(data, n_categories), variant)[0]
+    n_labeled, n_unlabeled = data.size("train_labeled"), data.size("train_unlabeled")
+    return choose_for_rows(RowFacts(n_labeled + n_unlabeled, data.image_shape[-1], n_labeled), variant)[0]

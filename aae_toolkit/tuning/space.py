@@ -82,6 +82,20 @@ SETTINGS = (
         needs="consistency.is_on",
     ),
     Setting(
+        "consistency.crop",
+        *(1 / 4, 2.5),
+        "A crop may lose what tells classes apart, and helps where objects differ in size.",
+        most=0.9,
+        needs="consistency.is_on",
+    ),
+    Setting(
+        "consistency.erasing",
+        *(1 / 4, 2),
+        "A covered part may be what tells classes apart.",
+        most=1,
+        needs="consistency.is_on",
+    ),
+    Setting(
         "consistency.lambda_pairs",
         *(1 / 4, 4),
         "Neighbours share a class more or less often, which decides how far they can be trusted.",

@@ -1,0 +1,33 @@
+"""The configuration that a command asks for: a file, a shipped one, or settings chosen for the data."""
+
+from __future__ import annotations
+
+from aae_toolkit.config import Variant, VariantConfig, load_config
+from aae_toolkit.config.auto import AUTO, choose
+from aae_toolkit.data.arrays import TrainingData
+from aae_toolkit.progress import Progress
+from aae_toolkit.training.facts import measure_facts
+
+
+def configuration_for(
+    data: TrainingData, source: str, variant: Variant, progress: Progress, n_categories: int | None = None
+) -> VariantConfig:
+    """Load a configuration, or choose one for the data and say each choice with its reason.
+
+    Args:
+        data: training data.
+        source: path of a file, name of a shipped configuration, or `auto`.
+        variant: section to read.
+        progress: listener for the reasons.
+        n_categories: number of categories asked for; None: the number of classes.
+
+    Raises:
+        AaeError: the file is absent or is not YAML, or the data is unreadable.
+        UsageError: the file is no configuration.
+    """
+    if source != AUTO:
+        return load_config(source, variant)
+    config, reasons = choose(measure_facts(data, n_categories), variant)
+    for reason in reasons:
+        progress.say(f"auto: {reason}")
+    return config
