@@ -1,9 +1,8 @@
 """The sections and keys of the YAML configuration, as pydantic models.
 
 The keys of `learning_rates`, `model.hidden_size`, `model.encoder_dropout` and the `use_*` / `lambda_*` switches are the
-seed document's, spellings included; the others have defaults, so that the seed's file loads as it stands. The text
-below a key is its meaning; a name in square brackets at the end is the source of the idea. `docs/configuration.md` is
-generated from these texts.
+seed document's, spellings included; the others have defaults, so that the seed's file loads. The text below a key is
+its meaning, with the idea's source in brackets at the end; `docs/configuration.md` is generated from these texts.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ class ConsistencyConfig(Section):
     n_neighbors: int = Field(default=10, ge=0, le=1000)
     """Number of nearest neighbours that the second view is taken from; 0 takes it from the image itself. [SCAN]."""
     likeness: Likeness = "gradients"
-    """Search neighbours by gradients [Dalal & Triggs], pixels, standardized features, or these features' directions."""
+    """Description that neighbours are searched by; `directions` are `features` of length 1. [Dalal & Triggs]."""
     spread_labels: bool = False
     """Initialize the pseudo-labels by spreading the labels from neighbour to neighbour. [Zhou et al.]."""
     blend_regression: bool = False
