@@ -25,7 +25,7 @@ from aae_toolkit.evaluation import evaluate
 from aae_toolkit.models.directory import load_model
 
 SCORED = ("check_classifiers_train", "check_clustering")  # checks that ask how well it learned
-TINY: dict[str, Any] = {"hidden_size": 16, "precision": "fp32", "device": "cpu", "batch_size": 50}
+TINY: dict[str, Any] = {"hidden_size": 16, "z_size": 2, "precision": "fp32", "device": "cpu", "batch_size": 50}
 
 
 def classifier(**changes: Any) -> SemiSupervisedAAEClassifier:

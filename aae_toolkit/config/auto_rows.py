@@ -38,7 +38,7 @@ def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, l
     terms, taught = (_labeled_terms if variant == "semi_supervised" else _unlabeled_terms)(facts)
     content: dict[str, Any] = {
         "model": {"hidden_size": 128, "encoder_dropout": 0.2, "standardize": True, "reconstruction": "gaussian"},
-        "learning_rates": {"consistency_lr": 0.004, "auto_encoder_lr": 0.003},
+        "learning_rates": {"consistency_lr": 0.004, "auto_encoder_lr": 0.003, "style_lr": 0.01},
         "training": training,
         "consistency": consistency | terms,
     }
@@ -66,7 +66,7 @@ def _length(facts: RowFacts, variant: Variant) -> tuple[dict[str, Any], Choice]:
         "batch_size": _BATCH_SIZE,
         "input_noise": 0.3,
         "ema_decay": round(min(ema_decay, 0.999), 4),
-        "autoencoder_every": 3,
+        "autoencoder_every": 2,
         "precision": "fp32",  # in networks so small, casting costs more than it gains
     }
     choice = f"{n_epochs} epochs of {per_epoch} steps, EMA decay {section['ema_decay']}"

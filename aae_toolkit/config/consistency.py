@@ -47,7 +47,7 @@ class ConsistencyConfig(Section):
     n_neighbors: int = Field(default=10, ge=0, le=1000)
     """Number of nearest neighbours that the second view is taken from; 0 takes it from the image itself. [SCAN]."""
     likeness: Likeness = "gradients"
-    """Search neighbours by gradients [Dalal & Triggs], pixels, standardized features, or these features' directions."""
+    """Description that neighbours are searched by; `directions` are `features` of length 1. [Dalal & Triggs]."""
     spread_labels: bool = False
     """Initialize the pseudo-labels by spreading the labels from neighbour to neighbour. [Zhou et al.]."""
     blend_regression: bool = False

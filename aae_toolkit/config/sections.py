@@ -1,9 +1,8 @@
 """The sections and keys of the YAML configuration, as pydantic models.
 
 The keys of `learning_rates`, `model.hidden_size`, `model.encoder_dropout` and the `use_*` / `lambda_*` switches are the
-seed document's, spellings included; the others have defaults, so that the seed's file loads as it stands. The text
-below a key is its meaning; a name in square brackets at the end is the source of the idea. `docs/configuration.md` is
-generated from these texts.
+seed document's, spellings included; the others have defaults, so that the seed's file loads. The text below a key is
+its meaning, with the idea's source in brackets at the end; `docs/configuration.md` is generated from these texts.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ def mode_separation(modes: Tensor) -> Tensor:
 
     The sum over pairs |a - b|^2 is K * sum |a - mean|^2, which takes K pictures instead of K (K - 1) / 2 pairs.
     """
+    modes = modes.float()
     n_modes, n_pixels = modes.shape
     spread = (modes - modes.mean(dim=0)).square().sum()
     return -2 * spread / ((n_modes - 1) * n_pixels)
