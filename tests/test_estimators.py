@@ -106,7 +106,7 @@ def test_labels_may_be_words_with_minus_one_among_them(blobs: tuple[np.ndarray, 
 
 def test_pipelines_cross_validation_and_clones_work(blobs: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = blobs
-    assert cross_val_score(make_pipeline(StandardScaler(), classifier()), X, y, cv=3).min() > 0.9
+    assert cross_val_score(make_pipeline(StandardScaler(), classifier(n_epochs=30)), X, y, cv=3).min() > 0.9
     as_features = make_pipeline(classifier(n_epochs=2), LogisticRegression()).fit(X, y)
     assert as_features[:-1].get_feature_names_out().tolist() == [
         "semisupervisedaaeclassifier0",
@@ -118,7 +118,7 @@ def test_pipelines_cross_validation_and_clones_work(blobs: tuple[np.ndarray, np.
 
 def test_clusters_are_found_and_named_by_number(blobs: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = blobs
-    model = clusterer()
+    model = clusterer(n_epochs=100, hidden_size=64)
     assert adjusted_rand_score(y, model.fit_predict(X)) > 0.9
     np.testing.assert_array_equal(model.predict(X), model.labels_)
     assert model.predict_proba(X).shape == (300, 3)

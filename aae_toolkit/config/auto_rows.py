@@ -49,6 +49,7 @@ def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, l
     choices = [networks, length, neighbors, taught]
     if variant == "semi_supervised":
         content["training"]["augment_labeled"] = False
+        content["learning_rates"]["classifier_lr"] = 0.005
         return SemiSupervisedConfig.model_validate(content), choices
     content["training"]["use_disentanglement"] = False
     content["training"]["lambda_z_l2_regularization"] = 0.01
