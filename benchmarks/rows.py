@@ -7,10 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import aae_toolkit.config
-from aae_toolkit.config import Variant, VariantConfig, load_config
-
-AUTO = "auto"  # the configuration that the rules of config/auto*.py derive from the data directory
+from aae_toolkit.config import Variant, VariantConfig, augmentation_sets, auto, load_config
+from aae_toolkit.config.auto import AUTO
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class Row:
     def config_sha256(self) -> str:
         """Checksum of the current configuration, or of the rules; results of another one are ignored."""
         if self.config == AUTO:
-            rules = sorted(Path(aae_toolkit.config.__file__).parent.glob("auto*.py"))
+            rules = (Path(module.__file__) for module in (auto, augmentation_sets))
             return hashlib.sha256(b"\0".join(path.read_bytes() for path in rules)).hexdigest()
         return checksum(load_config(self.config, self.variant))
 
@@ -206,18 +204,31 @@ ROWS = [
     Row("glyphs-100", "glyphs, 100 labels", SEMI, "labels-100", None, 10, 3, "glyphs", 100),
     Row("glyphs-10", "glyphs, K = 10, one-to-one", UN, "clusters-10", None, 10, 3, "glyphs", one_to_one=True),
     Row("glyphs-30", "glyphs, K = 30, majority", UN, "clusters-30", None, 10, 3, "glyphs"),
+    *(
+        Row(f"auto-mnist-{labels}", f"auto, {labels} labels", SEMI, AUTO, target, 30, seeds, labeled=labels)
+        for labels, target, seeds in (
+            *((10, 98.5, 5), (20, 98.8, 5), (50, 98.9, 5)),
+            *((100, 99.1, 3), (1000, 99.3, 3), (3000, 99.45, 3)),
+        )
+    ),
+    Row("auto-mnist", "auto, no labels, K = 10, one-to-one", UN, AUTO, 99.1, 30, 5, one_to_one=True),
+    Row("auto-fashion-1000", "Fashion-MNIST, auto, 1000 labels", SEMI, AUTO, 88.0, 30, 3, "fashion-mnist", 1000),
+    Row("auto-fashion-100", "Fashion-MNIST, auto, 100 labels", SEMI, AUTO, 80.0, 30, 5, "fashion-mnist", 100),
+    Row(
+        "auto-fashion",
+        "Fashion-MNIST, auto, no labels, K = 10, one-to-one",
+        *(UN, AUTO, 77.0, 30, 5, "fashion-mnist"),
+        one_to_one=True,
+    ),
+    Row("auto-glyphs", "glyphs, auto, K = 10, one-to-one", UN, AUTO, None, 30, 5, "glyphs", one_to_one=True),
+    Row("auto-photos-50", "photographs, auto, 10 labels a class", SEMI, AUTO, None, 30, 5, "photos", 50),
+    Row("auto-photos-100", "photographs, auto, 20 labels a class", SEMI, AUTO, None, 30, 5, "photos", 100),
 ]
-FURTHER_TASKS = {  # measured for baselines alone so far, with the number of draws
-    **{Task("mnist", labels): 3 for labels in (10, 20, 50)},
-    **{Task("fashion-mnist", labels): 3 for labels in (10, 100, 1000)},
-    Task("fashion-mnist", 0, 10, one_to_one=True): 3,
-    **{Task("photos", labels): 5 for labels in (50, 100)},
-}
 
 
 def tasks_of(rows: list[Row]) -> dict[Task, int]:
-    """Return the tasks of rows and further ones, with the number of draws of each, in the order of DATA_SETS."""
-    draws = dict(FURTHER_TASKS)
+    """Return the tasks of rows with the number of draws of each, in the order of DATA_SETS."""
+    draws: dict[Task, int] = {}
     for row in rows:
         draws[row.task] = max(row.seeds, draws.get(row.task, 0))
     order = list(DATA_SETS)
