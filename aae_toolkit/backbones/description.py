@@ -12,6 +12,7 @@ WEIGHTS_FILE = "backbone.safetensors"
 _PICTURE_SIDE = 32  # longest side in pixels of the pictures that a decoder rebuilds beside a backbone
 
 Side = Annotated[int, Field(ge=1, le=2**16)]
+InputSide = Annotated[int, Field(ge=1, le=1024)]
 Shape = tuple[Side, Side, Side]
 
 
@@ -34,7 +35,7 @@ class BackboneDescription(BaseModel):
     name: Annotated[str, Field(pattern=r"^(timm|torchvision):[A-Za-z0-9_.]{1,100}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     licence: Name
-    input_size: tuple[Side, Side]
+    input_size: tuple[InputSide, InputSide]
     mean: tuple[float, float, float]
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     interpolation: Literal["bilinear", "bicubic"]

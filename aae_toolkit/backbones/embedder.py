@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
 from aae_toolkit.backbones.description import BackboneDescription, Shape
 from aae_toolkit.backbones.network import Backbone, embedding_size
 from aae_toolkit.backbones.provider import find
-from aae_toolkit.backbones.weights import download, load_state, read_state, to_bytes
+from aae_toolkit.backbones.weights import download, load_state, own_tensors, read_state
 from aae_toolkit.errors import AaeError
 
+_BATCH = {"cpu": 8, "cuda": 64}  # images a forward pass; on a CPU the values of more do not fit its caches
 _CROP = 0.35  # smallest area of a crop, as a fraction of the image
 _ASPECT = 0.25  # largest change of the aspect ratio, as a logarithm
 _ROTATION = 0.17  # largest angle, radians
@@ -49,7 +51,7 @@ class Embedder:
             state, source = read_state(weights), f"--backbone-weights {weights}"
             facts = facts._replace(licence=f"not known: read from a file; terms of the usual weights: {facts.licence}")
         load_state(network, state, source, backbone, provider.classifier_weights(name))
-        self.weights = to_bytes(network)
+        self.weights = save(own_tensors(network))
         self.description = BackboneDescription(
             name=backbone,
             sha256=hashlib.sha256(self.weights).hexdigest(),
@@ -69,11 +71,15 @@ class Embedder:
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]))
         pixels = torch.from_numpy(images).float() / 255
         looks = [pixels, *(random_view(pixels, generator) for _ in range(n_views))]
-        embeddings = [self._backbone(look.to(self._device)).half().cpu() for look in looks]
-        table = torch.stack(embeddings, dim=1)
+        table = torch.stack([self._embed(look) for look in looks], dim=1)
         if not table.isfinite().all():
             raise AaeError(f"{self.description.name} gives embeddings that are not finite; its weights are damaged")
         return table.numpy()
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """Embed images float32 [n, C, H, W], a few at a time: float16 [n, F]."""
+        pieces = images.split(_BATCH[self._device.type])
+        return torch.cat([self._backbone(piece.to(self._device)).half().cpu() for piece in pieces])
 
 
 def random_view(images: Tensor, generator: torch.Generator) -> Tensor:

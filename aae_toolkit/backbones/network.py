@@ -53,7 +53,8 @@ class Backbone(nn.Module):
         self.resize = Resize(size, description.input_size, description.interpolation) if is_resized else nn.Identity()
         self.register_buffer("mean", _by_channel(description.mean), persistent=False)
         self.register_buffer("std", _by_channel(description.std), persistent=False)
-        self.network = create(description.name) if network is None else network
+        network = create(description.name) if network is None else network
+        self.network = network.to(memory_format=torch.channels_last)
         self.train(False).requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -109,11 +110,12 @@ def embedding_size(network: nn.Module, name: str, input_size: tuple[int, int]) -
     """Return the number of features that a network gives.
 
     Raises:
-        AaeError: it gives anything but a row of features for each image.
+        AaeError: it does not take images of this size, or gives anything but a row of features for each.
     """
-    given = network.eval()(torch.zeros(1, _RGB, *input_size))
+    try:
+        given = network.eval()(torch.zeros(1, _RGB, *input_size))
+    except Exception as error:  # networks check sizes in ways of their own
+        raise AaeError(f"backbone {name} does not take images of {input_size[0]} x {input_size[1]} pixels") from error
     if not isinstance(given, Tensor) or given.ndim != 2:
-        raise AaeError(
-            f"--backbone {name} gives no row of features for each image; choose a network for classification"
-        )
+        raise AaeError(f"backbone {name} gives no row of features for each image; choose a network for classification")
     return given.shape[1]

@@ -36,6 +36,16 @@ class Provider(Protocol):
     pretrained: Callable[[str], dict[str, Tensor]]
 
 
+def require_backbone(backbone: str) -> None:
+    """Raise `UsageError` unless `backbone` names a provider; imports none."""
+    package, colon, _ = backbone.partition(":")
+    if package not in PROVIDERS or not colon:
+        raise UsageError(
+            f"--backbone {backbone[:_LONGEST]!r} names no provider; give timm:NAME or torchvision:NAME, such as"
+            " timm:resnet18"
+        )
+
+
 def find(backbone: str) -> tuple[Provider, str]:
     """Return the provider of a backbone such as `timm:resnet18`, and the name of the network there.
 
@@ -43,12 +53,8 @@ def find(backbone: str) -> tuple[Provider, str]:
         ModuleNotFoundError: the provider's package is not installed.
         UsageError: there is no such provider or network.
     """
-    package, colon, name = backbone.partition(":")
-    if package not in PROVIDERS or not colon:
-        raise UsageError(
-            f"--backbone {backbone[:_LONGEST]!r} names no provider; give timm:NAME or torchvision:NAME, such as"
-            " timm:resnet18"
-        )
+    require_backbone(backbone)
+    package, _, name = backbone.partition(":")
     import_module(package)
     provider = cast(Provider, import_module(f"aae_toolkit.backbones.{package}_networks"))
     known = provider.names()

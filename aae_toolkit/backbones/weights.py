@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from aae_toolkit.backbones.provider import Provider
@@ -79,9 +79,10 @@ def load_state(network: nn.Module, state: State, source: str, name: str, ignored
     network.load_state_dict(kept, strict=False)
 
 
-def to_bytes(network: nn.Module) -> bytes:
-    """Return the weights as a safetensors file, the same bytes each time."""
-    return save({key: value.clone() for key, value in network.state_dict().items()})  # clones share no memory
+def own_tensors(network: nn.Module) -> State:
+    """Return copies of the weights, as safetensors takes them: contiguous, and of memory that no two share."""
+    contiguous = torch.contiguous_format
+    return {key: value.clone(memory_format=contiguous) for key, value in network.state_dict().items()}
 
 
 def _begins(key: str, parts: tuple[str, ...]) -> bool:

@@ -18,7 +18,13 @@ from aae_toolkit.text import one_line
 _EXTRAS = dict.fromkeys(
     ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "jinja2", "safetensors"),
     "train,cpu",
-) | {"onnxruntime": "cpu", "tensorboard": "tensorboard", "ray": "cpu,ray", "pyarrow": "cpu,ray"}
+) | {
+    "timm": "train,cpu,timm",
+    "onnxruntime": "cpu",
+    "tensorboard": "tensorboard",
+    "ray": "cpu,ray",
+    "pyarrow": "cpu,ray",
+}
 
 _LONGEST_LINE = 2000  # characters of an error message; a longer one quotes something absurd
 

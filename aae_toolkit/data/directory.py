@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from aae_toolkit.backbones.description import BackboneDescription, thumbnail_shape
+from aae_toolkit.backbones.description import WEIGHTS_FILE, BackboneDescription, thumbnail_shape
 from aae_toolkit.data.embeddings import (
     EmbeddingsIndex,
     SplitEmbedder,
@@ -56,6 +56,11 @@ class Split:
     def inputs(self) -> NDArray[Any]:
         """What an encoder takes: embeddings [N, 1 + V, F] where there are some, else the images."""
         return self.images if self.embeddings is None else self.embeddings
+
+    def of(self, chosen: NDArray[Any]) -> Split:
+        """Return the chosen images, by index or mask."""
+        embeddings = None if self.embeddings is None else self.embeddings[chosen]
+        return Split(self.images[chosen], self.labels[chosen], embeddings)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -254,6 +259,11 @@ class DataDirectory:
     def backbone(self) -> BackboneDescription | None:
         """Backbone that embedded the images; None if there are no embeddings."""
         return self.index.backbone
+
+    @property
+    def backbone_file(self) -> Path | None:
+        """File with the weights of that backbone."""
+        return self.path / WEIGHTS_FILE if self.backbone else None
 
     @property
     def inputs_bytes(self) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aae_toolkit.backbones.network import Backbone
 from aae_toolkit.models.description import Architecture
 
 _SIDE_TO_STRIDE = 16  # least side in pixels at which the first convolution stage halves the picture
@@ -74,13 +75,35 @@ def _conv_stages(
     return nn.Sequential(*layers).to(memory_format=torch.channels_last), n_features
 
 
+class Standardize(nn.Module):
+    """Features [B, F] minus `mean`, times `scale`: mean 0 and deviation 1 over the training images."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        """Change nothing until both are set."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardize features."""
+        return (features - self.mean) * self.scale
+
+
 class Encoder(nn.Module):
-    """Q: images [B, C, H, W] in [0, 1] -> `y_logits` [B, K], `z` [B, Z]."""
+    """Q: images [B, C, H, W] in [0, 1], or embeddings [B, F] of a backbone -> `y_logits` [B, K], `z` [B, Z]."""
 
     def __init__(self, a: Architecture) -> None:
         """Build the features (`mlp`: two hidden layers, `conv`: convolution stages) and the two heads."""
         super().__init__()
-        if a.encoder == "mlp":
+        if a.backbone is not None:
+            sizes = [a.backbone.embedding_size, a.hidden_size, a.hidden_size]
+            hidden = _hidden_layers(sizes, batch_norm=True, dropout=a.encoder_dropout)
+            self.features = nn.Sequential(Standardize(sizes[0]), *hidden)
+            n_features = a.hidden_size
+        elif a.encoder == "mlp":
             sizes = [math.prod(a.image_shape), a.hidden_size, a.hidden_size]
             hidden = _hidden_layers(sizes, batch_norm=True, dropout=a.encoder_dropout)
             self.features = nn.Sequential(nn.Flatten(), *hidden)
@@ -90,10 +113,31 @@ class Encoder(nn.Module):
         self.y_head = nn.Linear(n_features, a.n_classes)
         self.z_head = nn.Linear(n_features, a.z_size)
 
+    def standardize(self, mean: Tensor, scale: Tensor) -> None:
+        """Set the standardization of embeddings."""
+        first = self.features[0]
+        assert isinstance(first, Standardize)
+        first.mean.copy_(mean)
+        first.scale.copy_(scale)
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode images; `y = softmax(y_logits)`."""
         features = self.features(images)
         return self.y_head(features), self.z_head(features)
+
+
+class ImageEncoder(nn.Module):
+    """Backbone and encoder as one: images [B, C, H, W] in [0, 1] -> `y_logits` [B, K], `z` [B, Z]."""
+
+    def __init__(self, backbone: Backbone, encoder: Encoder) -> None:
+        """Join a backbone and an encoder of its embeddings."""
+        super().__init__()
+        self.backbone = backbone
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed and encode images."""
+        return self.encoder(self.backbone(images))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
@@ -103,7 +147,7 @@ class Decoder(nn.Module):
         """Build two hidden layers without BatchNorm: a code decodes to the same picture in any batch."""
         super().__init__()
         self.hidden = _hidden_layers([a.n_classes + a.z_size, a.hidden_size, a.hidden_size], batch_norm=False)
-        self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
+        self.out = nn.Linear(a.hidden_size, math.prod(a.picture_shape))
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """Decode category probabilities (or one-hot rows) and styles."""
@@ -117,7 +161,7 @@ class ModeDecoder(nn.Module):
         """Build two hidden layers, as in the decoder."""
         super().__init__()
         self.hidden = _hidden_layers([a.n_classes, a.hidden_size, a.hidden_size], batch_norm=False)
-        self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
+        self.out = nn.Linear(a.hidden_size, math.prod(a.picture_shape))
 
     def forward(self, y: Tensor) -> Tensor:
         """Decode category probabilities (or one-hot rows)."""
@@ -175,9 +219,18 @@ def decode_modes(decoder: Decoder, architecture: Architecture) -> Tensor:
     return decoder(y, z)  # type: ignore[no-any-return]
 
 
+def enlarge(pictures: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
+    """Enlarge pictures [N, C, h, w] that a decoder gives to images [N, C, H, W]; equal sizes stay as they are."""
+    size = image_shape[1:]
+    return pictures if pictures.shape[2:] == size else F.interpolate(pictures, size=size, mode="nearest-exact")
+
+
 def scale(images: Tensor) -> Tensor:
-    """Scale uint8 [..., H, W], 0-255, to float32 in [0, 1]; floating-point images are in [0, 1] already."""
-    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
+    """Scale uint8 [..., H, W], 0-255, to float32 in [0, 1]; floating-point images are in [0, 1] already.
+
+    Embeddings, which are stored in float16, become float32.
+    """
+    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def class_map(category_to_class: tuple[int, ...], n_classes: int) -> Tensor:

@@ -19,7 +19,7 @@ def random_warp(images: Tensor, strength: float = 1.0, elastic: float = 0.0) -> 
     """Rotate, scale, slant, shift and bend each image a little, at random; pixels from outside the image are 0.
 
     Args:
-        images: float32 [B, C, H, W].
+        images: float32 [B, C, H, W]; embeddings [B, F] stay as they are.
         strength: strength of the affine changes; 1 is up to 15 degrees, 15% of the size, a slant of 0.2 and a shift
             of 7% of a side.
         elastic: standard deviation of local shifts, as a fraction of half the picture. [Simard et al., "Best
@@ -28,7 +28,7 @@ def random_warp(images: Tensor, strength: float = 1.0, elastic: float = 0.0) -> 
     Returns:
         float32 [B, C, H, W]; `images` itself where both strengths are 0.
     """
-    if strength == 0 and elastic == 0:
+    if images.ndim == 2 or (strength == 0 and elastic == 0):
         return images
     n, device = len(images), images.device
     angle, shear, shift_x, shift_y = (strength * (2 * torch.rand(4, n, device=device) - 1)).unbind()
@@ -51,9 +51,14 @@ def random_warp(images: Tensor, strength: float = 1.0, elastic: float = 0.0) -> 
 
 
 def add_noise(images: Tensor, standard_deviation: float) -> Tensor:
-    """Add Gaussian noise, without clipping; return `images` itself where the deviation is 0."""
+    """Add Gaussian noise, without clipping; return `images` itself where the deviation is 0.
+
+    For embeddings [B, F] the deviation is in units of that of each feature over the batch.
+    """
     if standard_deviation == 0:
         return images
+    if images.ndim == 2:
+        return images + standard_deviation * images.std(dim=0) * torch.randn_like(images)
     return images + standard_deviation * torch.randn_like(images)
 
 

@@ -6,6 +6,8 @@ spreading, Zhou et al. 2004.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,11 +32,11 @@ _ROUNDS = 1000  # most rounds
 
 @torch.no_grad()
 def nearest_neighbors(
-    images: NDArray[np.uint8],
+    images: NDArray[Any],
     n_neighbors: int,
     device: torch.device,
     *,
-    of: NDArray[np.uint8] | None = None,
+    of: NDArray[Any] | None = None,
     likeness: Likeness = "gradients",
     world: World = ALONE,
 ) -> NDArray[np.int64]:
@@ -43,10 +45,10 @@ def nearest_neighbors(
     Beyond 65536 images the time is linear in N.
 
     Args:
-        images: uint8 [N, C, H, W], N above `n_neighbors`.
+        images: uint8 [N, C, H, W], N above `n_neighbors`; or embeddings [N, F], compared by their angles.
         n_neighbors: number of neighbours of each image.
         device: device that computes distances.
-        of: uint8 [M, C, H, W], other images whose neighbours are wanted; None: neighbours of `images` themselves,
+        of: uint8 [M, C, H, W], or embeddings [M, F], other images whose neighbours are wanted; None: neighbours of `images` themselves,
             without the image itself.
         likeness: features between which Euclidean distances are taken. `gradients` follow the strokes and edges of a
             picture, `pixels` its colour and brightness too. Both are averaged over squares, which matches edges that
@@ -98,15 +100,17 @@ def spread_labels(
     return classes
 
 
-def _in_pieces(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
+def _in_pieces(images: NDArray[Any], device: torch.device, likeness: Likeness) -> Tensor:
     """Describe many images, [N, D], a part at a time, which bounds the memory of intermediate results."""
     return torch.cat(
         [_described(images[first : first + _ROWS], device, likeness) for first in range(0, len(images), _ROWS)]
     )
 
 
-def _described(images: NDArray[np.uint8], device: torch.device, likeness: Likeness) -> Tensor:
+def _described(images: NDArray[Any], device: torch.device, likeness: Likeness) -> Tensor:
     """Compute the features between which distances are taken, float32 [N, D]."""
+    if images.ndim == 2:
+        return F.normalize(torch.from_numpy(images).to(device).float())
     window = max(1, min(images.shape[-2:]) // _SIDES[likeness])
     pixels = F.avg_pool2d(scale(torch.from_numpy(images).to(device)), window, ceil_mode=True)
     return (pixels if likeness == "pixels" else _gradients(pixels)).flatten(1)

@@ -50,7 +50,7 @@ class ReconstructionPhase(Phase):
         """Compute `reconstruction` and the optional terms."""
         y_logits, z = self.encoder(add_noise(batch.images, self.input_noise))
         y = y_logits.softmax(dim=1)
-        reconstruction = losses.reconstruction(self.decoder(y, z), batch.images)
+        reconstruction = losses.reconstruction(self.decoder(y, z), batch.pictures)
         return {"reconstruction": reconstruction} | weighted(self.terms, Codes(y, z))
 
 
@@ -169,7 +169,7 @@ class ModeDecoderPhase(Phase):
         """Compute `mode_reconstruction`."""
         y_logits, _ = self.encoder(batch.images)
         x_mode_logits = self.mode_decoder(y_logits.softmax(dim=1))
-        return {"mode_reconstruction": losses.reconstruction(x_mode_logits, batch.images)}
+        return {"mode_reconstruction": losses.reconstruction(x_mode_logits, batch.pictures)}
 
 
 class ModeSeparationPhase(Phase):

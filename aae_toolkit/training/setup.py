@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aae_toolkit.backbones.description import thumbnail_shape
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
 from aae_toolkit.data.arrays import TrainingData
 from aae_toolkit.data.directory import Split
@@ -81,12 +81,23 @@ def fit_config_to_data(config: VariantConfig, data: TrainingData) -> VariantConf
         raise UsageError(
             f"--n-classes {k} is below the {n_classes} labelled classes of {data.path}; ask for at least {n_classes}"
         )
+    if data.backbone is not None:
+        _require_embeddings_fit(config)
     map_is_fitted = not semi_supervised or k > n_classes
     if n_classes and map_is_fitted and data.size("validation") == 0:
         raise UsageError(
             f"{data.path} has no validation images to name the categories by; write it with --validation above 0"
         )
     return with_flags(config, n_classes=k)
+
+
+def _require_embeddings_fit(config: VariantConfig) -> None:
+    """Raise `UsageError` where a configuration needs images, of which only embeddings are trained on."""
+    advice = "train on embeddings with: --config-path embeddings"
+    if config.model.encoder != "mlp":
+        raise UsageError(f"model.encoder {config.model.encoder} takes images, and the data has a backbone; {advice}")
+    if getattr(config.training, "use_mutual_info", False):
+        raise UsageError(f"training.use_mutual_info encodes decoded pictures, which a backbone cannot; {advice}")
 
 
 def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
@@ -119,14 +130,12 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
             raise UsageError(
                 f"{name} {size} is of all {world.size} processes together; give a multiple of {world.size}"
             )
-    n_images = run.data.size("train_labeled") + run.data.size("train_unlabeled")
-    streams = n_images * math.prod(run.data.image_shape) > training.resident_mib * 2**20
-    labeled, unlabeled = (run.data.load(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
+    streams = run.data.inputs_bytes > training.resident_mib * 2**20
+    labeled, unlabeled = (run.data.load_inputs(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
     passed = unlabeled
     if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch takes all of them, without labels
         # Mapped images are read into memory here; few sets are that large and mostly labelled.
-        images = np.concatenate([unlabeled.images, labeled.images])
-        passed = Split(images, np.full(len(images), UNLABELED))
+        passed = _joined(unlabeled, labeled)
     if len(passed) < 2 * world.size:
         raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
@@ -144,6 +153,14 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.int64] | None]:
         world=world,
     )
     return batches, spread
+
+
+def _joined(first: Split, second: Split) -> Split:
+    """Join two splits, without labels."""
+    images, embeddings = np.concatenate([first.images, second.images]), None
+    if first.embeddings is not None and second.embeddings is not None:
+        embeddings = np.concatenate([first.embeddings, second.embeddings])
+    return Split(images, np.full(len(images), UNLABELED), embeddings)
 
 
 def _neighborhoods(
@@ -164,7 +181,7 @@ def _neighborhoods(
     run.progress.say(f"looking for {terms.n_neighbors} neighbours of {n} images...")
     find = functools.partial(
         nearest_neighbors,
-        passed.images,
+        _compared(passed),
         terms.n_neighbors,
         run.runtime.device,
         likeness=terms.likeness,
@@ -172,17 +189,28 @@ def _neighborhoods(
     )
     neighbors, spread = find(), None
     if terms.spread_labels:
-        spread = spread_labels(neighbors, find(of=labeled.images), labeled.labels)
+        spread = spread_labels(neighbors, find(of=_compared(labeled)), labeled.labels)
     return (neighbors if terms.lambda_pairs else None), spread
 
 
-def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = None) -> TrainingState:
+def _compared(split: Split) -> NDArray[Any]:
+    """Return the images by which neighbours are found, or their embeddings [N, F]."""
+    return split.images if split.embeddings is None else split.embeddings[:, 0]
+
+
+def initial_state(
+    run: Run,
+    n_images: int,
+    spread: NDArray[np.int64] | None = None,
+    moments: tuple[Tensor, Tensor] | None = None,
+) -> TrainingState:
     """Seed the random streams, and build networks and phases.
 
     Args:
         run: the training.
         n_images: number of unlabelled images of an epoch, N.
         spread: classes that labels spread to, int64 [N]; UNLABELED where none arrived.
+        moments: mean and reciprocal deviation of each feature, [F], by which the encoder standardizes embeddings.
     """
     config, runtime = run.config, run.runtime
     torch.manual_seed(config.training.seed)
@@ -194,6 +222,8 @@ def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = No
         conv_channels=model.conv_channels,
         encoder_dropout=model.encoder_dropout,
         image_shape=run.data.image_shape,
+        backbone=run.data.backbone,
+        thumbnail_shape=thumbnail_shape(run.data.image_shape) if run.data.backbone else None,
         n_classes=model.n_classes,
         z_size=model.z_size,
     )
@@ -206,6 +236,8 @@ def initial_state(run: Run, n_images: int, spread: NDArray[np.int64] | None = No
         conditional_style_prior=config.training.use_conditional_style_prior,
         n_over_clusters=n_over_clusters,
     ).to(runtime.device)
+    if moments is not None:
+        networks.encoder.standardize(*moments)
     if runtime.world.size > 1:
         synchronize_batch_norm(networks)
     working, average, teacher = working_networks(networks, runtime.dtype), networks, None

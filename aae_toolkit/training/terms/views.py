@@ -14,7 +14,7 @@ from aae_toolkit.training.batches import Batch
 
 
 class View(NamedTuple):
-    """Images float32 [B, C, H, W] and, for some views, what their y is compared with: labels [B] or y [B, K]."""
+    """Images float32 [B, C, H, W], or embeddings [B, F], and, for some views, what their y is compared with: labels [B] or y [B, K]."""
 
     images: Tensor
     target: Tensor | None = None
@@ -30,7 +30,7 @@ class Augmentation:
         self.noise = config.training.input_noise
 
     def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
-        """Change images [B, C, H, W]; `strength` multiplies every change."""
+        """Change images [B, C, H, W]; `strength` multiplies every change. Embeddings [B, F] get noise alone."""
         warped = random_warp(images, strength * self.affine, strength * self.elastic)
         return add_noise(warped, strength * self.noise)
 
@@ -53,7 +53,7 @@ class ImageView(ViewMaker):
 
     def __call__(self, batch: Batch) -> View:
         """Augment the images."""
-        return View(self.augment(batch.images))
+        return View(self.augment(batch.images if batch.views is None else batch.views))
 
 
 class PartnerView(ViewMaker):
