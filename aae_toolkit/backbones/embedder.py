@@ -106,4 +106,5 @@ def random_view(images: Tensor, generator: torch.Generator) -> Tensor:
         grey = (cropped * _GREY).sum(dim=1, keepdim=True)
         cropped = grey.lerp(cropped, saturation)
     mean = cropped.mean(dim=(1, 2, 3), keepdim=True)
-    return (mean.lerp(cropped, contrast) * brightness).clamp(0, 1)
+    view: Tensor = (mean.lerp(cropped, contrast) * brightness).clamp(0, 1)
+    return view

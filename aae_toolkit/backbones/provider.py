@@ -12,6 +12,7 @@ from aae_toolkit.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+Interpolation = Literal["bilinear", "bicubic"]
 PROVIDERS = ("timm", "torchvision")
 _LONGEST = 80  # characters of an unknown name in a message
 
@@ -22,7 +23,7 @@ class Preprocessing(NamedTuple):
     input_size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    interpolation: Literal["bilinear", "bicubic"]
+    interpolation: Interpolation
     licence: str
 
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import torch
-import torchvision
-from torch import nn
+from typing import Any
 
-from aae_toolkit.backbones.provider import Preprocessing
+from torch import Tensor, nn
+
+from aae_toolkit.backbones.provider import Interpolation, Preprocessing
 
 _CLASSIFIERS = ("fc", "classifier", "head", "heads")  # name of the last part of every network
-_AUXILIARY = ("aux", "AuxLogits")  # parts of two networks that only their training needs
+_AUXILIARY = ("aux1", "aux2", "AuxLogits")  # parts of two networks that only their training needs
 _LICENCE = "torchvision's code is BSD-3-Clause; terms of the weights depend on the data that they were trained on"
 
 
 def names() -> list[str]:
     """Names of all networks."""
-    return torchvision.models.list_models(module=torchvision.models)
+    from torchvision import models
+
+    return list(models.list_models(module=models))
 
 
 def create(name: str) -> nn.Module:
     """Build a network without its classifier, with random weights."""
+    from torchvision import models
+
     options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    network = torchvision.models.get_model(name, weights=None, **options)
+    network: nn.Module = models.get_model(name, weights=None, **options)
     last, part = list(network.named_children())[-1]
     assert last in _CLASSIFIERS
     setattr(network, last, _without_classes(part))
@@ -35,20 +39,26 @@ def classifier_weights(name: str) -> tuple[str, ...]:
 
 def preprocessing(name: str) -> Preprocessing:
     """Return how the network takes images, and the terms of its weights."""
-    taken = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    taken = _usual_weights(name).transforms()
     side = taken.crop_size[0]
-    interpolation = "bicubic" if taken.interpolation.value == "bicubic" else "bilinear"
+    interpolation: Interpolation = "bicubic" if taken.interpolation.value == "bicubic" else "bilinear"
     return Preprocessing((side, side), tuple(taken.mean), tuple(taken.std), interpolation, _LICENCE)
 
 
-def pretrained(name: str) -> dict[str, torch.Tensor]:
+def pretrained(name: str) -> dict[str, Tensor]:
     """Download the weights.
 
     Raises:
         Exception: any error of the download.
     """
-    weights = torchvision.models.get_model_weights(name).DEFAULT
-    return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    state: dict[str, Tensor] = _usual_weights(name).get_state_dict(progress=False, check_hash=True, weights_only=True)
+    return state
+
+
+def _usual_weights(name: str) -> Any:
+    from torchvision import models
+
+    return models.get_model_weights(name).DEFAULT
 
 
 def _without_classes(part: nn.Module) -> nn.Module:

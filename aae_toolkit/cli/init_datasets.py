@@ -70,8 +70,8 @@ def init_datasets(
     """Split images into data sets.
 
     Writes labelled and unlabelled training images, validation and test images: stratified, seeded and disjoint. With
-    --backbone it also embeds them, once, for training on embeddings; the same command again continues after a stop. Exit
-    1 if an image of a folder cannot be read; all others are written.
+    --backbone it also embeds them, once, for training on embeddings; the same command continues after a stop. Exit 1 if
+    an image of a folder cannot be read; all others are written.
     """
     progress = ConsoleProgress()
     if channels == 2:

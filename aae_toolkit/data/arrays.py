@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Protocol
 
 from aae_toolkit.backbones.description import BackboneDescription
@@ -30,6 +31,10 @@ class TrainingData(Protocol):
         """Backbone that embedded the images; None if training takes the images themselves."""
 
     @property
+    def backbone_file(self) -> Path | None:
+        """File with the weights of that backbone."""
+
+    @property
     def inputs_bytes(self) -> int:
         """Size of what training reads, in bytes."""
 
@@ -49,6 +54,7 @@ class ArrayData:
     class_names: tuple[str, ...] = ()
     path: str = "X"
     backbone: None = None
+    backbone_file: None = None
 
     @property
     def inputs_bytes(self) -> int:

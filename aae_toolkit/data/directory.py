@@ -148,10 +148,7 @@ def write_data_directory(
             if embedder is not None:
                 kept = earlier.embeddings if earlier and earlier.backbone == index.backbone and not overwrite else None
                 if kept is None or not are_whole(path, kept):
-                    images, labels = (
-                        {name: getattr(s, part) for name, s in splits.items()} for part in ("images", "labels")
-                    )
-                    kept = write_embeddings(path, images, labels, embedder, n_views, seed, placed, progress)
+                    kept = write_embeddings(path, splits, embedder, n_views, seed, placed, progress)
                 index = index.model_copy(update={"embeddings": kept})
             (path / INDEX).unlink(missing_ok=True)
             if earlier and earlier.embeddings and embedder is None:

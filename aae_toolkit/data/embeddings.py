@@ -48,6 +48,18 @@ class SplitEmbedder(Protocol):
         """Embed images uint8 [n, C, H, W] and views of each: float16 [n, 1 + V, F]."""
 
 
+class EmbeddedSplit(Protocol):
+    """Images uint8 [N, C, H, W] and labels int64 [N] of a split."""
+
+    @property
+    def images(self) -> NDArray[Any]:
+        """Images."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels."""
+
+
 def default_views(n_images: int) -> int:
     """Return the number of views to embed of each of `n_images` training images."""
     return next((views for most, views in _VIEWS_BY_SIZE if n_images <= most), _FEWEST_VIEWS)
@@ -70,8 +82,8 @@ def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return images
     small = np.empty((*images.shape[:2], *(-(-side // window) for side in images.shape[2:])), dtype=np.uint8)
     for i, image in enumerate(images):
-        sums = image.astype(np.uint32)
-        counts = 1
+        sums: NDArray[Any] = image.astype(np.uint32)
+        counts: NDArray[Any] = np.array(1)
         for axis in (1, 2):
             edges = np.arange(0, image.shape[axis], window)
             sums = np.add.reduceat(sums, edges, axis=axis)
@@ -82,8 +94,7 @@ def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def write_embeddings(
     directory: Path,
-    images: Mapping[str, NDArray[np.uint8]],
-    labels: Mapping[str, NDArray[np.int64]],
+    splits: Mapping[Any, EmbeddedSplit],
     embedder: SplitEmbedder,
     n_views: int,
     seed: int,
@@ -97,8 +108,7 @@ def write_embeddings(
 
     Args:
         directory: the data directory.
-        images: uint8 [N, C, H, W] by split.
-        labels: int64 [N] by split.
+        splits: images and labels by the split's name.
         embedder: the backbone.
         n_views: views of each training image, V; other splits have none.
         seed: random seed of the views.
@@ -109,7 +119,7 @@ def write_embeddings(
         AaeError: an embedding is not finite.
         OSError: the directory cannot be written.
     """
-    parts = directory / f"{_ASIDE}{_fingerprint(images, embedder.description, n_views, seed)}"
+    parts = directory / f"{_ASIDE}{_fingerprint(splits, embedder.description, n_views, seed)}"
     for other in directory.glob(f"{_ASIDE}*"):
         if other != parts:
             shutil.rmtree(other)
@@ -118,7 +128,8 @@ def write_embeddings(
     def place(name: str) -> Path:
         return placed.enter_context(atomic_path(directory / name))
 
-    for number, (split, pixels) in enumerate(images.items()):
+    for number, (split, content) in enumerate(splits.items()):
+        pixels = content.images
         views = n_views if split.startswith("train") else 0
         shape = len(pixels), 1 + views, embedder.description.embedding_size
         written = place(embeddings_file(split))
@@ -131,7 +142,7 @@ def write_embeddings(
         table.flush()
         checksums[embeddings_file(split)] = sha256(written)
         small = place(thumbnails_file(split))
-        np.savez(small, images=thumbnails(pixels), labels=labels[split])
+        np.savez(small, images=thumbnails(pixels), labels=content.labels)
         checksums[thumbnails_file(split)] = sha256(small)
     weights = place(WEIGHTS_FILE)
     weights.write_bytes(embedder.weights)
@@ -193,12 +204,10 @@ def _part(
     return embeddings
 
 
-def _fingerprint(
-    images: Mapping[str, NDArray[np.uint8]], description: BackboneDescription, n_views: int, seed: int
-) -> str:
+def _fingerprint(splits: Mapping[Any, EmbeddedSplit], description: BackboneDescription, n_views: int, seed: int) -> str:
     """Return a checksum of all that embeddings depend on."""
     summed = hashlib.sha256(f"{description.model_dump_json()} {n_views} {seed}".encode())
-    for split, pixels in images.items():
-        summed.update(f"{split} {pixels.shape}".encode())
-        summed.update(np.ascontiguousarray(pixels).data)
+    for split, content in splits.items():
+        summed.update(f"{split} {content.images.shape}".encode())
+        summed.update(np.ascontiguousarray(content.images).data)
     return summed.hexdigest()[:16]

@@ -44,7 +44,7 @@ def compute_golden(model: TrainedModel) -> GoldenVectors:
     outputs: dict[ArtifactName, Tensors] = {}
     with torch.inference_mode():
         decoded = decode_modes(model.decoder, model.architecture).sigmoid()
-        decoded = enlarge(decoded.unflatten(1, model.architecture.picture_shape), (c, h, w))
+        decoded = enlarge(decoded.reshape(-1, *model.architecture.picture_shape), (c, h, w))
         modes = (decoded * 255).round().to(torch.uint8)
         noise = torch.randint(0, 256, (_N_NOISE, c, h, w), generator=torch.Generator().manual_seed(0))
         flat = torch.tensor([0, 255]).reshape(2, 1, 1, 1).expand(2, c, h, w)

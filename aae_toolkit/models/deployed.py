@@ -47,7 +47,7 @@ class DeployedEncoder(nn.Module):
 
 
 class DeployedDecoder(nn.Module):
-    """`y` float32 [N, K], `z` float32 [N, Z] -> `images` float32 [N, C, H, W] in [0, 1], thumbnails if there is a backbone."""
+    """`y` float32 [N, K], `z` float32 [N, Z] -> `images` float32 [N, C, H, W] in [0, 1], as the decoder gives."""
 
     def __init__(self, decoder: Decoder, picture_shape: tuple[int, int, int]) -> None:
         """Wrap a trained decoder."""

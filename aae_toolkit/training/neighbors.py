@@ -48,8 +48,8 @@ def nearest_neighbors(
         images: uint8 [N, C, H, W], N above `n_neighbors`; or embeddings [N, F], compared by their angles.
         n_neighbors: number of neighbours of each image.
         device: device that computes distances.
-        of: uint8 [M, C, H, W], or embeddings [M, F], other images whose neighbours are wanted; None: neighbours of `images` themselves,
-            without the image itself.
+        of: uint8 [M, C, H, W], or embeddings [M, F], other images whose neighbours are wanted; None: neighbours of
+            `images` themselves, without the image itself.
         likeness: features between which Euclidean distances are taken. `gradients` follow the strokes and edges of a
             picture, `pixels` its colour and brightness too. Both are averaged over squares, which matches edges that
             are a pixel apart.

@@ -14,7 +14,10 @@ from aae_toolkit.training.batches import Batch
 
 
 class View(NamedTuple):
-    """Images float32 [B, C, H, W], or embeddings [B, F], and, for some views, what their y is compared with: labels [B] or y [B, K]."""
+    """Images float32 [B, C, H, W], or embeddings [B, F].
+
+    Some views have a target, what their y is compared with: labels [B] or y [B, K].
+    """
 
     images: Tensor
     target: Tensor | None = None
