@@ -192,10 +192,7 @@ def _earlier(index: Path) -> DatasetIndex | None:
 
 
 def _refuse_other_splits(path: Path, earlier: DatasetIndex | None, index: DatasetIndex, n_views: int) -> None:
-    """Raise `UsageError` if other splits or embeddings are there: models may have been trained on them.
-
-    Embeddings may be added to splits without any.
-    """
+    """Raise `UsageError` if other splits or embeddings are there, for models; embeddings may be added."""
     held, message = "splits", ""
     if earlier is not None and earlier.splits == index.splits and earlier.class_names == index.class_names:
         if earlier.embeddings is None or (earlier.backbone, earlier.embeddings.n_views) == (index.backbone, n_views):
@@ -289,9 +286,9 @@ class DataDirectory:
         backbone, embeddings = self.index.backbone, self.index.embeddings
         if backbone is None or embeddings is None:
             return self.load(name, mapped=mapped)
-        n, file = self.size(name), embeddings_file(name)
-        small, shape = thumbnails_file(name), (n, *thumbnail_shape(self.image_shape))
-        split = self._read(small, embeddings.sha256.get(small, ""), shape, mapped=mapped)
+        n, file, small = self.size(name), embeddings_file(name), thumbnails_file(name)
+        pictures = n, *thumbnail_shape(self.image_shape)
+        split = self._read(small, embeddings.sha256.get(small, ""), pictures, mapped=mapped)
         verify_sha256(self.path / file, embeddings.sha256.get(file, ""))
         n_views = embeddings.n_views if name.startswith("train") else 0
         table = read_table(self.path / file, (n, 1 + n_views, backbone.embedding_size), mapped=mapped)
