@@ -23,7 +23,7 @@ from aae_toolkit.backbones.provider import find
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import SPLITS, DataDirectory, write_data_directory
 from aae_toolkit.data.embeddings import default_views, thumbnails
-from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import encode, encode_split, load_for
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import DEFAULT_FORMATS

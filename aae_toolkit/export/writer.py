@@ -20,6 +20,8 @@ from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.directory import TrainedModel, load_model, single_file
 from aae_toolkit.progress import Progress
 
+_MOST_ONNX_BYTES = 2**31 - 2**20
+
 
 def export_model(
     model_dir: Path,
@@ -61,6 +63,8 @@ def _write(
     for stale in (MANIFEST_FILE, CARD_FILE, *artifacts, *reduced):
         (output_dir / stale).unlink(missing_ok=True)
     write_bytes(output_dir / WEIGHTS_FILE, single_file(model))
+    if Format.ONNX in formats and (output_dir / WEIGHTS_FILE).stat().st_size >= _MOST_ONNX_BYTES:
+        raise AaeError("an ONNX file holds at most 2 GiB, and this backbone has more; leave out --format onnx")
     weights_sha256 = sha256(output_dir / WEIGHTS_FILE)
     write_text(output_dir / DESCRIPTION_FILE, description.model_dump_json(indent=2) + "\n")
     write_golden(output_dir, compute_golden(model))
