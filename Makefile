@@ -11,7 +11,7 @@ SAVED := --benchmark-storage=file://benchmarks/results/saved
 ifeq ($(shell uname -s)-$(shell uname -m),Linux-x86_64)
 REQUIREMENTS = --require-hashes --no-deps -r requirements.lock
 else
-REQUIREMENTS = -c $(VENV)/versions.txt ".[train,cpu,ray,dev,docs]"
+REQUIREMENTS = -c $(VENV)/versions.txt ".[train,cpu,timm,ray,dev,docs]"
 endif
 
 .DEFAULT_GOAL := help
@@ -32,7 +32,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	touch $@
 
 lock: setup ## write requirements.lock (versions, checksums) and docs/licences.md; UPGRADE=--upgrade for newer versions
-	$(BIN)/uv pip compile pyproject.toml --extra train --extra gpu --extra ray --extra dev --extra docs --generate-hashes --quiet $(UPGRADE) \
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra gpu --extra ray --extra timm --extra dev --extra docs --generate-hashes --quiet $(UPGRADE) \
 	  --python-version 3.11.5 --python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" \
 	  --output-file requirements.lock
 	$(MAKE) setup

@@ -13,28 +13,54 @@ import torch
 from numpy.typing import NDArray
 
 from aae_toolkit.config import Variant
-from aae_toolkit.data.directory import Split, SplitName
+from aae_toolkit.data.directory import DataDirectory, Split, SplitName
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.errors import AaeError
 from aae_toolkit.models.directory import TrainedModel
-from aae_toolkit.models.networks import Encoder, scale
+from aae_toolkit.models.networks import Encoder, ImageEncoder, scale
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 _BATCH_SIZE = 1000  # images a forward pass
+_BACKBONE_BATCH_SIZE = 8  # images a forward pass through a backbone
 
 
 @torch.inference_mode()
-def encode(encoder: Encoder, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Encode uint8 images [N, C, H, W] in eval mode: `y` float32 [N, K] (probabilities) and `z` float32 [N, Z]."""
+def encode(encoder: Encoder | ImageEncoder, inputs: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Encode in eval mode: `y` float32 [N, K] (probabilities) and `z` float32 [N, Z].
+
+    Args:
+        encoder: the encoder.
+        inputs: images uint8 [N, C, H, W], or embeddings [N, 1 + V, F], whose views do not count.
+    """
     training = encoder.training
     encoder.eval()
     device = next(encoder.parameters()).device
-    codes = [encoder(scale(chunk.to(device))) for chunk in torch.split(torch.from_numpy(images), _BATCH_SIZE)]
+    taken = torch.from_numpy(inputs if inputs.ndim == 4 else np.ascontiguousarray(inputs[:, 0]))
+    size = _BACKBONE_BATCH_SIZE if isinstance(encoder, ImageEncoder) else _BATCH_SIZE
+    codes = [encoder(scale(chunk.to(device))) for chunk in torch.split(taken, size)]
     encoder.train(training)
     y = torch.cat([y_logits.softmax(dim=1) for y_logits, _ in codes])
     return y.cpu().numpy(), torch.cat([z for _, z in codes]).cpu().numpy()
+
+
+def load_for(model: TrainedModel, data: DataDirectory, name: SplitName) -> Split:
+    """Read a split: stored embeddings where they are of the model's own backbone, else the images."""
+    own = model.architecture.backbone
+    return data.load_inputs(name) if own is not None and own == data.backbone else data.load(name)
+
+
+def encode_split(model: TrainedModel, split: Split) -> tuple[Floats, Floats]:
+    """Encode a split by its embeddings, or else its images: `y` float32 [N, K] and `z` float32 [N, Z].
+
+    Raises:
+        AaeError: the split has another image shape than the model.
+    """
+    if split.embeddings is None:
+        model.description.require_image_shape(split.images.shape[1:])
+        return encode(model.image_encoder, split.images)
+    return encode(model.encoder, split.embeddings)
 
 
 def contingency_table(labels: Integers, categories: Integers, n_classes: int, n_categories: int) -> Integers:
@@ -113,7 +139,8 @@ def evaluate(model: TrainedModel, split: Split, split_name: SplitName) -> Evalua
         AaeError: the split has no labels, another image shape than the model, or more classes.
     """
     description = model.description
-    description.require_image_shape(split.images.shape[1:])
+    if split.embeddings is None:
+        description.require_image_shape(split.images.shape[1:])
     known = split.labels != UNLABELED
     if not known.any():
         raise AaeError(f"the {split_name} split has no labels to compare with")
@@ -121,7 +148,7 @@ def evaluate(model: TrainedModel, split: Split, split_name: SplitName) -> Evalua
     n_classes = len(description.class_names)
     if labels.max() >= n_classes:
         raise AaeError(f"the data has class index {labels.max()}, the model knows {n_classes} classes")
-    y, _ = encode(model.encoder, split.images[known])
+    y, _ = encode_split(model, split.of(known))
     return score(y, labels, description.category_to_class, description.class_names, description.variant, split_name)
 
 

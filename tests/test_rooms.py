@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "aae_toolkit"
 # From the ground up: a room imports itself and those before it.
 ROOMS = (
     *("errors", "text", "progress"),
-    *("machine", "distributed", "files", "config", "data", "models", "evaluation", "training", "tuning"),
+    *("machine", "distributed", "files", "config", "backbones", "data", "models", "evaluation", "training", "tuning"),
     *("export", "backends", "parity", "predict", "estimators"),
     *("html", "visualization", "bench", "report", "web"),
     "cli",

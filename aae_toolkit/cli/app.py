@@ -19,6 +19,7 @@ _EXTRAS = dict.fromkeys(
     ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "jinja2", "safetensors"),
     "train,cpu",
 ) | {
+    "timm": "train,cpu,timm",
     "onnxruntime": "cpu",
     "tensorboard": "tensorboard",
     "ray": "cpu,ray",

@@ -27,11 +27,12 @@ def evaluate(
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.evaluation import evaluate as evaluate_model
+    from aae_toolkit.evaluation import load_for
     from aae_toolkit.models.directory import load_model
 
     model, data = load_model(model_dir_path), DataDirectory(dir_path)
     model.description.require_class_names(data.class_names)
-    evaluation = evaluate_model(model, data.load(split), split)
+    evaluation = evaluate_model(model, load_for(model, data, split), split)
     if json:
         print_json(evaluation.to_json())
     else:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, InvertOption
+from aae_toolkit.backbones.provider import require_backbone
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption, InvertOption
 from aae_toolkit.cli.showing import dataset_line
 from aae_toolkit.data.directory import write_data_directory
-from aae_toolkit.data.sources import SourceName, load_source
+from aae_toolkit.data.embeddings import default_views
+from aae_toolkit.data.sources import Source, SourceName, load_source
 from aae_toolkit.errors import AaeError
+
+if TYPE_CHECKING:
+    from aae_toolkit.backbones.embedder import Embedder
 
 
 def register(app: typer.Typer) -> None:
@@ -42,26 +47,73 @@ def init_datasets(
     image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels; folder only.")] = 28,
     channels: Annotated[int, typer.Option(min=1, max=3, help="Colour channels: 1 (grey) or 3 (RGB); folder only.")] = 1,
     invert: InvertOption = "no",
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Frozen network that embeds the images for training: timm:NAME or torchvision:NAME."),
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None,
+        typer.Option(help="File with the backbone's weights: safetensors or a state dict; default: download them."),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Augmented views to embed of each training image; default: 8 to 2, fewer for many images.",
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the split.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace splits that are already there.")] = False,
 ) -> None:
     """Split images into data sets.
 
-    Writes labelled and unlabelled training images, validation and test images: stratified, seeded and disjoint. Exit 1
-    if an image of a folder cannot be read; all others are written.
+    Writes labelled and unlabelled training images, validation and test images: stratified, seeded and disjoint. With
+    --backbone it also embeds them, once, for training on embeddings; the same command continues after a stop. Exit 1 if
+    an image of a folder cannot be read; all others are written.
     """
     progress = ConsoleProgress()
     if channels == 2:
         raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
     if invert != "no" and source != "folder":
         raise typer.BadParameter(f"--invert is for --source folder only; the images of {source} need no inversion")
+    if backbone is None and (backbone_weights is not None or views is not None):
+        raise typer.BadParameter(f"--{'views' if backbone_weights is None else 'backbone-weights'} needs --backbone")
+    if backbone is not None:
+        require_backbone(backbone)
     shape = channels, image_size, image_size
     loaded = load_source(source, raw_dir, dir_path / "raw", shape, invert=invert, progress=progress)
+    embedder = _embedder(backbone, backbone_weights, loaded, device, progress) if backbone else None
     index = write_data_directory(
-        dir_path, loaded, labeled, validation, test, seed, overwrite=overwrite, progress=progress
+        dir_path,
+        loaded,
+        labeled,
+        validation,
+        test,
+        seed,
+        overwrite=overwrite,
+        embedder=embedder,
+        n_views=default_views(len(loaded.images)) if views is None else views,
+        progress=progress,
     )
     progress.say(dataset_line(index))
     progress.say(f"written to {dir_path}")
     if loaded.n_unreadable:
         n = loaded.n_unreadable + len(loaded.images)
         raise AaeError(f"{loaded.n_unreadable} of {n} images could not be read; {dir_path} holds the others")
+
+
+def _embedder(backbone: str, weights: Path | None, source: Source, device: str, progress: ConsoleProgress) -> Embedder:
+    """Build the backbone, and say what it is and what it does to images that it was not made for."""
+    from aae_toolkit.backbones.embedder import Embedder
+    from aae_toolkit.backbones.network import changes_of_images
+    from aae_toolkit.machine.device import resolve_device
+
+    shape = source.images.shape[1], source.images.shape[2], source.images.shape[3]
+    embedder = Embedder(backbone, weights, shape, resolve_device(device))
+    described = embedder.description
+    progress.say(f"backbone {described.name}: {described.embedding_size} features; licence: {described.licence}")
+    if changes := changes_of_images(described, shape):
+        progress.say(f"for {described.name}, {' and '.join(changes)}")
+    return embedder

@@ -31,6 +31,7 @@ def visualize(
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.data.sources import UNLABELED
     from aae_toolkit.evaluation import evaluate as evaluate_model
+    from aae_toolkit.evaluation import load_for
     from aae_toolkit.files import require_own
     from aae_toolkit.models.directory import load_model
     from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
@@ -49,7 +50,7 @@ def visualize(
     model.description.require_class_names(data.class_names)
     progress.say("loading data started...")
     progress.say(dataset_line(data.index))
-    validation = data.load("validation")
+    validation = load_for(model, data, "validation")
     if (validation.labels != UNLABELED).any():
         show_evaluation(evaluate_model(model, validation, "validation"), progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import Protocol
 
+from aae_toolkit.backbones.description import BackboneDescription
 from aae_toolkit.data.directory import Split, SplitName
 
 
@@ -23,11 +26,23 @@ class TrainingData(Protocol):
     def class_names(self) -> tuple[str, ...]:
         """Class names by class index; empty if no image has a label."""
 
+    @property
+    def backbone(self) -> BackboneDescription | None:
+        """Backbone that embedded the images; None if training takes the images themselves."""
+
+    @property
+    def backbone_file(self) -> Path | None:
+        """File with the weights of that backbone."""
+
+    @property
+    def inputs_bytes(self) -> int:
+        """Size of what training reads, in bytes."""
+
     def size(self, name: SplitName) -> int:
         """Return the number of images of a split."""
 
-    def load(self, name: SplitName, *, mapped: bool = False) -> Split:
-        """Return a split; `mapped` may leave its images in the file until they are used."""
+    def load_inputs(self, name: SplitName, *, mapped: bool = False) -> Split:
+        """Return what training takes of a split; `mapped` may leave it in the file until it is used."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +53,19 @@ class ArrayData:
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...] = ()
     path: str = "X"
+    backbone: None = None
+    backbone_file: None = None
+
+    @property
+    def inputs_bytes(self) -> int:
+        """Size of the training images, in bytes if they are uint8."""
+        return (self.size("train_labeled") + self.size("train_unlabeled")) * prod(self.image_shape)
 
     def size(self, name: SplitName) -> int:
         """Return the number of images of a split."""
         return len(self.splits[name])
 
-    def load(self, name: SplitName, *, mapped: bool = False) -> Split:
+    def load_inputs(self, name: SplitName, *, mapped: bool = False) -> Split:
         """Return a split; it is in memory already, `mapped` or not."""
         return self.splits[name]
 
@@ -74,6 +96,21 @@ class ReplacedSplits:
         """Return the number of images of a split."""
         return len(self.splits[name]) if name in self.splits else self.data.size(name)
 
-    def load(self, name: SplitName, *, mapped: bool = False) -> Split:
-        """Return a split."""
-        return self.splits[name] if name in self.splits else self.data.load(name, mapped=mapped)
+    @property
+    def backbone(self) -> BackboneDescription | None:
+        """Backbone that embedded the images; None if training takes the images themselves."""
+        return self.data.backbone
+
+    @property
+    def backbone_file(self) -> Path | None:
+        """File with the weights of that backbone."""
+        return self.data.backbone_file
+
+    @property
+    def inputs_bytes(self) -> int:
+        """Size of what training reads, in bytes."""
+        return self.data.inputs_bytes
+
+    def load_inputs(self, name: SplitName, *, mapped: bool = False) -> Split:
+        """Return what training takes of a split."""
+        return self.splits[name] if name in self.splits else self.data.load_inputs(name, mapped=mapped)

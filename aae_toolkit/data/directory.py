@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import struct
-import zipfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,20 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from aae_toolkit.backbones.description import WEIGHTS_FILE, BackboneDescription, thumbnail_shape
+from aae_toolkit.data.embeddings import (
+    EmbeddingsIndex,
+    SplitEmbedder,
+    are_whole,
+    embeddings_file,
+    read_table,
+    remove_embeddings,
+    remove_parts,
+    thumbnails_file,
+    write_embeddings,
+)
 from aae_toolkit.data.sources import UNLABELED, Source, SourceName
+from aae_toolkit.data.split_files import read_split
 from aae_toolkit.data.splits import split_indices
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path, require_index, sha256, verify_sha256, write_text
-from aae_toolkit.files.archives import read_npz
 from aae_toolkit.files.documents import Name, read_document
 from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.progress import Progress
-from aae_toolkit.text import one_line
 
 SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train_labeled", "train_unlabeled", "validation", "test")
 INDEX = "dataset.json"
-_ZIP_NAME_LENGTH_AT = 26  # offset in a member's local header, before the name and the extra field
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,27 @@ class Split:
     Attributes:
         images: [N, C, H, W], uint8 in 0-255, or, in memory only, float32 in [0, 1].
         labels: int64 [N], -1 where unknown.
+        embeddings: float16 [N, 1 + V, F], of each image and V views of it, where `images` are thumbnails; else None.
     """
 
     images: NDArray[Any]
     labels: NDArray[np.int64]
+    embeddings: NDArray[np.float16] | None = None
+
+    @property
+    def inputs(self) -> NDArray[Any]:
+        """What an encoder takes: embeddings [N, 1 + V, F] where there are some, else the images."""
+        return self.images if self.embeddings is None else self.embeddings
+
+    @property
+    def compared(self) -> NDArray[Any]:
+        """What neighbours are found by: embeddings [N, F] of the images themselves where there are some, or images."""
+        return self.images if self.embeddings is None else self.embeddings[:, 0]
+
+    def of(self, chosen: NDArray[Any]) -> Split:
+        """Return the chosen images, by index or mask."""
+        embeddings = None if self.embeddings is None else self.embeddings[chosen]
+        return Split(self.images[chosen], self.labels[chosen], embeddings)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -49,6 +73,14 @@ class Split:
 
 
 Side = Annotated[int, Field(ge=1, le=2**16)]
+
+
+def join_unlabeled(first: Split, second: Split) -> Split:
+    """Join two splits, without their labels."""
+    images, embeddings = np.concatenate([first.images, second.images]), None
+    if first.embeddings is not None and second.embeddings is not None:
+        embeddings = np.concatenate([first.embeddings, second.embeddings])
+    return Split(images, np.full(len(images), UNLABELED), embeddings)
 
 
 class SplitIndex(BaseModel):
@@ -72,6 +104,8 @@ class DatasetIndex(BaseModel):
     image_shape: tuple[Side, Side, Side]
     class_names: tuple[Name, ...]
     splits: dict[SplitName, SplitIndex]
+    backbone: BackboneDescription | None = None
+    embeddings: EmbeddingsIndex | None = None
 
 
 def write_data_directory(
@@ -83,6 +117,8 @@ def write_data_directory(
     seed: int,
     *,
     overwrite: bool = False,
+    embedder: SplitEmbedder | None = None,
+    n_views: int = 0,
     progress: Progress | None = None,
 ) -> DatasetIndex:
     """Split `source` and write the data directory.
@@ -98,7 +134,9 @@ def write_data_directory(
         test: size of the test set; None takes the source's own test set, or its default size.
         seed: random seed of the split.
         overwrite: replace other splits that are already there.
-        progress: listener for warnings.
+        embedder: backbone that embeds every image; None: no embeddings.
+        n_views: views to embed of each training image.
+        progress: listener for warnings and progress.
 
     Raises:
         AaeError: the directory cannot be written, or another process is writing there.
@@ -115,12 +153,22 @@ def write_data_directory(
                 class_names=source.class_names,
                 splits={name: _write_split(written[name], splits[name], source.class_names) for name in SPLITS},
             )
-            content = index.model_dump_json(indent=2) + "\n"
-            if not overwrite:
-                _refuse_other_splits(path / INDEX, content)
+            earlier = _earlier(path / INDEX)
+            if embedder is not None:
+                index = index.model_copy(update={"backbone": embedder.description})
+            if not overwrite and (path / INDEX).exists():
+                _refuse_other_splits(path, earlier, index, n_views)
+            if embedder is not None:
+                kept = earlier.embeddings if earlier and earlier.backbone == index.backbone and not overwrite else None
+                if kept is None or not are_whole(path, kept):
+                    kept = write_embeddings(path, splits, embedder, n_views, seed, placed, progress)
+                index = index.model_copy(update={"embeddings": kept})
             (path / INDEX).unlink(missing_ok=True)
+            if earlier and earlier.embeddings and embedder is None:
+                remove_embeddings(path, earlier.embeddings)
             placed.close()
-            write_text(path / INDEX, content)
+            write_text(path / INDEX, index.model_dump_json(indent=2, exclude_none=True) + "\n")
+            remove_parts(path)
     except OSError as error:
         raise AaeError(f"data directory {path} cannot be written: {error.strerror or error}") from error
     return index
@@ -148,13 +196,25 @@ def _split(
     return splits
 
 
-def _refuse_other_splits(index: Path, content: str) -> None:
-    """Raise `UsageError` if the directory has another index: models may have been trained on its splits."""
-    if index.exists() and index.read_bytes() != content.encode():
-        raise UsageError(
-            f"{index.parent} already holds other splits ({INDEX}), and models may have been trained on them; replace"
-            " them with --overwrite, or give another --dir-path"
-        )
+def _earlier(index: Path) -> DatasetIndex | None:
+    """Read an earlier index; None if there is none, or a damaged one."""
+    try:
+        return read_document(index, DatasetIndex)
+    except (OSError, ValueError):
+        return None
+
+
+def _refuse_other_splits(path: Path, earlier: DatasetIndex | None, index: DatasetIndex, n_views: int) -> None:
+    """Raise `UsageError` if other splits or embeddings are there, for models; embeddings may be added."""
+    held, message = "splits", ""
+    if earlier is not None and earlier.splits == index.splits and earlier.class_names == index.class_names:
+        if earlier.embeddings is None or (earlier.backbone, earlier.embeddings.n_views) == (index.backbone, n_views):
+            return
+        held, message = "embeddings", f" of {earlier.backbone.name if earlier.backbone else 'another backbone'}"
+    raise UsageError(
+        f"{path} already holds other {held}{message} ({INDEX}), and models may have been trained on them; replace"
+        " them with --overwrite, or give another --dir-path"
+    )
 
 
 def _write_split(path: Path, split: Split, class_names: tuple[str, ...]) -> SplitIndex:
@@ -202,6 +262,25 @@ class DataDirectory:
         """Return the number of images of a split."""
         return self.index.splits[name].n
 
+    @property
+    def backbone(self) -> BackboneDescription | None:
+        """Backbone that embedded the images; None if there are no embeddings."""
+        return self.index.backbone
+
+    @property
+    def backbone_file(self) -> Path | None:
+        """File with the weights of that backbone."""
+        return self.path / WEIGHTS_FILE if self.backbone else None
+
+    @property
+    def inputs_bytes(self) -> int:
+        """Size of what training reads, in bytes."""
+        n = self.size("train_labeled") + self.size("train_unlabeled")
+        if self.index.backbone is None or self.index.embeddings is None:
+            return n * math.prod(self.image_shape)
+        features = (1 + self.index.embeddings.n_views) * self.index.backbone.embedding_size
+        return n * (2 * features + math.prod(thumbnail_shape(self.image_shape)))
+
     def load(self, name: SplitName, *, mapped: bool = False) -> Split:
         """Read one split; `mapped` leaves its images in the file until they are used.
 
@@ -209,44 +288,27 @@ class DataDirectory:
             AaeError: the file is absent, damaged, or contradicts the index.
         """
         entry = self.index.splits[name]
-        path = self.path / f"{name}.npz"
-        verify_sha256(path, entry.sha256)
-        shape = (entry.n, *self.image_shape)
-        try:
-            content = read_npz(path, ("labels",) if mapped else ("images", "labels"), inflated=_most_bytes(shape))
-            split = Split(map_images(path) if mapped else content["images"], content["labels"])
-        except Exception as error:  # numpy's header reader raises several types
-            raise AaeError(f"{path} is not a split of a data directory: {one_line(str(error))}") from error
-        if split.images.shape != shape or split.images.dtype != np.uint8 or split.labels.shape != shape[:1]:
-            raise AaeError(f"{path} holds {split.images.dtype} {split.images.shape}; {INDEX} says uint8 {shape}")
-        known = range(UNLABELED, len(self.class_names))
-        if split.labels.dtype != np.int64 or not np.isin(split.labels, known).all():
-            raise AaeError(f"{path} holds {split.labels.dtype} labels; expected int64 from -1 to {known[-1]}")
-        return split
+        return self._read(f"{name}.npz", entry.sha256, (entry.n, *self.image_shape), mapped=mapped)
 
+    def load_inputs(self, name: SplitName, *, mapped: bool = False) -> Split:
+        """Read what training takes of one split: embeddings with thumbnails where there are some, else the images.
 
-def _most_bytes(shape: tuple[int, ...]) -> int:
-    """Return the size in bytes of images of `shape` with labels, with room for the headers."""
-    return math.prod(shape) + 8 * shape[0] + 2**16
+        Raises:
+            AaeError: a file is absent, damaged, or contradicts the index.
+        """
+        backbone, embeddings = self.index.backbone, self.index.embeddings
+        if backbone is None or embeddings is None:
+            return self.load(name, mapped=mapped)
+        n, file, small = self.size(name), embeddings_file(name), thumbnails_file(name)
+        pictures = n, *thumbnail_shape(self.image_shape)
+        split = self._read(small, embeddings.sha256.get(small, ""), pictures, mapped=mapped)
+        verify_sha256(self.path / file, embeddings.sha256.get(file, ""))
+        n_views = embeddings.n_views if name.startswith("train") else 0
+        table = read_table(self.path / file, (n, 1 + n_views, backbone.embedding_size), mapped=mapped)
+        return replace(split, embeddings=table)
 
-
-def map_images(path: Path) -> NDArray[np.uint8]:
-    """Return the images of a split as a private memory map; numpy itself cannot map members of an npz file.
-
-    Raises:
-        ValueError: the images are not stored as `write_data_directory` stores them.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = archive.getinfo("images.npy")
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise ValueError("it holds no images") from error
-    with path.open("rb") as file:
-        file.seek(member.header_offset + _ZIP_NAME_LENGTH_AT)
-        name_length, extra_length = struct.unpack("<HH", file.read(4))
-        file.seek(name_length + extra_length, os.SEEK_CUR)
-        np.lib.format.read_magic(file)
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        if member.compress_type != zipfile.ZIP_STORED or dtype != np.uint8 or fortran_order:
-            raise ValueError("its images are compressed, or not uint8 in C order")
-        return np.memmap(file, np.uint8, mode="c", offset=file.tell(), shape=shape)
+    def _read(self, file: str, checksum: str, shape: tuple[int, ...], *, mapped: bool) -> Split:
+        """Read images of `shape` [N, C, H, W] with their labels."""
+        path = self.path / file
+        verify_sha256(path, checksum)
+        return Split(*read_split(path, shape, len(self.class_names), mapped=mapped))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aae_toolkit.export.contract import TensorSpec
 from aae_toolkit.export.manifest import Manifest, ReductionGate
-from aae_toolkit.models.description import ModelDescription
+from aae_toolkit.models.description import Architecture, ModelDescription
 
 
 def model_card(description: ModelDescription, manifest: Manifest) -> str:
@@ -14,6 +14,7 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
         f"# Adversarial autoencoder classifier, {description.variant.replace('_', '-')}",
         "",
         f"- encoder `{a.encoder}`, hidden size {a.hidden_size}, {a.n_classes} categories, {a.z_size} style dimensions",
+        *_backbone(a),
         f"- images {a.image_shape[0]} x {a.image_shape[1]} x {a.image_shape[2]} (C x H x W), uint8, 0-255",
         f"- classes: {', '.join(description.class_names)}",
         f"- categories stand for classes by: {description.category_to_class_from}",
@@ -32,6 +33,17 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
     lines += [""] + [_reduction(entry.file, entry.gate) for entry in manifest.artifacts if entry.gate]
     lines += ["", "Scaling, BatchNorm and softmax are inside every file; `N` is any batch size.", ""]
     return "\n".join(lines)
+
+
+def _backbone(a: Architecture) -> list[str]:
+    if a.backbone is None:
+        return []
+    b = a.backbone
+    return [
+        f"- backbone `{b.name}`, frozen, inside every classifier and encoder: {b.embedding_size} features of images of"
+        f" {b.input_size[0]} x {b.input_size[1]} ({b.interpolation})",
+        f"- its weights: SHA-256 `{b.sha256}`; licence: {b.licence}",
+    ]
 
 
 def _specs(specs: tuple[TensorSpec, ...]) -> str:

@@ -68,7 +68,7 @@ def contract_of(artifact: ArtifactName, description: ModelDescription) -> Contra
     if artifact == "encoder":
         return Contract(inputs=(pixels,), outputs=(y, z))
     if artifact == "decoder":
-        decoded = TensorSpec(name="images", dtype="float32", shape=(n, *a.image_shape), meaning="pixels, 0-1")
+        decoded = TensorSpec(name="images", dtype="float32", shape=(n, *a.picture_shape), meaning="pixels, 0-1")
         return Contract(inputs=(y, z), outputs=(decoded,))
     label = TensorSpec(name="label", dtype="int64", shape=(n,), meaning="class index")
     probabilities = TensorSpec(

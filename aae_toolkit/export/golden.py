@@ -37,16 +37,18 @@ def compute_golden(model: TrainedModel) -> GoldenVectors:
     """Run the trained model on the golden images: black, white, seeded noise, and the decoded modes of the model."""
     import torch
 
-    from aae_toolkit.models.networks import decode_modes
+    from aae_toolkit.models.networks import decode_modes, enlarge
 
     c, h, w = model.architecture.image_shape
     inputs: dict[ArtifactName, Tensors] = {}
     outputs: dict[ArtifactName, Tensors] = {}
     with torch.inference_mode():
-        modes = (model.decoder.images(decode_modes(model.decoder, model.architecture)) * 255).round().to(torch.uint8)
+        decoded = model.decoder.images(decode_modes(model.decoder, model.architecture))
+        decoded = enlarge(decoded.reshape(-1, *model.architecture.picture_shape), (c, h, w))
+        modes = (decoded * 255).round().to(torch.uint8)
         noise = torch.randint(0, 256, (_N_NOISE, c, h, w), generator=torch.Generator().manual_seed(0))
         flat = torch.tensor([0, 255]).reshape(2, 1, 1, 1).expand(2, c, h, w)
-        images = torch.cat([flat.to(torch.uint8), noise.to(torch.uint8), modes.reshape(-1, c, h, w)])
+        images = torch.cat([flat.to(torch.uint8), noise.to(torch.uint8), modes])
         modules = model.deployed()
         feeds = {"classifier": (images,), "encoder": (images,), "decoder": modules["encoder"](images)}
         for artifact in ARTIFACTS:

@@ -134,7 +134,7 @@ def _from_logits_on(graph: Any) -> list[str]:
 
     Logits of 256 levels would tie categories, and cost little in float32.
     """
-    softmax = next(node for node in graph.node if node.op_type == "Softmax")
+    softmax = [node for node in graph.node if node.op_type == "Softmax"][-1]  # a backbone may have others
     names = [node.name for node in graph.node if softmax.input[0] in node.output]
     after = set(softmax.input)
     for node in graph.node:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-from safetensors.torch import save
-
 from aae_toolkit import __version__
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ARTIFACTS, REDUCED, Format, contract_of
@@ -19,8 +17,10 @@ from aae_toolkit.export.metadata import metadata_of
 from aae_toolkit.files import sha256, write_bytes, write_text
 from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
-from aae_toolkit.models.directory import TrainedModel, load_model
+from aae_toolkit.models.directory import TrainedModel, load_model, single_file
 from aae_toolkit.progress import Progress
+
+_MOST_ONNX_BYTES = 2**31 - 2**20
 
 
 def export_model(
@@ -64,9 +64,9 @@ def _write(
     reduced = [name(p) for p in REDUCED for name in (reduced_file, golden_file)]
     for stale in (MANIFEST_FILE, CARD_FILE, *artifacts, *reduced):
         (output_dir / stale).unlink(missing_ok=True)
-    weights = {"encoder": model.encoder.state_dict(), "decoder": model.decoder.state_dict()}
-    flat = {f"{network}.{k}": v.contiguous() for network, tensors in weights.items() for k, v in tensors.items()}
-    write_bytes(output_dir / WEIGHTS_FILE, save(flat))
+    write_bytes(output_dir / WEIGHTS_FILE, single_file(model))
+    if Format.ONNX in formats and (output_dir / WEIGHTS_FILE).stat().st_size >= _MOST_ONNX_BYTES:
+        raise AaeError("an ONNX file holds at most 2 GiB, and this backbone has more; leave out --format onnx")
     weights_sha256 = sha256(output_dir / WEIGHTS_FILE)
     write_text(output_dir / DESCRIPTION_FILE, description.model_dump_json(indent=2) + "\n")
     write_golden(output_dir, compute_golden(model))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aae_toolkit.models.networks import Decoder, Encoder, class_map, scale
+from aae_toolkit.models.networks import Decoder, Encoder, ImageEncoder, class_map, scale
 
 
 class DeployedClassifier(nn.Module):
@@ -20,7 +20,7 @@ class DeployedClassifier(nn.Module):
     map: Tensor
     category_to_class: Tensor
 
-    def __init__(self, encoder: Encoder, category_to_class: tuple[int, ...], n_classes: int) -> None:
+    def __init__(self, encoder: Encoder | ImageEncoder, category_to_class: tuple[int, ...], n_classes: int) -> None:
         """Wrap a trained encoder; `n_classes` is the number of classes, not of categories."""
         super().__init__()
         self.encoder = encoder
@@ -37,7 +37,7 @@ class DeployedClassifier(nn.Module):
 class DeployedEncoder(nn.Module):
     """`images` uint8 [N, C, H, W] -> `y` float32 [N, K], `z` float32 [N, Z]."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder | ImageEncoder) -> None:
         """Wrap a trained encoder."""
         super().__init__()
         self.encoder = encoder
@@ -49,16 +49,16 @@ class DeployedEncoder(nn.Module):
 
 
 class DeployedDecoder(nn.Module):
-    """`y` float32 [N, K], `z` float32 [N, Z] -> `images` float32 [N, C, H, W] in [0, 1]."""
+    """`y` float32 [N, K], `z` float32 [N, Z] -> `images` float32 [N, C, H, W] in [0, 1], as the decoder gives."""
 
-    def __init__(self, decoder: Decoder, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, decoder: Decoder, picture_shape: tuple[int, int, int]) -> None:
         """Wrap a trained decoder."""
         super().__init__()
         self.decoder = decoder
-        self.image_shape = image_shape
+        self.picture_shape = picture_shape
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """Decode codes."""
         decoded: Any = self.decoder.images(self.decoder(y, z))
-        images: Tensor = decoded.unflatten(1, self.image_shape)
+        images: Tensor = decoded.unflatten(1, self.picture_shape)
         return images

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from aae_toolkit.backbones.description import BackboneDescription, thumbnail_shape
 from aae_toolkit.config import Reconstruction, Variant
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_index
@@ -21,7 +22,10 @@ Size = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class Architecture(BaseModel):
-    """The networks' kind and sizes."""
+    """The networks' kind and sizes.
+
+    With a `backbone` the encoder takes its embeddings, and the decoder gives pictures of `thumbnail_shape`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,6 +39,24 @@ class Architecture(BaseModel):
     z_size: int = Field(ge=1, le=2**16)  # Z
     standardize: bool = False  # the encoder standardizes its input
     reconstruction: Reconstruction = "bernoulli"  # distribution that the decoder's output describes
+    backbone: BackboneDescription | None = None
+    thumbnail_shape: tuple[Size, Size, Size] | None = None  # C, H, W, in pixels
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the pictures that the decoder gives."""
+        return self.thumbnail_shape or self.image_shape
+
+    @model_validator(mode="after")
+    def _backbone_fits(self) -> Architecture:
+        if self.backbone is None:
+            if self.thumbnail_shape is not None:
+                raise ValueError("thumbnail_shape without a backbone")
+        elif self.encoder != "mlp" or self.image_shape[0] not in (1, 3):
+            raise ValueError("a backbone takes grey or RGB images and comes before an encoder of type mlp")
+        elif self.thumbnail_shape != thumbnail_shape(self.image_shape):
+            raise ValueError(f"thumbnail_shape must be {thumbnail_shape(self.image_shape)} for these images")
+        return self
 
 
 class FeatureScaling(BaseModel):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aae_toolkit.backbones.network import Backbone
 from aae_toolkit.models.description import Architecture
 
 _SIDE_TO_STRIDE = 16  # least side in pixels at which the first convolution stage halves the picture
@@ -33,7 +34,7 @@ class Dropout(nn.Dropout):
 
 
 class Standardize(nn.Module):
-    """Images [B, C, H, W] -> images of mean 0 and standard deviation 1 over the training set, each value by itself.
+    """Images [B, C, H, W] or embeddings [B, F] -> mean 0 and standard deviation 1 over the training set, each value.
 
     The buffers are set before training (`training.standardizing`); a value that never varies has a scale of 1.
     """
@@ -41,11 +42,11 @@ class Standardize(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, image_shape: tuple[int, int, int]) -> None:
-        """Start as the identity."""
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """Start as the identity on images or embeddings of a shape."""
         super().__init__()
-        self.register_buffer("mean", torch.zeros(image_shape))
-        self.register_buffer("scale", torch.ones(image_shape))
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape))
 
     def forward(self, images: Tensor) -> Tensor:
         """Standardize images."""
@@ -101,12 +102,17 @@ def _conv_stages(
 
 
 class Encoder(nn.Module):
-    """Q: images [B, C, H, W] in [0, 1] -> `y_logits` [B, K], `z` [B, Z]."""
+    """Q: images [B, C, H, W] in [0, 1], or embeddings [B, F] of a backbone -> `y_logits` [B, K], `z` [B, Z]."""
 
     def __init__(self, a: Architecture) -> None:
         """Build the features (`mlp`: two hidden layers, `conv`: convolution stages) and the two heads."""
         super().__init__()
-        if a.encoder == "mlp":
+        if a.backbone is not None:
+            sizes = [a.backbone.embedding_size, a.hidden_size, a.hidden_size]
+            hidden = _hidden_layers(sizes, batch_norm=True, dropout=a.encoder_dropout)
+            self.features = nn.Sequential(Standardize((sizes[0],)), *hidden)
+            n_features = a.hidden_size
+        elif a.encoder == "mlp":
             sizes = [math.prod(a.image_shape), a.hidden_size, a.hidden_size]
             hidden = _hidden_layers(sizes, batch_norm=True, dropout=a.encoder_dropout)
             self.features = nn.Sequential(nn.Flatten(), *hidden)
@@ -115,7 +121,7 @@ class Encoder(nn.Module):
             self.features, n_features = _conv_stages(
                 a.image_shape, a.conv_channels, a.encoder_dropout, early_pool=a.early_pool
             )
-        if a.standardize:
+        if a.standardize and a.backbone is None:  # embeddings always are
             self.features.insert(0, Standardize(a.image_shape))
         self.y_head = nn.Linear(n_features, a.n_classes)
         self.z_head = nn.Linear(n_features, a.z_size)
@@ -127,9 +133,23 @@ class Encoder(nn.Module):
 
     @property
     def noise_unit(self) -> Tensor | float:
-        """Unit of input noise: the standard deviation of each value, [C, H, W], or 1 where nothing is standardized."""
+        """Unit of input noise: standard deviation of each value, [C, H, W] or [F]; 1 where nothing is standardized."""
         first = self.features[0]
         return first.scale if isinstance(first, Standardize) else 1.0
+
+
+class ImageEncoder(nn.Module):
+    """Backbone and encoder as one: images [B, C, H, W] in [0, 1] -> `y_logits` [B, K], `z` [B, Z]."""
+
+    def __init__(self, backbone: Backbone, encoder: Encoder) -> None:
+        """Join a backbone and an encoder of its embeddings."""
+        super().__init__()
+        self.backbone = backbone
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed and encode images."""
+        return self.encoder(self.backbone(images))  # type: ignore[no-any-return]
 
 
 class _Decoding(nn.Module):
@@ -138,7 +158,7 @@ class _Decoding(nn.Module):
     def __init__(self, a: Architecture) -> None:
         """Keep the scale of Gaussian output."""
         super().__init__()
-        self.standardize = Standardize(a.image_shape) if a.reconstruction == "gaussian" else None
+        self.standardize = Standardize(a.picture_shape) if a.reconstruction == "gaussian" else None
 
     def images(self, x_recon: Tensor) -> Tensor:
         """Turn output [B, C*H*W] into images [B, C*H*W] in [0, 1]; output is logits, or else standardized values."""
@@ -152,7 +172,7 @@ class Decoder(_Decoding):
         """Build two hidden layers without BatchNorm: a code decodes to the same picture in any batch."""
         super().__init__(a)
         self.hidden = _hidden_layers([a.n_classes + a.z_size, a.hidden_size, a.hidden_size], batch_norm=False)
-        self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
+        self.out = nn.Linear(a.hidden_size, math.prod(a.picture_shape))
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
         """Decode category probabilities (or one-hot rows) and styles."""
@@ -166,7 +186,7 @@ class ModeDecoder(_Decoding):
         """Build two hidden layers, as in the decoder."""
         super().__init__(a)
         self.hidden = _hidden_layers([a.n_classes, a.hidden_size, a.hidden_size], batch_norm=False)
-        self.out = nn.Linear(a.hidden_size, math.prod(a.image_shape))
+        self.out = nn.Linear(a.hidden_size, math.prod(a.picture_shape))
 
     def forward(self, y: Tensor) -> Tensor:
         """Decode category probabilities (or one-hot rows)."""
@@ -224,9 +244,18 @@ def decode_modes(decoder: Decoder, architecture: Architecture) -> Tensor:
     return decoder(y, z)  # type: ignore[no-any-return]
 
 
+def enlarge(pictures: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
+    """Enlarge pictures [N, C, h, w] that a decoder gives to images [N, C, H, W]; equal sizes stay as they are."""
+    size = image_shape[1:]
+    return pictures if pictures.shape[2:] == size else F.interpolate(pictures, size=size, mode="nearest-exact")
+
+
 def scale(images: Tensor) -> Tensor:
-    """Scale uint8 [..., H, W], 0-255, to float32 in [0, 1]; floating-point images are in [0, 1] already."""
-    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
+    """Scale uint8 [..., H, W], 0-255, to float32 in [0, 1]; floating-point images are in [0, 1] already.
+
+    Embeddings, which are stored in float16, become float32.
+    """
+    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def class_map(category_to_class: tuple[int, ...], n_classes: int) -> Tensor:

@@ -25,7 +25,17 @@ from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import SUFFIXES
 from aae_toolkit.export.metadata import contradiction
 from aae_toolkit.parity.cases import BATCH_SIZES, Case, golden_case, reference_cases
-from aae_toolkit.parity.comparison import GATES, REDUCED_GOLDEN_GATE, TOLERANCE, Comparison, Gate, compare, share
+from aae_toolkit.parity.comparison import (
+    GATES,
+    N_ARBITRATED,
+    N_ARBITRATED_WITH_BACKBONE,
+    REDUCED_GOLDEN_GATE,
+    TOLERANCE,
+    Comparison,
+    Gate,
+    compare,
+    share,
+)
 from aae_toolkit.parity.layers import first_difference
 from aae_toolkit.progress import Progress
 
@@ -179,10 +189,11 @@ def _compare_all(
     gate: Gate | None = None,
 ) -> list[Comparison]:
     results = []
+    n_arbitrated = N_ARBITRATED_WITH_BACKBONE if export.description.architecture.backbone else N_ARBITRATED
     for runnable in progress.track(pairs, "parity", len(pairs)):
         contract = export.contract(runnable.artifact)
         with open_backend(export, runnable, device=device) as backend:
-            result = compare(backend, runnable, contract, cases, gate)
+            result = compare(backend, runnable, contract, cases, gate, n_arbitrated)
             metadata = backend.metadata
         if result and metadata is not None:
             problem = contradiction(metadata, runnable.artifact, contract, export.description)

@@ -42,7 +42,8 @@ GATES: dict[Precision, Gate] = {
     "int8": Gate(None, agreement=0.995, drop=0.003),
 }
 REDUCED_GOLDEN_GATE = Gate(1e-2, rounding_only=True)  # reduced file compared with its own recorded outputs
-_N_ARBITRATED = 256  # images for the reference evaluator, which is slow
+N_ARBITRATED = 256  # images for the reference evaluator, which is slow
+N_ARBITRATED_WITH_BACKBONE = 4  # images that it takes seconds for, each
 _MAX_FLIPS_LISTED = 100
 
 
@@ -116,7 +117,12 @@ class Comparison:
 
 
 def compare(
-    backend: Backend, runnable: Runnable, contract: Contract, cases: Iterable[Case], gate: Gate | None = None
+    backend: Backend,
+    runnable: Runnable,
+    contract: Contract,
+    cases: Iterable[Case],
+    gate: Gate | None = None,
+    n_arbitrated: int = N_ARBITRATED,
 ) -> Comparison:
     """Run a backend over every case at every batch size, and judge the outputs.
 
@@ -126,6 +132,7 @@ def compare(
         contract: its inputs and outputs.
         cases: images with expected outputs.
         gate: allowed differences; None for those of its precision.
+        n_arbitrated: number of images of each case for the reference evaluator.
 
     Returns:
         The comparison; a run that fails is refused, with its error as the reason.
@@ -134,7 +141,7 @@ def compare(
     artifact = runnable.artifact
     for case in cases:
         if backend.name == ARBITER:
-            case = case.sample(_N_ARBITRATED)
+            case = case.sample(n_arbitrated)
         for batch_size, batches, expected in case.passes(artifact):
             where = f"at batch size {batch_size} of {case.name}"
             try:

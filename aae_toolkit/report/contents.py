@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aae_toolkit.backbones.description import WEIGHTS_FILE as BACKBONE_FILE
 from aae_toolkit.data.directory import DataDirectory, DatasetIndex, SplitName
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.errors import UsageError
-from aae_toolkit.evaluation import Evaluation, evaluate
+from aae_toolkit.evaluation import Evaluation, evaluate, load_for
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
@@ -100,7 +101,12 @@ def gather(sources: Sources, progress: Progress) -> Contents:
         description.require_image_shape(data.image_shape)
     training = read_training(sources.model_dir, description.variant)
     curves = collect(sources.model_dir, curve_captions(description.variant), "*_learning_curve.png")
-    networks = {"encoder": model.encoder, "decoder": model.decoder, "mode decoder": model.mode_decoder}
+    networks = {
+        "backbone": model.backbone,
+        "encoder": model.encoder,
+        "decoder": model.decoder,
+        "mode decoder": model.mode_decoder,
+    }
     return Contents(
         sources=sources,
         description=description,
@@ -131,7 +137,7 @@ def _pictures(model_dir: Path, model: TrainedModel, data: DataDirectory | None, 
     if data is not None and not any(directory.glob("*.png")):
         from aae_toolkit.visualization.pictures import draw_all
 
-        draw_all(model, data.load("validation"), directory, progress)
+        draw_all(model, load_for(model, data, "validation"), directory, progress)
     decoder, mode_decoder = model.description.decoder_is_trained, model.mode_decoder is not None
     return collect(directory, picture_captions(decoder=decoder, mode_decoder=mode_decoder))
 
@@ -140,7 +146,7 @@ def _score(model: TrainedModel, data: DataDirectory, split: SplitName) -> list[E
     """Score the validation split and the requested one, where they have labels."""
     scored = []
     for name in dict.fromkeys(("validation", split)):
-        images = data.load(name)
+        images = load_for(model, data, name)
         if (images.labels != UNLABELED).any():
             scored.append(evaluate(model, images, name))
     return scored
@@ -148,5 +154,11 @@ def _score(model: TrainedModel, data: DataDirectory, split: SplitName) -> list[E
 
 def _files(model_dir: Path, description: ModelDescription) -> list[File]:
     weights = [weights_path(model_dir, n, description.variant) for n in ("encoder", "decoder", "mode_decoder")]
-    paths = [*weights, model_dir / DESCRIPTION_FILE, model_dir / CONFIG_FILE, model_dir / METRICS_FILE]
+    paths = [
+        *weights,
+        model_dir / BACKBONE_FILE,
+        model_dir / DESCRIPTION_FILE,
+        model_dir / CONFIG_FILE,
+        model_dir / METRICS_FILE,
+    ]
     return [File(path.name, path.stat().st_size, sha256(path)) for path in paths if path.is_file()]

@@ -49,7 +49,7 @@ def random_warp(images: Tensor, strength: float = 1.0, elastic: float = 0.0, pla
     """Move, turn, scale, slant and bend each image at random, in one interpolation.
 
     Args:
-        images: float32 [B, C, H, W].
+        images: float32 [B, C, H, W]; embeddings [B, F] stay as they are.
         strength: strength of the affine changes; 1 is up to 15 degrees, 15% of the size, a slant of 0.2 and a shift
             of 7% of a side.
         elastic: standard deviation of local shifts, as a fraction of half the picture. [Simard et al., "Best
@@ -59,7 +59,7 @@ def random_warp(images: Tensor, strength: float = 1.0, elastic: float = 0.0, pla
     Returns:
         float32 [B, C, H, W]; `images` itself where nothing changes.
     """
-    if strength == 0 and elastic == 0 and not placement.is_on:
+    if images.ndim == 2 or (strength == 0 and elastic == 0 and not placement.is_on):
         return images
     n, device = len(images), images.device
     angle, shear, shift_x, shift_y = (strength * (2 * torch.rand(4, n, device=device) - 1)).unbind()

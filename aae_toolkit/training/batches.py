@@ -20,20 +20,33 @@ from torch.utils.data import DataLoader, Dataset
 from aae_toolkit.data.directory import Split
 from aae_toolkit.distributed.world import ALONE, World
 from aae_toolkit.models.networks import scale
+from aae_toolkit.training.standardizing import Moments
 
-_UNLABELED_STREAM, _LABELED_STREAM, _PARTNER_STREAM = 0, 1, 2
+_UNLABELED_STREAM, _LABELED_STREAM, _PARTNER_STREAM, _VIEW_STREAM = 0, 1, 2, 3
+
+_SAMPLE = 2**16  # most embeddings that moments are taken of
+_LEAST_DEVIATION = 0.01  # of a feature that hardly varies, as a fraction of the mean deviation
+_TINY = 1e-12
 
 
 class Indices(NamedTuple):
-    """Positions of a batch's images in their sets, int64 [B] each; partners are in the unlabelled set."""
+    """Positions of a batch's images in their sets, int64 [B] each; partners are in the unlabelled set.
+
+    Where embeddings of views are stored, the numbers of the views to take, int64 [B] too.
+    """
 
     unlabeled: Tensor
     labeled: Tensor | None = None
     partners: Tensor | None = None
+    views: Tensor | None = None
+    labeled_views: Tensor | None = None
+    partner_views: Tensor | None = None
 
 
 class Batch(NamedTuple):
-    """Images float32 [B, C, H, W] in [0, 1]; the other parts are None where the configuration needs none.
+    """Images float32 [B, C, H, W] in [0, 1], or embeddings of images float32 [B, F], as the encoder takes them.
+
+    Parts that the configuration does not need are None. Embeddings of partners and labelled images are of a view.
 
     Attributes:
         images: unlabelled images.
@@ -42,6 +55,8 @@ class Batch(NamedTuple):
         partners: a neighbour of each of `images`, or the image itself.
         indices: positions of `images` in the unlabelled set, int64 [B].
         partner_indices: positions of the partners there, int64 [B].
+        views: embeddings of a view of each of `images`; None where views are made from the images themselves.
+        thumbnails: pictures of `images` [B, C, H, W] in [0, 1]; None where `images` are such.
     """
 
     images: Tensor
@@ -50,6 +65,13 @@ class Batch(NamedTuple):
     partners: Tensor | None = None
     indices: Tensor | None = None
     partner_indices: Tensor | None = None
+    views: Tensor | None = None
+    thumbnails: Tensor | None = None
+
+    @property
+    def pictures(self) -> Tensor:
+        """Pictures that the decoder rebuilds, [B, C, H, W] in [0, 1]."""
+        return self.images if self.thumbnails is None else self.thumbnails
 
 
 class Batches:
@@ -112,10 +134,19 @@ class Batches:
         for batch in cut:
             yield Batch(*(None if part is None else self._send(part) for part in batch))  # type: ignore[arg-type]
 
+    def moments(self) -> Moments | None:
+        """Return mean and deviation, [F] each, of the embeddings of the images; None for images."""
+        if self._cutter.n_views is None:
+            return None
+        thinning = -(-self.n_images // _SAMPLE)
+        deviation, mean = torch.std_mean(self._cutter.images[::thinning, 0].double().cpu(), dim=0)
+        least = _LEAST_DEVIATION * float(deviation.mean()) + _TINY
+        return Moments(mean.numpy(), deviation.clamp_min(least).numpy())
+
     def _send(self, part: Tensor) -> Tensor:
         """Send a part of a batch to the device, without waiting if it is in pinned memory; images are scaled there."""
         part = part.to(self.device, non_blocking=True)
-        return scale(part) if part.dtype == torch.uint8 else part
+        return scale(part) if part.dtype in (torch.uint8, torch.float16) else part
 
     def _indices(self, epoch: int) -> list[Indices]:
         """Return this process's share of each batch of an epoch; all are sent to the images' device at once."""
@@ -129,7 +160,22 @@ class Batches:
             generator = np.random.default_rng([self.seed, _PARTNER_STREAM, epoch])
             column = generator.integers(self.neighbors.shape[1], size=len(order))
             partners = self._share(self.neighbors[order, column])
-        return [Indices(*of_step) for of_step in zip(self._share(order), labeled, partners, strict=True)]
+        views = self._views(epoch)
+        return [Indices(*of_step) for of_step in zip(self._share(order), labeled, partners, *views, strict=True)]
+
+    def _views(self, epoch: int) -> list[Iterable[Tensor | None]]:
+        """Draw the stored views that each step takes of its images, labelled images and partners."""
+        none: list[Tensor | None] = [None] * self.steps_per_epoch
+        if self._cutter.n_views is None:
+            return [none, none, none]
+        generator = np.random.default_rng([self.seed, _VIEW_STREAM, epoch])
+        own, partners = generator.integers(self._cutter.n_views, size=(2, self.n_images))
+        labeled: Iterable[Tensor | None] = none
+        if self.n_labeled is not None:
+            size = self.steps_per_epoch, self.labeled_batch_size
+            drawn = generator.integers(self._cutter.n_views, size=size)[:, self.world.rank :: self.world.size]
+            labeled = self._cutter.positions(drawn)
+        return [self._share(own), labeled, self._share(partners)]
 
     def _share(self, order: NDArray[np.int64]) -> tuple[Tensor, ...]:
         """Return this process's part of each step of an epoch that takes the images in `order`."""
@@ -150,29 +196,43 @@ class Batches:
 
 
 class _Cutter(Dataset[Batch]):
-    """Cuts batches of uint8 images where they lie: on the device, in host memory or in a mapped file."""
+    """Cuts batches of uint8 images, or embeddings, where they lie: on the device, in host memory or in a mapped file.
+
+    `n_views` is the number of embeddings of each image, its own included; None for images.
+    """
 
     def __init__(self, unlabeled: Split, labeled: Split | None, device: torch.device) -> None:
-        self.images = torch.from_numpy(unlabeled.images).to(device)
+        self.images = torch.from_numpy(unlabeled.inputs).to(device)
+        self.thumbnails = None if unlabeled.embeddings is None else torch.from_numpy(unlabeled.images).to(device)
+        self.n_views = None if unlabeled.embeddings is None else unlabeled.embeddings.shape[1]
         self.labeled_images = self.labels = None
         if labeled is not None:
-            self.labeled_images = torch.from_numpy(labeled.images).to(device)
+            self.labeled_images = torch.from_numpy(labeled.inputs).to(device)
             self.labels = torch.from_numpy(labeled.labels).to(device)
 
     def __getitem__(self, indices: Indices) -> Batch:
-        unlabeled, labeled, partners = indices
+        unlabeled, labeled, partners, views, labeled_views, partner_views = indices
         return Batch(
-            self.images[unlabeled],
-            None if labeled is None or self.labeled_images is None else self.labeled_images[labeled],
+            _cut(self.images, unlabeled, None if views is None else torch.zeros_like(views)),
+            None
+            if labeled is None or self.labeled_images is None
+            else _cut(self.labeled_images, labeled, labeled_views),
             None if labeled is None or self.labels is None else self.labels[labeled],
-            None if partners is None else self.images[partners],
+            None if partners is None else _cut(self.images, partners, partner_views),
             unlabeled,
             partners,
+            None if views is None else _cut(self.images, unlabeled, views),
+            None if self.thumbnails is None else self.thumbnails[unlabeled],
         )
 
     def positions(self, indices: NDArray[np.int64]) -> Tensor:
         """Send indices to the images' device."""
         return torch.from_numpy(np.ascontiguousarray(indices)).to(self.images.device)
+
+
+def _cut(inputs: Tensor, positions: Tensor, views: Tensor | None) -> Tensor:
+    """Return images [B, C, H, W], or of embeddings [N, 1 + V, F] those of the views, [B, F]."""
+    return inputs[positions] if views is None else inputs[positions, views]
 
 
 def _outlive_signals(worker: int) -> None:

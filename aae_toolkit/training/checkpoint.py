@@ -99,4 +99,6 @@ def _restore(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> None
 def _fingerprint(run: Run) -> dict[str, str]:
     """Return the checksums of the training data; a resumed run must read the same."""
     assert isinstance(run.data, DataDirectory)  # training in memory writes no checkpoints
-    return {name: split.sha256 for name, split in run.data.index.splits.items() if name != "test"}
+    index = run.data.index
+    splits = {name: split.sha256 for name, split in index.splits.items() if name != "test"}
+    return splits | (index.embeddings.sha256 if index.embeddings else {})

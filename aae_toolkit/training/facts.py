@@ -29,7 +29,7 @@ def measure_facts(data: TrainingData, n_categories: int | None = None) -> Facts:
         n_categories: number of categories asked for; None: the number of classes.
     """
     streams = data.size("train_unlabeled") * math.prod(data.image_shape) > 2**31
-    unlabeled, labeled = (data.load(name, mapped=streams) for name in ("train_unlabeled", "train_labeled"))
+    unlabeled, labeled = (data.load_inputs(name, mapped=streams) for name in ("train_unlabeled", "train_labeled"))
     n_classes = len(data.class_names)
     counts = np.bincount(labeled.labels[labeled.labels != UNLABELED], minlength=n_classes)
     n = len(unlabeled)
@@ -96,7 +96,7 @@ def _clusters_near(images: NDArray[np.uint8], of: NDArray[np.uint8], clusters: N
 
 def _class_shares(data: TrainingData, labeled_counts: NDArray[np.int64]) -> tuple[float, ...]:
     """Compute each class's share of the validation images, or of the labelled ones; nothing from too few labels."""
-    labels = data.load("validation").labels
+    labels = data.load_inputs("validation").labels
     counts = np.bincount(labels[labels != UNLABELED], minlength=len(data.class_names))
     counts = counts if counts.sum() >= _ENOUGH_LABELS else labeled_counts
     return tuple((counts / counts.sum()).tolist()) if counts.sum() >= _ENOUGH_LABELS else ()

@@ -32,12 +32,12 @@ def train_in_memory(
     run = Run(fit_config_to_data(config, data), data, runtime, Path(), progress)
     with runtime.at_full_speed():
         batches, first_y = build_batches(run)
-        state = initial_state(run, batches.n_images, first_y)
+        state = initial_state(run, batches.n_images, first_y, batches.moments())
         for epoch in train_epochs(state, batches, run, StopRequest()):  # not entered: signals stay as they are
             state.history.append({"epoch": epoch.number, **epoch.means, "seconds": epoch.seconds})
             progress.say(f"epoch {epoch.number}/{config.training.n_epochs}  {epoch.images_per_second:.0f} images/s")
     networks = state.average.eval().requires_grad_(False).to("cpu")
-    labeled = data.load("train_labeled")
+    labeled = data.load_inputs("train_labeled")
     y, _ = encode(networks.encoder, labeled.images)
     naming = name_categories(y, labeled.labels, run)
     if data.class_names:

@@ -6,6 +6,8 @@ spreading, Zhou et al. 2004.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,11 +33,11 @@ _ROUNDS = 1000  # most rounds
 
 @torch.no_grad()
 def nearest_neighbors(
-    images: NDArray[np.uint8],
+    images: NDArray[Any],
     n_neighbors: int,
     device: torch.device,
     *,
-    of: NDArray[np.uint8] | None = None,
+    of: NDArray[Any] | None = None,
     likeness: Likeness = "gradients",
     world: World = ALONE,
 ) -> NDArray[np.int64]:
@@ -44,17 +46,18 @@ def nearest_neighbors(
     Beyond 65536 images the time is linear in N.
 
     Args:
-        images: uint8 [N, C, H, W], N above `n_neighbors`.
+        images: uint8 [N, C, H, W], N above `n_neighbors`; or embeddings [N, F], compared by `directions`.
         n_neighbors: number of neighbours of each image.
         device: device that computes distances.
-        of: uint8 [M, C, H, W], other images whose neighbours are wanted; None: neighbours of `images` themselves,
-            without the image itself.
+        of: uint8 [M, C, H, W], or embeddings [M, F], other images whose neighbours are wanted; None: neighbours of
+            `images` themselves, without the image itself.
         likeness: features between which Euclidean distances are taken. `gradients` follow the strokes and edges of a
             picture, `pixels` its colour and brightness too. Both are averaged over squares, which matches edges that
             are a pixel apart. `features` are standardized values, `directions` those scaled to length 1.
         world: the processes, each of which searches for its share.
     """
     candidates = np.linspace(0, len(images) - 1, min(len(images), _CANDIDATES)).astype(np.int64)
+    likeness = "directions" if images.ndim == 2 else likeness
     moments = _moments(images, likeness)
     sought = describe_images(images[candidates], device, likeness, moments)
     half_squares = sought.square().sum(dim=1) / 2
@@ -100,14 +103,14 @@ def spread_labels(
     return classes
 
 
-def _moments(images: NDArray[np.uint8], likeness: Likeness) -> Moments | None:
+def _moments(images: NDArray[Any], likeness: Likeness) -> Moments | None:
     return moments_of([images]) if likeness in ("features", "directions") else None
 
 
 def describe_images(
-    images: NDArray[np.uint8], device: torch.device, likeness: Likeness, moments: Moments | None = None
+    images: NDArray[Any], device: torch.device, likeness: Likeness, moments: Moments | None = None
 ) -> Tensor:
-    """Compute the features of images [N, C, H, W], float32 [N, D], in parts, which bounds the memory needed.
+    """Compute the features of images [N, C, H, W], or of embeddings [N, F], in parts, which bounds memory: [N, D].
 
     `features` and `directions` need the moments of the images.
     """
@@ -116,7 +119,7 @@ def describe_images(
 
 
 def _described(
-    images: NDArray[np.uint8], device: torch.device, likeness: Likeness, moments: Moments | None = None
+    images: NDArray[Any], device: torch.device, likeness: Likeness, moments: Moments | None = None
 ) -> Tensor:
     """Compute the features between which distances are taken, float32 [N, D]."""
     if moments:

@@ -50,7 +50,7 @@ class ReconstructionPhase(Phase):
         """Compute `reconstruction` and the optional terms."""
         y_logits, z = self.encoder(add_noise(batch.images, self.input_noise, self.encoder.noise_unit))
         y = y_logits.softmax(dim=1)
-        reconstruction = _reconstruction(self.decoder, self.decoder(y, z), batch.images)
+        reconstruction = _reconstruction(self.decoder, self.decoder(y, z), batch.pictures)
         return {"reconstruction": reconstruction} | weighted(self.terms, Codes(y, z))
 
 
@@ -176,7 +176,7 @@ class ModeDecoderPhase(Phase):
         """Compute `mode_reconstruction`."""
         y_logits, _ = self.encoder(batch.images)
         x_mode = self.mode_decoder(y_logits.softmax(dim=1))
-        return {"mode_reconstruction": _reconstruction(self.mode_decoder, x_mode, batch.images)}
+        return {"mode_reconstruction": _reconstruction(self.mode_decoder, x_mode, batch.pictures)}
 
 
 class ModeSeparationPhase(Phase):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aae_toolkit.backbones.description import thumbnail_shape
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
 from aae_toolkit.data.arrays import TrainingData
-from aae_toolkit.data.directory import Split
-from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.directory import Split, join_unlabeled
 from aae_toolkit.distributed.batch_norm import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.lock import DirectoryLock
@@ -32,7 +31,7 @@ from aae_toolkit.training.neighbors import describe_images, nearest_neighbors, s
 from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.runtime import Runtime
-from aae_toolkit.training.standardizing import moments_of, set_moments
+from aae_toolkit.training.standardizing import Moments, moments_of, set_moments
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.terms.memory import Memory
 from aae_toolkit.training.weights import working_networks
@@ -83,12 +82,23 @@ def fit_config_to_data(config: VariantConfig, data: TrainingData) -> VariantConf
         raise UsageError(
             f"--n-classes {k} is below the {n_classes} labelled classes of {data.path}; ask for at least {n_classes}"
         )
+    if data.backbone is not None:
+        _require_embeddings_fit(config)
     map_is_fitted = not semi_supervised or k > n_classes
     if n_classes and map_is_fitted and data.size("validation") == 0:
         raise UsageError(
             f"{data.path} has no validation images to name the categories by; write it with --validation above 0"
         )
     return with_flags(config, n_classes=k)
+
+
+def _require_embeddings_fit(config: VariantConfig) -> None:
+    """Raise `UsageError` where a configuration needs images, of which only embeddings are trained on."""
+    advice = "train on embeddings with: --config-path embeddings"
+    if config.model.encoder != "mlp":
+        raise UsageError(f"model.encoder {config.model.encoder} takes images, and the data has a backbone; {advice}")
+    if getattr(config.training, "use_mutual_info", False):
+        raise UsageError(f"training.use_mutual_info encodes decoded pictures, which a backbone cannot; {advice}")
 
 
 def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
@@ -121,14 +131,12 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.float32] | None]:
             raise UsageError(
                 f"{name} {size} is of all {world.size} processes together; give a multiple of {world.size}"
             )
-    n_images = run.data.size("train_labeled") + run.data.size("train_unlabeled")
-    streams = n_images * math.prod(run.data.image_shape) > training.resident_mib * 2**20
-    labeled, unlabeled = (run.data.load(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
+    streams = run.data.inputs_bytes > training.resident_mib * 2**20
+    labeled, unlabeled = (run.data.load_inputs(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
     passed = unlabeled
     if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch takes all of them, without labels
         # Mapped images are read into memory here; few sets are that large and mostly labelled.
-        images = np.concatenate([unlabeled.images, labeled.images])
-        passed = Split(images, np.full(len(images), UNLABELED))
+        passed = join_unlabeled(unlabeled, labeled)
     if len(passed) < 2 * world.size:
         raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
@@ -168,7 +176,7 @@ def _neighborhoods(
     run.progress.say(f"looking for {terms.n_neighbors} neighbours of {n} images...")
     find = functools.partial(
         nearest_neighbors,
-        passed.images,
+        passed.compared,
         terms.n_neighbors,
         run.runtime.device,
         likeness=terms.likeness,
@@ -176,13 +184,13 @@ def _neighborhoods(
     )
     n_categories = run.config.model.n_classes
     assert n_categories is not None
-    are_rows = terms.likeness in ("features", "directions")
+    are_rows = passed.embeddings is not None or terms.likeness in ("features", "directions")
     neighbors = find() if terms.lambda_pairs or not (terms.blend_regression and are_rows) else None
     first = None
     if terms.blend_regression and are_rows:
         first = _blended_rows(passed, labeled, run, n_categories)
     elif terms.spread_labels and neighbors is not None:
-        labeled_neighbors = find(of=labeled.images)
+        labeled_neighbors = find(of=labeled.compared)
         if terms.blend_regression:
             nodes = np.concatenate([neighbors, labeled_neighbors])
             described = describe_images(
@@ -198,22 +206,26 @@ def _neighborhoods(
 def _blended_rows(passed: Split, labeled: Split, run: Run, n_categories: int) -> NDArray[np.float32]:
     """Compute the first y of the rows of an epoch, float32 [N, K]; labelled rows among them keep their class."""
     n_unlabeled = run.data.size("train_unlabeled")
-    images = np.concatenate([passed.images[:n_unlabeled], labeled.images])
+    rows = np.concatenate([passed.compared[:n_unlabeled], labeled.compared])
     terms, runtime = run.config.consistency, run.runtime
-    neighbors = nearest_neighbors(
-        images, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world
-    )
-    blended = blend(neighbors, moments_of([images]).standardize(images), labeled.labels, n_categories)
+    neighbors = nearest_neighbors(rows, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world)
+    blended = blend(neighbors, moments_of([rows]).standardize(rows), labeled.labels, n_categories)
     return np.concatenate([blended, np.eye(n_categories, dtype=np.float32)[labeled.labels]])[: len(passed)]
 
 
-def initial_state(run: Run, n_images: int, first_y: NDArray[np.float32] | None = None) -> TrainingState:
+def initial_state(
+    run: Run,
+    n_images: int,
+    first_y: NDArray[np.float32] | None = None,
+    moments: Moments | None = None,
+) -> TrainingState:
     """Seed the random streams, and build networks and phases.
 
     Args:
         run: the training.
         n_images: number of unlabelled images of an epoch, N.
         first_y: first y of the memory, float32 [N, K]; zeros where nothing is known.
+        moments: moments of embeddings, by which the encoder standardizes them; None for images.
     """
     config, runtime = run.config, run.runtime
     torch.manual_seed(config.training.seed)
@@ -226,6 +238,8 @@ def initial_state(run: Run, n_images: int, first_y: NDArray[np.float32] | None =
         early_pool=model.early_pool,
         encoder_dropout=model.encoder_dropout,
         image_shape=run.data.image_shape,
+        backbone=run.data.backbone,
+        thumbnail_shape=thumbnail_shape(run.data.image_shape) if run.data.backbone else None,
         n_classes=model.n_classes,
         z_size=model.z_size,
         standardize=model.standardize,
@@ -240,9 +254,12 @@ def initial_state(run: Run, n_images: int, first_y: NDArray[np.float32] | None =
         conditional_style_prior=config.training.use_conditional_style_prior,
         n_over_clusters=n_over_clusters,
     ).to(runtime.device)
-    if model.standardize or model.reconstruction == "gaussian":
-        splits = (run.data.load(name, mapped=True).images for name in ("train_labeled", "train_unlabeled"))
-        set_moments(networks, moments_of(splits))
+    if moments is None and (model.standardize or model.reconstruction == "gaussian"):
+        moments = moments_of(
+            run.data.load_inputs(name, mapped=True).images for name in ("train_labeled", "train_unlabeled")
+        )
+    if moments is not None:
+        set_moments(networks, moments)
     if runtime.world.size > 1:
         synchronize_batch_norm(networks)
     working, average, teacher = working_networks(networks, runtime.dtype), networks, None

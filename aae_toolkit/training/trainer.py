@@ -103,10 +103,10 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
     """Train the epochs that are left, and write the model."""
     training = run.config.training
     with memory_advice(f"lower resident_mib (now {training.resident_mib}), so that images stay in their files"):
-        validation = run.data.load("validation")
+        validation = run.data.load_inputs("validation")
         batches, first_y = build_batches(run)
     with memory_advice(f"lower --batch-size (now {training.batch_size}), or the networks' sizes"):
-        state = initial_state(run, batches.n_images, first_y)
+        state = initial_state(run, batches.n_images, first_y, batches.moments())
         try:
             checkpoint = from_main(lambda: load_checkpoint(run.output_dir) if resume else None)
             if checkpoint:
@@ -122,7 +122,7 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
             description = describe_validated(state.average, codes.y, validation, run)
             if run.lock:
                 run.lock.require_held()
-                save_model(run.output_dir, state.average, description)
+                save_model(run.output_dir, state.average, description, run.data.backbone_file)
         except OSError as error:
             if is_out_of_memory(error):
                 raise

@@ -27,8 +27,8 @@ class Trials:
             AaeError: images are unreadable or too few.
         """
         self._run = Run(fit_config_to_data(config, data), data, runtime, Path(), progress)
-        self._validation = data.load("validation")
-        self._batches, self._spread = build_batches(self._run)
+        self._validation = data.load_inputs("validation")
+        self._batches, self._first_y = build_batches(self._run)
 
     def train(self, config: VariantConfig, stop: StopRequest) -> Iterator[Floats]:
         """Train, and yield the category probabilities of the validation images after each epoch, float32 [N, K].
@@ -43,7 +43,7 @@ class Trials:
             Stopped: a stop was asked for.
         """
         run = dataclasses.replace(self._run, config=fit_config_to_data(config, self._run.data), progress=Silent())
-        state = initial_state(run, self._batches.n_images, self._spread)
+        state = initial_state(run, self._batches.n_images, self._first_y, self._batches.moments())
         for _ in train_epochs(state, self._batches, run, stop):
-            y, _ = encode(state.average.encoder, self._validation.images)
+            y, _ = encode(state.average.encoder, self._validation.inputs)
             yield y

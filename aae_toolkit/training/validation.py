@@ -28,7 +28,7 @@ class ValidationCodes(NamedTuple):
 def encode_validation(encoder: Encoder, validation: Split, run: Run) -> ValidationCodes:
     """Encode the validation images; each process encodes its share."""
     world = run.runtime.world
-    shares = gather(encode(encoder, validation.images[world.rank :: world.size]))
+    shares = gather(encode(encoder, validation.inputs[world.rank :: world.size]))
     whole = []
     for parts in zip(*shares, strict=True):  # y of each process, then z
         codes = np.empty((len(validation), parts[0].shape[1]), dtype=np.float32)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig
 from aae_toolkit.data.arrays import ReplacedSplits, TrainingData
-from aae_toolkit.data.directory import Split, SplitName
+from aae_toolkit.data.directory import Split, SplitName, join_unlabeled
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import Floats, Integers, contingency_table, fit_category_map
@@ -60,14 +60,14 @@ def choose_objective(config: VariantConfig, data: TrainingData) -> Objective:
     Raises:
         UsageError: there are too few labels to score a classifier.
     """
-    validation = data.load("validation")
+    validation = data.load_inputs("validation")
     n_validation = int((validation.labels != UNLABELED).sum())
     if not isinstance(config, SemiSupervisedConfig):
         n_categories = config.model.n_classes or len(data.class_names)
         if data.class_names and n_validation >= PER_CATEGORY * n_categories:
             return _on_validation(_clusters(n_categories, len(data.class_names)), validation, data)
         return _agreement(config, data, validation)
-    labeled = data.load("train_labeled")
+    labeled = data.load_inputs("train_labeled")
     smallest = int(np.unique(labeled.labels, return_counts=True)[1].min())
     if n_validation < 1 and smallest < 2:
         raise UsageError(
@@ -92,17 +92,16 @@ def _on_folds(classify: Classifier, labeled: Split, data: TrainingData, n_folds:
     """Score the labelled images by trainings that do not know their labels; the images stay, without labels."""
     from sklearn.model_selection import StratifiedKFold
 
-    unlabeled, sets = data.load("train_unlabeled"), []
+    unlabeled, sets = data.load_inputs("train_unlabeled"), list[TrainingData]()
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed % 2**32)
     for kept, held_out in folds.split(labeled.labels, labeled.labels):
-        hidden = np.concatenate([unlabeled.images, labeled.images[held_out]])
         splits: dict[SplitName, Split] = {
-            "train_labeled": Split(labeled.images[kept], labeled.labels[kept]),
-            "train_unlabeled": Split(hidden, np.full(len(hidden), UNLABELED)),
-            "validation": Split(labeled.images[held_out], labeled.labels[held_out]),
+            "train_labeled": labeled.of(kept),
+            "train_unlabeled": join_unlabeled(unlabeled, labeled.of(held_out)),
+            "validation": labeled.of(held_out),
         }
         sets.append(ReplacedSplits(data, splits))
-    labels = [fold.load("validation").labels for fold in sets]
+    labels = [fold.load_inputs("validation").labels for fold in sets]
     name = f"accuracy on {len(labeled)} labelled images in {n_folds} folds"
     return Objective(name, len(labeled), tuple(sets), partial(_accuracy, labels=labels, by=classify))
 
@@ -111,16 +110,17 @@ def _agreement(config: VariantConfig, data: TrainingData, validation: Split) -> 
     """Score without labels: the categories of neighbours say much about each other, in equal shares."""
     scored, kind = validation, "validation"
     if len(scored) < ENOUGH:
-        scored, kind = data.load("train_unlabeled"), "training"
+        scored, kind = data.load_inputs("train_unlabeled"), "training"
     chosen = np.linspace(0, len(scored) - 1, min(len(scored), _MOST_AGREEING)).astype(np.int64)
-    images = scored.images[chosen]
-    if len(images) <= _NEIGHBORS:
-        raise UsageError(f"{data.path} has {len(images)} {kind} images; tuning needs more than {_NEIGHBORS}")
-    neighbors = nearest_neighbors(images, _NEIGHBORS, torch.device("cpu"), likeness=config.consistency.likeness)
-    held_out = Split(images, np.full(len(images), UNLABELED))
-    sets = (ReplacedSplits(data, {"validation": held_out}),)
-    name = f"agreement of neighbours on {len(images)} {kind} images"
-    return Objective(name, len(images), sets, lambda codes: Score(mutual_information(codes[0], neighbors), None))
+    held_out, n = scored.of(chosen), len(chosen)
+    if n <= _NEIGHBORS:
+        raise UsageError(f"{data.path} has {n} {kind} images; tuning needs more than {_NEIGHBORS}")
+    neighbors = nearest_neighbors(
+        held_out.compared, _NEIGHBORS, torch.device("cpu"), likeness=config.consistency.likeness
+    )
+    sets: tuple[TrainingData] = (ReplacedSplits(data, {"validation": held_out}),)
+    name = f"agreement of neighbours on {n} {kind} images"
+    return Objective(name, n, sets, lambda codes: Score(mutual_information(codes[0], neighbors), None))
 
 
 def _accuracy(codes: Sequence[Floats], *, labels: Sequence[Integers], by: Classifier) -> Score:

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from aae_toolkit.data.directory import Split
+from aae_toolkit.data.embeddings import thumbnails
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.errors import AaeError
-from aae_toolkit.evaluation import Floats, Integers, encode
+from aae_toolkit.evaluation import Floats, Integers, encode, encode_split
 from aae_toolkit.models.directory import TrainedModel
-from aae_toolkit.models.networks import Decoder, ModeDecoder, decode_modes
+from aae_toolkit.models.networks import Decoder, ModeDecoder, decode_modes, enlarge
 from aae_toolkit.progress import Progress
 from aae_toolkit.visualization.names import ClassLabels, class_labels
 
@@ -25,7 +26,7 @@ class View:
 
     Attributes:
         model: the trained model.
-        images: uint8 [N, C, H, W].
+        images: uint8 [N, C, H, W], of the size that the decoder gives.
         labels: int64 [N], -1 where unknown.
         y: category probabilities, float32 [N, K].
         z: styles, float32 [N, Z].
@@ -46,16 +47,20 @@ class View:
         Raises:
             AaeError: the split is empty, has another image shape or more classes, or its codes are not finite.
         """
-        model.description.require_image_shape(split.images.shape[1:])
+        if split.embeddings is None:
+            model.description.require_image_shape(split.images.shape[1:])
         n_classes = len(model.description.class_names)
         if len(split) == 0:
             raise AaeError("the split has no images to draw; write the data with --validation above 0")
         if split.labels.max() >= n_classes:
             raise AaeError(f"the data has class index {split.labels.max()}, the model knows {n_classes} classes")
-        y, z = encode(model.encoder, split.images)
+        y, z = encode_split(model, split)
         if not (np.isfinite(y).all() and np.isfinite(z).all()):
             raise AaeError("the encoder's codes are not finite; its weights are damaged: train the model again")
-        return cls(model, split.images, split.labels, y, z, progress)
+        images = split.images
+        if images.shape[1:] != model.architecture.picture_shape:
+            images = thumbnails(images)
+        return cls(model, images, split.labels, y, z, progress)
 
     @property
     def n_categories(self) -> int:
@@ -64,8 +69,8 @@ class View:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Shape of an image: (C, H, W) in pixels."""
-        return self.model.architecture.image_shape
+        """Shape of a picture: (C, H, W) in pixels."""
+        return self.model.architecture.picture_shape
 
     @cached_property
     def categories(self) -> Integers:
@@ -143,7 +148,8 @@ class View:
 
     def read(self, pictures: Floats) -> Integers:
         """Return the likeliest category, int64 [N], of images [N, C, H, W] in [0, 1]."""
-        y, _ = encode(self.model.encoder, (255 * pictures).round().astype(np.uint8))
+        images = enlarge(torch.from_numpy(pictures), self.model.architecture.image_shape)
+        y, _ = encode(self.model.image_encoder, (255 * images).round().to(torch.uint8).numpy())
         categories: Integers = y.argmax(axis=1)
         return categories
 

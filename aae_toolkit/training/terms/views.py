@@ -22,7 +22,10 @@ from aae_toolkit.training.batches import Batch
 
 
 class View(NamedTuple):
-    """Images float32 [B, C, H, W] and, for some views, what their y is compared with: labels [B] or y [B, K]."""
+    """Images float32 [B, C, H, W], or embeddings [B, F].
+
+    Some views have a target, what their y is compared with: labels [B] or y [B, K].
+    """
 
     images: Tensor
     target: Tensor | None = None
@@ -45,7 +48,12 @@ class Augmentation:
         self.noise = config.training.input_noise
 
     def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
-        """Change images [B, C, H, W]; `strength` multiplies every change but flips and quarter turns."""
+        """Change images [B, C, H, W]; `strength` multiplies every change but flips and quarter turns.
+
+        Embeddings [B, F] get noise alone.
+        """
+        if images.ndim == 2:
+            return add_noise(images, strength * self.noise, self.noise_unit)
         placement = replace(self.placement, crop=strength * self.placement.crop)
         warped = random_warp(images, strength * self.affine, strength * self.elastic, placement)
         erased = random_erasing(random_colors(warped, self.colors, strength), strength * self.erasing)
@@ -70,7 +78,7 @@ class ImageView(ViewMaker):
 
     def __call__(self, batch: Batch) -> View:
         """Augment the images."""
-        return View(self.augment(batch.images))
+        return View(self.augment(batch.images if batch.views is None else batch.views))
 
 
 class PartnerView(ViewMaker):

@@ -49,6 +49,6 @@ class VirtualAdversarial(Term[Encodings]):
 
 
 def _unit(changes: Tensor) -> Tensor:
-    """Each image's change [B, C, H, W], scaled to length 1."""
+    """Each image's change [B, ...], scaled to length 1."""
     lengths: Tensor = changes.flatten(1).norm(dim=1)
-    return changes / lengths.clamp_min(1e-12).view(-1, 1, 1, 1)
+    return changes / lengths.clamp_min(1e-12).view(-1, *[1] * (changes.ndim - 1))

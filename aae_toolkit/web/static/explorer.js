@@ -1,6 +1,7 @@
 // Style explorer: a category and a slider for each style dimension, decoded to a picture.
 
 import { latestOnly } from "./model.js";
+import { enlarge } from "./pixels.js";
 import { percent, say, showPixels } from "./show.js";
 
 const RANGE = 3; // standard deviations of the style's prior
@@ -39,8 +40,9 @@ export async function startExplorer(model, { category, sliders, center, random, 
 
   const show = latestOnly(async () => {
     const picture = await model.decode(Number(category.value), styles.map(({ input }) => Number(input.value)));
-    showPixels(decoded, picture, model.imageShape, 255);
-    const guess = await model.classify(Uint8Array.from(picture, (value) => Math.round(value * 255)));
+    showPixels(decoded, picture, model.pictureShape, 255);
+    const pixels = enlarge(Uint8Array.from(picture, (value) => Math.round(value * 255)), model.pictureShape, model.imageShape);
+    const guess = await model.classify(pixels);
     say(label, `The classifier says ${model.classNames[guess.label]}, ${percent(guess.probabilities[guess.label])}.`);
     decoded.setAttribute("aria-label", `The decoder's picture of ${names[category.value]}`);
   });

@@ -51,6 +51,7 @@ export class Model {
     this.classNames = classNames;
     this.categoryToClass = categoryToClass;
     this.imageShape = architecture.image_shape; // C, H, W
+    this.pictureShape = architecture.thumbnail_shape ?? this.imageShape; // of the decoder
     this.zSize = architecture.z_size;
     this.variant = description.variant.replace("_", "-");
     this.validationAccuracy = description.validation_accuracy;
@@ -72,7 +73,7 @@ export class Model {
     return { label: Number(label.data[0]), probabilities: probabilities.data };
   }
 
-  /** Decode a category and a style (array of Z numbers) to a picture, Float32Array [C, H, W] in 0-1. */
+  /** Decode a category and a style (array of Z numbers) to a picture of `pictureShape`, Float32Array [C, H, W] in 0-1. */
   async decode(category, style) {
     const y = new Float32Array(this.categoryToClass.length);
     y[category] = 1;

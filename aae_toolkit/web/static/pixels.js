@@ -95,3 +95,16 @@ export function centerByMass(plane, width, height) {
   }
   return moved;
 }
+
+/** Enlarge a picture [C, h, w] to [C, H, W] by its nearest pixels; the same picture for the same shape. */
+export function enlarge(pixels, [, h, w], [channels, height, width]) {
+  const large = new Uint8Array(channels * height * width);
+  for (let i = 0; i < large.length; i++) {
+    const x = i % width;
+    const y = Math.trunc(i / width) % height;
+    const plane = Math.trunc(i / (width * height));
+    const nearest = [Math.trunc(((y + 0.5) * h) / height), Math.trunc(((x + 0.5) * w) / width)];
+    large[i] = pixels[(plane * h + nearest[0]) * w + nearest[1]];
+  }
+  return large;
+}

@@ -1,0 +1,1 @@
+"""Frozen networks of timm and torchvision that turn images into embeddings."""
