@@ -78,8 +78,9 @@ class Embedder:
 
     def _embed(self, images: Tensor) -> Tensor:
         """Embed images float32 [n, C, H, W], a few at a time: float16 [n, F]."""
-        pieces = images.split(_BATCH[self._device.type])
-        return torch.cat([self._backbone(piece.to(self._device)).half().cpu() for piece in pieces])
+        size = _BATCH[self._device.type]
+        pieces = [images[first : first + size].to(self._device) for first in range(0, len(images), size)]
+        return torch.cat([self._backbone(piece).half().cpu() for piece in pieces])
 
 
 def random_view(images: Tensor, generator: torch.Generator) -> Tensor:

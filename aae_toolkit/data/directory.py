@@ -16,7 +16,6 @@ from aae_toolkit.backbones.description import WEIGHTS_FILE, BackboneDescription,
 from aae_toolkit.data.embeddings import (
     EmbeddingsIndex,
     SplitEmbedder,
-    are_whole,
     embeddings_file,
     read_table,
     remove_embeddings,
@@ -54,7 +53,7 @@ class Split:
 
     @property
     def inputs(self) -> NDArray[Any]:
-        """What an encoder takes: embeddings [N, 1 + V, F] where there are some, else the images."""
+        """Inputs of an encoder: embeddings [N, 1 + V, F] where there are some, else the images."""
         return self.images if self.embeddings is None else self.embeddings
 
     def of(self, chosen: NDArray[Any]) -> Split:
@@ -110,14 +109,14 @@ def write_data_directory(
 ) -> DatasetIndex:
     """Split `source` and write the data directory.
 
-    All splits are written to temporary files first. Then the old index is removed, the splits take their places, and
-    the new index is written last: a killed run leaves a directory that `DataDirectory` refuses, never a mixture.
+    Files are temporary first. Then the old index is removed, they take their places, and the new index is written last:
+    a killed run leaves a directory that `DataDirectory` refuses, never a mixture.
 
     Args:
         path: data directory.
         source: images and labels.
-        labeled: size of the labelled set, in images; None takes the source's default.
-        validation: size of the validation set; None takes the source's default.
+        labeled: size of the labelled set, in images; None takes the source's default, as for `validation`.
+        validation: size of the validation set.
         test: size of the test set; None takes the source's own test set, or its default size.
         seed: random seed of the split.
         overwrite: replace other splits that are already there.
@@ -141,14 +140,12 @@ def write_data_directory(
                 splits={name: _write_split(written[name], splits[name], source.class_names) for name in SPLITS},
             )
             earlier = _earlier(path / INDEX)
-            if embedder is not None:
-                index = index.model_copy(update={"backbone": embedder.description})
+            index = index.model_copy(update={"backbone": embedder.description if embedder else None})
             if not overwrite and (path / INDEX).exists():
                 _refuse_other_splits(path, earlier, index, n_views)
             if embedder is not None:
                 kept = earlier.embeddings if earlier and earlier.backbone == index.backbone and not overwrite else None
-                if kept is None or not are_whole(path, kept):
-                    kept = write_embeddings(path, splits, embedder, n_views, seed, placed, progress)
+                kept = write_embeddings(path, splits, embedder, n_views, seed, placed, kept, progress)
                 index = index.model_copy(update={"embeddings": kept})
             (path / INDEX).unlink(missing_ok=True)
             if earlier and earlier.embeddings and embedder is None:
