@@ -6,13 +6,13 @@ import math
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from aae_toolkit.backbones.description import WEIGHTS_FILE, BackboneDescription, thumbnail_shape
+from aae_toolkit.backbones.description import WEIGHTS_FILE, BackboneDescription, Shape, thumbnail_shape
 from aae_toolkit.data.embeddings import (
     EmbeddingsIndex,
     SplitEmbedder,
@@ -66,9 +66,6 @@ class Split:
         return len(self.images)
 
 
-Side = Annotated[int, Field(ge=1, le=2**16)]
-
-
 class SplitIndex(BaseModel):
     """Entry of `dataset.json` for one split; `class_counts` leaves out images without a label."""
 
@@ -87,7 +84,7 @@ class DatasetIndex(BaseModel):
     format: Literal["aae-dataset-1"] = "aae-dataset-1"
     source: SourceName
     seed: int
-    image_shape: tuple[Side, Side, Side]
+    image_shape: Shape
     class_names: tuple[Name, ...]
     splits: dict[SplitName, SplitIndex]
     backbone: BackboneDescription | None = None
@@ -147,15 +144,20 @@ def write_data_directory(
                 kept = earlier.embeddings if earlier and earlier.backbone == index.backbone and not overwrite else None
                 kept = write_embeddings(path, splits, embedder, n_views, seed, placed, kept, progress)
                 index = index.model_copy(update={"embeddings": kept})
-            (path / INDEX).unlink(missing_ok=True)
-            if earlier and earlier.embeddings and embedder is None:
-                remove_embeddings(path, earlier.embeddings)
-            placed.close()
-            write_text(path / INDEX, index.model_dump_json(indent=2, exclude_none=True) + "\n")
-            remove_parts(path)
+            _place(path, index, earlier, placed)
     except OSError as error:
         raise AaeError(f"data directory {path} cannot be written: {error.strerror or error}") from error
     return index
+
+
+def _place(path: Path, index: DatasetIndex, earlier: DatasetIndex | None, placed: ExitStack) -> None:
+    """Replace the files of an earlier index."""
+    (path / INDEX).unlink(missing_ok=True)
+    if earlier and earlier.embeddings and index.embeddings is None:
+        remove_embeddings(path, earlier.embeddings)
+    placed.close()
+    write_text(path / INDEX, index.model_dump_json(indent=2, exclude_none=True) + "\n")
+    remove_parts(path)
 
 
 def _split(
