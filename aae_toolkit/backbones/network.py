@@ -22,7 +22,7 @@ class Resize(nn.Module):
     columns: Tensor
 
     def __init__(self, size: tuple[int, int], to: tuple[int, int], interpolation: str) -> None:
-        """Compute the weight of each pixel of a side of `size` (H, W) for each pixel of a side of `to`."""
+        """Compute the share of each pixel, of images of size (H, W), in each pixel of images of the new size."""
         super().__init__()
         height, width = (_weights(*sides, interpolation) for sides in zip(size, to, strict=True))
         self.register_buffer("rows", height, persistent=False)
@@ -93,7 +93,7 @@ def n_weight_bytes(name: str) -> int:
 
 
 def changes_of_images(description: BackboneDescription, image_shape: Shape) -> list[str]:
-    """Describe what a backbone does to images that it was not made for."""
+    """Describe the changes that a backbone makes to images of another size or without colours."""
     channels, height, width = image_shape
     changes = []
     if (height, width) != description.input_size:

@@ -18,6 +18,40 @@ from aae_toolkit.errors import AaeError
 if TYPE_CHECKING:
     from aae_toolkit.backbones.embedder import Embedder
 
+_Backbone = Annotated[
+    str | None,
+    typer.Option(help="Frozen network that embeds the images for training: timm:NAME or torchvision:NAME."),
+]
+_BackboneWeights = Annotated[
+    Path | None,
+    typer.Option(help="File with the backbone's weights: safetensors or a state dict; default: download them."),
+]
+_Views = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=100,
+        help="Augmented views to embed of each training image; default: 8 to 2, fewer for many images.",
+    ),
+]
+_RawDir = Annotated[
+    Path | None,
+    typer.Option(help="Directory with the files: <raw-dir>/MNIST/raw/..., or <raw-dir>/<class>/*.png for folder."),
+]
+_Labeled = Annotated[
+    int | None,
+    typer.Option(min=0, help="Labelled training images; default: 3000 (digits: 300, folder: all remaining)."),
+]
+_Validation = Annotated[
+    int | None, typer.Option(min=0, help="Validation images; default: 10000 (digits: 300, folder: a fifth).")
+]
+_Test = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Test images of a source without a test set; default: 360 for digits, a fifth for folder."
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -27,42 +61,16 @@ def register(app: typer.Typer) -> None:
 def init_datasets(
     dir_path: DataDirOption,
     source: Annotated[SourceName, typer.Option(help="Source of the images.")] = "mnist",
-    raw_dir: Annotated[
-        Path | None,
-        typer.Option(help="Directory with the files: <raw-dir>/MNIST/raw/..., or <raw-dir>/<class>/*.png for folder."),
-    ] = None,
-    labeled: Annotated[
-        int | None,
-        typer.Option(min=0, help="Labelled training images; default: 3000 (digits: 300, folder: all remaining)."),
-    ] = None,
-    validation: Annotated[
-        int | None, typer.Option(min=0, help="Validation images; default: 10000 (digits: 300, folder: a fifth).")
-    ] = None,
-    test: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Test images of a source without a test set; default: 360 for digits, a fifth for folder."
-        ),
-    ] = None,
+    raw_dir: _RawDir = None,
+    labeled: _Labeled = None,
+    validation: _Validation = None,
+    test: _Test = None,
     image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels; folder only.")] = 28,
     channels: Annotated[int, typer.Option(min=1, max=3, help="Colour channels: 1 (grey) or 3 (RGB); folder only.")] = 1,
     invert: InvertOption = "no",
-    backbone: Annotated[
-        str | None,
-        typer.Option(help="Frozen network that embeds the images for training: timm:NAME or torchvision:NAME."),
-    ] = None,
-    backbone_weights: Annotated[
-        Path | None,
-        typer.Option(help="File with the backbone's weights: safetensors or a state dict; default: download them."),
-    ] = None,
-    views: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=100,
-            help="Augmented views to embed of each training image; default: 8 to 2, fewer for many images.",
-        ),
-    ] = None,
+    backbone: _Backbone = None,
+    backbone_weights: _BackboneWeights = None,
+    views: _Views = None,
     device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the split.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace splits that are already there.")] = False,
@@ -105,7 +113,7 @@ def init_datasets(
 
 
 def _embedder(backbone: str, weights: Path | None, source: Source, device: str, progress: ConsoleProgress) -> Embedder:
-    """Build the backbone, and say what it is and what it does to images that it was not made for."""
+    """Build the backbone, and report its features, its licence and the changes that it makes to the images."""
     from aae_toolkit.backbones.embedder import Embedder
     from aae_toolkit.backbones.network import changes_of_images
     from aae_toolkit.machine.device import resolve_device

@@ -6,17 +6,16 @@ import math
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from aae_toolkit.backbones.description import WEIGHTS_FILE, BackboneDescription, thumbnail_shape
+from aae_toolkit.backbones.description import WEIGHTS_FILE, BackboneDescription, Shape, thumbnail_shape
 from aae_toolkit.data.embeddings import (
     EmbeddingsIndex,
     SplitEmbedder,
-    are_whole,
     embeddings_file,
     read_table,
     remove_embeddings,
@@ -54,12 +53,12 @@ class Split:
 
     @property
     def inputs(self) -> NDArray[Any]:
-        """What an encoder takes: embeddings [N, 1 + V, F] where there are some, else the images."""
+        """Inputs of an encoder: embeddings [N, 1 + V, F] where there are some, else the images."""
         return self.images if self.embeddings is None else self.embeddings
 
     @property
     def compared(self) -> NDArray[Any]:
-        """What neighbours are found by: embeddings [N, F] of the images themselves where there are some, or images."""
+        """Basis of neighbours: embeddings [N, F] of the images themselves where there are some, else the images."""
         return self.images if self.embeddings is None else self.embeddings[:, 0]
 
     def of(self, chosen: NDArray[Any]) -> Split:
@@ -70,9 +69,6 @@ class Split:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
-
-
-Side = Annotated[int, Field(ge=1, le=2**16)]
 
 
 def join_unlabeled(first: Split, second: Split) -> Split:
@@ -101,7 +97,7 @@ class DatasetIndex(BaseModel):
     format: Literal["aae-dataset-1"] = "aae-dataset-1"
     source: SourceName
     seed: int
-    image_shape: tuple[Side, Side, Side]
+    image_shape: Shape
     class_names: tuple[Name, ...]
     splits: dict[SplitName, SplitIndex]
     backbone: BackboneDescription | None = None
@@ -123,14 +119,14 @@ def write_data_directory(
 ) -> DatasetIndex:
     """Split `source` and write the data directory.
 
-    All splits are written to temporary files first. Then the old index is removed, the splits take their places, and
-    the new index is written last: a killed run leaves a directory that `DataDirectory` refuses, never a mixture.
+    Files are temporary first. Then the old index is removed, they take their places, and the new index is written last:
+    a killed run leaves a directory that `DataDirectory` refuses, never a mixture.
 
     Args:
         path: data directory.
         source: images and labels.
-        labeled: size of the labelled set, in images; None takes the source's default.
-        validation: size of the validation set; None takes the source's default.
+        labeled: size of the labelled set, in images; None takes the source's default, as for `validation`.
+        validation: size of the validation set.
         test: size of the test set; None takes the source's own test set, or its default size.
         seed: random seed of the split.
         overwrite: replace other splits that are already there.
@@ -154,24 +150,27 @@ def write_data_directory(
                 splits={name: _write_split(written[name], splits[name], source.class_names) for name in SPLITS},
             )
             earlier = _earlier(path / INDEX)
-            if embedder is not None:
-                index = index.model_copy(update={"backbone": embedder.description})
+            index = index.model_copy(update={"backbone": embedder.description if embedder else None})
             if not overwrite and (path / INDEX).exists():
                 _refuse_other_splits(path, earlier, index, n_views)
             if embedder is not None:
                 kept = earlier.embeddings if earlier and earlier.backbone == index.backbone and not overwrite else None
-                if kept is None or not are_whole(path, kept):
-                    kept = write_embeddings(path, splits, embedder, n_views, seed, placed, progress)
+                kept = write_embeddings(path, splits, embedder, n_views, seed, placed, kept, progress)
                 index = index.model_copy(update={"embeddings": kept})
-            (path / INDEX).unlink(missing_ok=True)
-            if earlier and earlier.embeddings and embedder is None:
-                remove_embeddings(path, earlier.embeddings)
-            placed.close()
-            write_text(path / INDEX, index.model_dump_json(indent=2, exclude_none=True) + "\n")
-            remove_parts(path)
+            _place(path, index, earlier, placed)
     except OSError as error:
         raise AaeError(f"data directory {path} cannot be written: {error.strerror or error}") from error
     return index
+
+
+def _place(path: Path, index: DatasetIndex, earlier: DatasetIndex | None, placed: ExitStack) -> None:
+    """Replace the files of an earlier index."""
+    (path / INDEX).unlink(missing_ok=True)
+    if earlier and earlier.embeddings and index.embeddings is None:
+        remove_embeddings(path, earlier.embeddings)
+    placed.close()
+    write_text(path / INDEX, index.model_dump_json(indent=2, exclude_none=True) + "\n")
+    remove_parts(path)
 
 
 def _split(

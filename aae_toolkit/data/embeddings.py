@@ -99,6 +99,7 @@ def write_embeddings(
     n_views: int,
     seed: int,
     placed: ExitStack,
+    kept: EmbeddingsIndex | None = None,
     progress: Progress | None = None,
 ) -> EmbeddingsIndex:
     """Embed every split; `placed` moves the files to their places when it is closed.
@@ -113,12 +114,15 @@ def write_embeddings(
         n_views: views of each training image, V; other splits have none.
         seed: random seed of the views.
         placed: stack that the files' places belong to.
+        kept: embeddings of the same splits, backbone and views that are there already, and stay if they are whole.
         progress: listener for progress.
 
     Raises:
         AaeError: an embedding is not finite.
         OSError: the directory cannot be written.
     """
+    if kept is not None and _are_whole(directory, kept):
+        return kept
     parts = directory / f"{_ASIDE}{_fingerprint(splits, embedder.description, n_views, seed)}"
     for other in directory.glob(f"{_ASIDE}*"):
         if other != parts:
@@ -162,7 +166,7 @@ def remove_embeddings(directory: Path, index: EmbeddingsIndex) -> None:
             (directory / Path(name).name).unlink(missing_ok=True)
 
 
-def are_whole(directory: Path, index: EmbeddingsIndex) -> bool:
+def _are_whole(directory: Path, index: EmbeddingsIndex) -> bool:
     """Whether every file of embeddings is there and has its recorded checksum."""
     try:
         for name, checksum in index.sha256.items():

@@ -245,7 +245,7 @@ def decode_modes(decoder: Decoder, architecture: Architecture) -> Tensor:
 
 
 def enlarge(pictures: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
-    """Enlarge pictures [N, C, h, w] that a decoder gives to images [N, C, H, W]; equal sizes stay as they are."""
+    """Enlarge pictures [N, C, h, w] to images [N, C, H, W]; equal sizes are left unchanged."""
     size = image_shape[1:]
     return pictures if pictures.shape[2:] == size else F.interpolate(pictures, size=size, mode="nearest-exact")
 
