@@ -57,8 +57,7 @@ def nearest_neighbors(
         world: the processes, each of which searches for its share.
     """
     candidates = np.linspace(0, len(images) - 1, min(len(images), _CANDIDATES)).astype(np.int64)
-    likeness = "directions" if images.ndim == 2 else likeness
-    moments = _moments(images, likeness)
+    moments = None if images.ndim == 2 else _moments(images, likeness)
     sought = describe_images(images[candidates], device, likeness, moments)
     half_squares = sought.square().sum(dim=1) / 2
     at = torch.from_numpy(candidates).to(device)
@@ -122,6 +121,8 @@ def _described(
     images: NDArray[Any], device: torch.device, likeness: Likeness, moments: Moments | None = None
 ) -> Tensor:
     """Compute the features between which distances are taken, float32 [N, D]."""
+    if images.ndim == 2:
+        return F.normalize(torch.from_numpy(images).to(device).float())
     if moments:
         features = torch.from_numpy(moments.standardize(images)).to(device)
         return features if likeness == "features" else F.normalize(features, dim=1)

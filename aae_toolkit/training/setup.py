@@ -229,22 +229,7 @@ def initial_state(
     """
     config, runtime = run.config, run.runtime
     torch.manual_seed(config.training.seed)
-    model = config.model
-    assert model.n_classes is not None
-    architecture = Architecture(
-        encoder=model.encoder,
-        hidden_size=model.hidden_size,
-        conv_channels=model.conv_channels,
-        early_pool=model.early_pool,
-        encoder_dropout=model.encoder_dropout,
-        image_shape=run.data.image_shape,
-        backbone=run.data.backbone,
-        thumbnail_shape=thumbnail_shape(run.data.image_shape) if run.data.backbone else None,
-        n_classes=model.n_classes,
-        z_size=model.z_size,
-        standardize=model.standardize,
-        reconstruction=model.reconstruction,
-    )
+    model, architecture = config.model, _architecture(config, run.data)
     with_modes = config.training.use_autoencoder and getattr(config.training, "use_mode_decoder", False)
     terms = config.consistency
     n_over_clusters = terms.n_over_clusters if terms.lambda_over_clustering else None
@@ -268,9 +253,29 @@ def initial_state(
         teacher = average.encoder
     memory = None
     if terms.lambda_pseudo_labels:
-        memory = Memory(n_images, model.n_classes, terms.memory)
+        memory = Memory(n_images, architecture.n_classes, terms.memory)
         if first_y is not None:
             memory.start(torch.from_numpy(first_y), terms.looks_to_trust)
         memory.to(runtime.device)
     phases = build_phases(working, config, teacher=teacher, memory=memory)
     return TrainingState(networks, working, average, [PhaseRunner(phase, runtime) for phase in phases])
+
+
+def _architecture(config: VariantConfig, data: TrainingData) -> Architecture:
+    """Describe the networks that a configuration asks for and the data determines."""
+    model = config.model
+    assert model.n_classes is not None
+    return Architecture(
+        encoder=model.encoder,
+        hidden_size=model.hidden_size,
+        conv_channels=model.conv_channels,
+        early_pool=model.early_pool,
+        encoder_dropout=model.encoder_dropout,
+        image_shape=data.image_shape,
+        backbone=data.backbone,
+        thumbnail_shape=thumbnail_shape(data.image_shape) if data.backbone else None,
+        n_classes=model.n_classes,
+        z_size=model.z_size,
+        standardize=model.standardize,
+        reconstruction=model.reconstruction,
+    )
