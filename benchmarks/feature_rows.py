@@ -111,7 +111,7 @@ def record(section: str, name: str, seed: int, measure: Callable[[], dict[str, f
     results = json.loads(RESULTS.read_text())
     runs = results.setdefault(section, {}).setdefault(name, {})
     if str(seed) not in runs:
-        runs[str(seed)] = measure()
+        runs[str(seed)] = {key: round(value, 4) for key, value in measure().items()}
         write_json(RESULTS, results)
         print(section, name, seed, {key: round(value, 3) for key, value in runs[str(seed)].items()}, flush=True)
 
