@@ -40,3 +40,13 @@ def test_each_choice_has_a_reason_from_the_facts(variant: Variant) -> None:
     assert all(choice.choice and choice.reason for choice in choices)
     assert any("569 rows" in choice.reason for choice in choices)
     assert any("30 features" in choice.reason for choice in choices)
+
+
+def test_embeddings_get_a_head_and_a_decoder_of_pictures() -> None:
+    rows, embeddings = (
+        choose_for_rows(RowFacts(300, 1280, 20, are_embeddings=are), "semi_supervised")[0] for are in (False, True)
+    )
+    assert (rows.model.standardize, rows.model.reconstruction) == (True, "gaussian")
+    assert (embeddings.model.standardize, embeddings.model.reconstruction) == (False, "bernoulli")
+    assert embeddings.training.n_epochs > rows.training.n_epochs
+    assert embeddings.consistency.blend_regression

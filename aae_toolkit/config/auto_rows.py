@@ -12,16 +12,25 @@ _STEPS: dict[Variant, int] = {"semi_supervised": 120, "unsupervised": 400}
 _LEAST_EPOCHS = 8  # each sample is seen so often, however many samples there are
 _N_NEIGHBORS = 5
 _MANY_FEATURES = 256
+_PICTURED = 4  # times as many steps where the decoder draws pictures
 _AVERAGED = 10  # of so many steps the EMA averages one, and remembers as many as that
 
 
 @dataclass(frozen=True)
 class RowFacts:
-    """Facts of the rows that a model is trained on."""
+    """Facts of the rows that a model is trained on.
+
+    Attributes:
+        n_samples: number of rows.
+        n_features: number of features of a row.
+        n_labeled: number of rows with a label.
+        are_embeddings: rows are a backbone's embeddings of images, and the decoder draws these images.
+    """
 
     n_samples: int
     n_features: int
     n_labeled: int = 0
+    are_embeddings: bool = False
 
 
 class Choice(NamedTuple):
@@ -36,16 +45,13 @@ def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, l
     training, length = _length(facts, variant)
     consistency, neighbors = _neighbors(facts)
     terms, taught = (_labeled_terms if variant == "semi_supervised" else _unlabeled_terms)(facts)
+    model, networks = _networks(facts)
     content: dict[str, Any] = {
-        "model": {"hidden_size": 128, "encoder_dropout": 0.2, "standardize": True, "reconstruction": "gaussian"},
+        "model": model,
         "learning_rates": {"consistency_lr": 0.004, "auto_encoder_lr": 0.003, "style_lr": 0.01},
         "training": training,
         "consistency": consistency | terms,
     }
-    networks = Choice(
-        "standardized input, Gaussian reconstruction, hidden layers of 128 units",
-        "features have units of their own, no natural range, and no picture in them",
-    )
     choices = [networks, length, neighbors, taught]
     if variant == "semi_supervised":
         content["training"]["augment_labeled"] = False
@@ -56,11 +62,26 @@ def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, l
     return UnsupervisedConfig.model_validate(content), choices
 
 
+def _networks(facts: RowFacts) -> tuple[dict[str, Any], Choice]:
+    """Choose the networks by what a row is."""
+    model: dict[str, Any] = {"encoder_dropout": 0.2}
+    if facts.are_embeddings:
+        return model | {"hidden_size": 256, "z_size": 5}, Choice(
+            "a head of two hidden layers of 256 units on standardized embeddings",
+            "the backbone has learned the features already",
+        )
+    return model | {"hidden_size": 128, "standardize": True, "reconstruction": "gaussian"}, Choice(
+        "standardized input, Gaussian reconstruction, hidden layers of 128 units",
+        "features have units of their own, no natural range, and no picture in them",
+    )
+
+
 def _length(facts: RowFacts, variant: Variant) -> tuple[dict[str, Any], Choice]:
     """Choose batches, epochs and the decay of the EMA: small networks need few steps."""
     n_passed = max(facts.n_samples - facts.n_labeled, facts.n_samples // 2, 1)  # samples of an epoch
     per_epoch = -(-n_passed // _BATCH_SIZE)
-    n_epochs = max(_LEAST_EPOCHS, -(-_STEPS[variant] // per_epoch))
+    n_steps = _STEPS[variant] * (_PICTURED if facts.are_embeddings else 1)
+    n_epochs = max(_LEAST_EPOCHS, -(-n_steps // per_epoch))
     ema_decay = 1 - _AVERAGED / max(n_epochs * per_epoch, 2 * _AVERAGED)
     section = {
         "n_epochs": n_epochs,
@@ -71,9 +92,7 @@ def _length(facts: RowFacts, variant: Variant) -> tuple[dict[str, Any], Choice]:
         "precision": "fp32",  # in networks so small, casting costs more than it gains
     }
     choice = f"{n_epochs} epochs of {per_epoch} steps, EMA decay {section['ema_decay']}"
-    return section, Choice(
-        choice, f"{facts.n_samples} rows: about {_STEPS[variant]} steps, {_LEAST_EPOCHS} epochs or more"
-    )
+    return section, Choice(choice, f"{facts.n_samples} rows: about {n_steps} steps, {_LEAST_EPOCHS} epochs or more")
 
 
 def _neighbors(facts: RowFacts) -> tuple[dict[str, Any], Choice]:

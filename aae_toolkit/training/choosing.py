@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aae_toolkit.config import Variant, VariantConfig, load_config
 from aae_toolkit.config.auto import AUTO, choose
+from aae_toolkit.config.auto_rows import RowFacts, choose_for_rows
 from aae_toolkit.data.arrays import TrainingData
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.facts import measure_facts
@@ -27,7 +28,17 @@ def configuration_for(
     """
     if source != AUTO:
         return load_config(source, variant)
-    config, reasons = choose(measure_facts(data, n_categories), variant)
+    config, reasons = _chosen(data, variant, n_categories)
     for reason in reasons:
         progress.say(f"auto: {reason}")
     return config
+
+
+def _chosen(data: TrainingData, variant: Variant, n_categories: int | None) -> tuple[VariantConfig, list[str]]:
+    """Choose a configuration by the images, or by the embeddings of a backbone where there is one."""
+    if data.backbone is None:
+        return choose(measure_facts(data, n_categories), variant)
+    n_labeled, n_unlabeled = data.size("train_labeled"), data.size("train_unlabeled")
+    facts = RowFacts(n_labeled + n_unlabeled, data.backbone.embedding_size, n_labeled, are_embeddings=True)
+    config, choices = choose_for_rows(facts, variant)
+    return config, [f"{choice.choice}, since {choice.reason}" for choice in choices]
