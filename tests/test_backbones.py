@@ -372,7 +372,7 @@ def test_a_model_is_evaluated_on_images_without_embeddings(trained, tmp_path):
     assert encode_split(model, split)[0].shape == (12, 3)
 
 
-def test_training_is_resumed_bit_for_bit_and_streams_from_the_files(embedded, trained, tmp_path):
+def test_training_from_mapped_files_gives_the_same_weights(embedded, trained, tmp_path):
     config = tiny_config("semi_supervised", consistency=CONSISTENCY, n_epochs=30, ema_decay=0.9, resident_mib=0)
     train(config, DataDirectory(embedded), tmp_path, device="cpu")
     name = "encoder_semi_supervised.safetensors"
