@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,16 +26,17 @@ def measure_facts(data: TrainingData, n_categories: int | None = None) -> Facts:
         data: labelled, unlabelled and validation images.
         n_categories: number of categories asked for; None: the number of classes.
     """
-    streams = data.size("train_unlabeled") * math.prod(data.image_shape) > 2**31
-    unlabeled, labeled = (data.load(name, mapped=streams) for name in ("train_unlabeled", "train_labeled"))
+    unlabeled, labeled = (data.load(name, mapped=True) for name in ("train_unlabeled", "train_labeled"))
     n_classes = len(data.class_names)
     counts = np.bincount(labeled.labels[labeled.labels != UNLABELED], minlength=n_classes)
     n = len(unlabeled)
-    images = unlabeled.images if n >= len(labeled) else np.concatenate([unlabeled.images, labeled.images])
-    sample = _to_uint8(images[_evenly(len(images), _SAMPLE)])
+    n_images = n if n >= len(labeled) else n + len(labeled)  # of an epoch
+    chosen = _evenly(n_images, _SAMPLE)
+    parts = unlabeled.images[chosen[chosen < n]], labeled.images[chosen[chosen >= n] - n]
+    sample = _to_uint8(np.concatenate(parts))
     return Facts(
         image_shape=data.image_shape,
-        n_images=len(images),
+        n_images=n_images,
         n_classes=n_classes,
         labels_per_class=int(counts.min()) if n_classes else 0,
         class_shares=_class_shares(data, counts),
