@@ -4,9 +4,9 @@
 
 A cell is a number of images, of classes, and of pixels along a side. Its images are drawn letters; ten of each class
 are labelled, and one in ten is for validation. Each step is a process of its own on one thread; its memory is the
-process's peak, which counts pages of mapped files too. Training is one epoch of a small network with the losses that
-`auto` chooses for few labels. Splitting starts from an array: files are read by `aae predict` alone here, which labels
-a thousand files until it has labelled as many as there are images.
+process's peak, which counts pages of mapped files too. Facts are those by which `auto` chooses. Training is one epoch
+of a small network with the losses that `auto` chooses for few labels. Splitting starts from an array: files are read by
+`aae predict` alone here, which labels a thousand files until it has labelled as many as there are images.
 
 Results go into docs/growth.json, a table and a picture of them into docs/scaling.md. Cells that are recorded there are
 not repeated.
@@ -106,6 +106,7 @@ def run_cell(cell: Cell, directory: Path) -> dict[str, Any]:
         measure([*own, "draw", directory, *sizes], log)
         steps["init-datasets"] = measure([*own, "init-datasets", directory], log)
         (directory / "images.npy").unlink()
+        steps["facts"] = measure([*own, "facts", directory], log)
         steps["neighbours"] = measure([*own, "neighbors", directory], log)
         paths = ["--dir-path", data, "--output-dir-path", model, "--config-path", config, "--device", "cpu"]
         steps["train"] = measure([*aae, "train", "semi-supervised", *paths], log)

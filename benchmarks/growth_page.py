@@ -12,7 +12,7 @@ from aae_toolkit.files import write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
 PICTURE = DOCS / "images" / "growth.png"
-STEPS = ("init-datasets", "neighbours", "train", "evaluate", "visualize", "predict")
+STEPS = ("init-datasets", "facts", "neighbours", "train", "evaluate", "visualize", "predict")
 _BEGIN, _END = "<!-- growth: written by benchmarks/growth.py -->\n", "<!-- end of growth -->"
 _AXES = (  # what varies, its place in a cell's name, and the cells drawn
     ("images (10 classes, 28 pixels)", 0, lambda n, k, side: (k, side) == (10, 28)),

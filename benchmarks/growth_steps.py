@@ -61,5 +61,17 @@ def neighbors(cell: Path) -> None:
     nearest_neighbors(split.images, 10, torch.device("cpu"))
 
 
+@app.command()
+def facts(cell: Path) -> None:
+    """Measure the facts by which `auto` chooses a configuration."""
+    import torch
+
+    from aae_toolkit.data.directory import DataDirectory
+    from aae_toolkit.training.facts import measure_facts
+
+    torch.set_num_threads(1)
+    measure_facts(DataDirectory(cell / "data"))
+
+
 if __name__ == "__main__":
     app()

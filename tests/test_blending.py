@@ -7,7 +7,7 @@ from sklearn.datasets import make_moons  # noqa: TID253
 from sklearn.linear_model import LogisticRegression  # noqa: TID253
 
 from aae_toolkit.training import blending
-from aae_toolkit.training.blending import IMAGES, blend
+from aae_toolkit.training.blending import IMAGES, blend, taught
 from aae_toolkit.training.neighbors import nearest_neighbors
 
 
@@ -80,3 +80,17 @@ def test_many_categories_are_blended_in_single_precision(monkeypatch: pytest.Mon
     single = blend(neighbors, [features[:400]], features[400:], labels, 20)
     assert not np.array_equal(single, double)
     np.testing.assert_allclose(single, double, atol=1e-5)
+
+
+def test_a_regression_learns_from_evenly_chosen_samples_where_many_are_labelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert taught(5).tolist() == [0, 1, 2, 3, 4]
+    neighbors, features, labels, truth = two_moons(40)
+    monkeypatch.setattr(blending, "_TAUGHT", 21)
+    chosen = taught(80)
+    assert len(chosen) == 21
+    assert (chosen[0], chosen[-1]) == (0, 79)
+    n = len(truth)
+    y = blend(neighbors, [features[:n]], features[n:][chosen], labels, 2)
+    assert (y.argmax(axis=1) == truth).mean() > 0.85

@@ -56,7 +56,7 @@ def growth(modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.M
 
 def a_result(seconds: float, *, preliminary: bool = False) -> dict[str, Any]:
     step = {"seconds": seconds, "cpu_seconds": seconds / 2, "peak_mib": 300.0}
-    steps = ("init-datasets", "neighbours", "train", "evaluate", "visualize", "predict")
+    steps = ("init-datasets", "facts", "neighbours", "train", "evaluate", "visualize", "predict")
     return {
         "steps": dict.fromkeys(steps, step),
         "images_mib": 7.5,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 _ROUNDS = 60  # what still moves then is below 0.2% for rows, and changes few classes for images
 _COMPONENTS = 1000  # most labelled samples that a kernel is taken with
 _KERNEL_C = 10  # inverse strength of the kernel regression's penalty
+_TAUGHT = 2**16  # most labelled samples that the regression learns from
 _COLUMNS = 16  # categories that diffuse at once, which bounds the memory needed
 _MANY = 64  # categories, above which single precision halves the memory needed
 
@@ -60,7 +61,7 @@ def blend(
     Args:
         neighbors: neighbours among all samples, int64 [N + L, k]: N unlabelled ones, then L labelled ones.
         unlabeled: features of the unlabelled samples, float32 [N, D], in parts, of which one is in memory at a time.
-        labeled: features of the labelled samples, float32 [L, D].
+        labeled: features of the labelled samples that `taught` chooses, float32 [T, D].
         labels: classes of the labelled samples, int64 [L].
         n_categories: K, at least the number of classes.
         how: weights of the parts.
@@ -73,22 +74,28 @@ def blend(
     known = np.zeros((len(neighbors), n_categories), precision)
     known[np.arange(n, len(neighbors)), labels] = 1
     spread = _normalized(_diffuse(links, known, how.spreading))
-    classes, counts = np.unique(labels, return_counts=True)
-    if len(classes) > 1:
+    targets = labels[taught(len(labels))]
+    if len(np.unique(targets)) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is as good here
-            regression = _regression(labeled, how).fit(labeled, labels)
+            regression = _regression(labeled, how).fit(labeled, targets)
         first = 0
         for part in unlabeled:
-            known[first : first + len(part), classes] = regression.predict_proba(part)
+            known[first : first + len(part), regression.classes_] = regression.predict_proba(part)
             first += len(part)
         smooth = _normalized(_diffuse(links, known, how.smoothing))
-        weight = counts.mean() / (counts.mean() + how.even)
+        labels_per_class = len(labels) / len(np.unique(labels))
+        weight = labels_per_class / (labels_per_class + how.even)
         weights = np.where(spread.any(axis=1, keepdims=True), weight, 1.0)
         spread *= 1 - weights
         smooth *= weights
         spread += smooth
     return spread[:n].astype(np.float32)
+
+
+def taught(n: int) -> NDArray[np.int64]:
+    """Choose, of n labelled samples, those that the regression learns from: evenly, at most 65536."""
+    return np.linspace(0, n - 1, min(n, _TAUGHT)).astype(np.int64)
 
 
 def _regression(labeled: Floats, how: Blending) -> Any:

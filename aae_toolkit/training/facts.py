@@ -12,6 +12,7 @@ from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.training.neighbors import describe_images, nearest_neighbors
 
 _SAMPLE = 8000  # most images that neighbours are sought among
+_AT_ONCE = 500  # images whose pixels are in memory as float32
 _CHANGED = 1500  # most images that are mirrored
 _NEIGHBORS = 10
 _DEVIATION = 0.1  # of an image's range of brightness, from which a pixel is ink
@@ -51,12 +52,18 @@ def ink(images: NDArray[np.uint8]) -> float:
     Args:
         images: uint8 [N, C, H, W].
     """
+    parts = (images[first : first + _AT_ONCE] for first in range(0, len(images), _AT_ONCE))
+    return float(sum(_inked(part) for part in parts) / (len(images) * images.shape[2] * images.shape[3]))
+
+
+def _inked(images: NDArray[np.uint8]) -> int:
+    """Count the pixels of images [N, C, H, W] that differ from the background."""
     values = images.astype(np.float32)
     edges = (values[:, :, 0], values[:, :, -1], values[:, :, :, 0], values[:, :, :, -1])
     background = np.median(np.concatenate(edges, axis=-1), axis=-1)[:, :, None, None]
     spans = values.max(axis=(1, 2, 3)) - values.min(axis=(1, 2, 3))
     differs = np.abs(values - background).max(axis=1) > _DEVIATION * spans[:, None, None]
-    return float(differs.mean())
+    return int(differs.sum())
 
 
 def neighbors_kept(images: NDArray[np.uint8], n_clusters: int) -> dict[str, float]:

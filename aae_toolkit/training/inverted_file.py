@@ -76,4 +76,5 @@ class InvertedFile:
             return found
         left_out = found == own[:, np.newaxis]
         left_out[~left_out.any(axis=1), -1] = True  # copies of the image came before it
-        return found[~left_out].reshape(len(found), n_neighbors)
+        kept: NDArray[np.int64] = found[~left_out].reshape(len(found), n_neighbors)
+        return kept

@@ -127,7 +127,7 @@ class _Candidates:
         if own is not None:
             distances[self.numbers == torch.from_numpy(own).to(features.device).unsqueeze(1)] = torch.inf
         nearest = distances.topk(n_neighbors, largest=False, sorted=True).indices
-        return self.numbers[nearest].cpu().numpy()  # type: ignore[no-any-return]
+        return self.numbers[nearest].cpu().numpy()
 
 
 def _evenly(n: int, most: int) -> NDArray[np.int64]:

@@ -26,7 +26,7 @@ from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
-from aae_toolkit.training.blending import IMAGES, blend
+from aae_toolkit.training.blending import IMAGES, blend, taught
 from aae_toolkit.training.neighbors import (
     CANDIDATES,
     Search,
@@ -185,7 +185,7 @@ def _neighborhoods(
         if terms.blend_regression:
             device, likeness = run.runtime.device, terms.likeness
             unlabeled = (part.cpu().numpy() for part in describe_in_parts(passed.images, device, likeness))
-            described = describe_images(labeled.images, device, likeness).cpu().numpy()
+            described = describe_images(labeled.images, device, likeness, at=taught(len(labeled))).cpu().numpy()
             nodes = np.concatenate([neighbors, labeled_neighbors])
             first = blend(nodes, unlabeled, described, labeled.labels, n_categories, IMAGES)
         else:
@@ -215,7 +215,8 @@ def _blended_rows(passed: Split, labeled: Split, run: Run, n_categories: int) ->
         images, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world
     )
     rows = moments_of([images]).standardize(images)
-    blended = blend(neighbors, [rows[:n_unlabeled]], rows[n_unlabeled:], labeled.labels, n_categories)
+    chosen = n_unlabeled + taught(len(labeled))
+    blended = blend(neighbors, [rows[:n_unlabeled]], rows[chosen], labeled.labels, n_categories)
     return np.concatenate([blended, np.eye(n_categories, dtype=np.float32)[labeled.labels]])[: len(passed)]
 
 
