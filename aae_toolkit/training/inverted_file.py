@@ -1,4 +1,4 @@
-"""Inverted file of features, by faiss: finds neighbours among all images without comparing each with each.
+"""Inverted file of features, by faiss: finds neighbours among all images without comparing all pairs.
 
 Source: Johnson et al. 2019 ("Billion-scale similarity search with GPUs").
 """
