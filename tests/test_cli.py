@@ -70,7 +70,7 @@ import sys
 from aae_toolkit.cli import commands
 from aae_toolkit.cli.app import run
 status = run(["--help"])
-heavy = {"torch", "torchvision", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib", "jinja2", "optuna"}
+heavy = {"torch", "torchvision", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib", "jinja2", "optuna", "faiss"}
 heavy &= set(sys.modules)
 assert not heavy, heavy
 sys.exit(status)

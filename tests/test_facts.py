@@ -5,6 +5,7 @@ import pytest
 
 from aae_toolkit.data.arrays import ArrayData
 from aae_toolkit.data.directory import Split
+from aae_toolkit.training import facts as facts_module
 from aae_toolkit.training.facts import ink, measure_facts, neighbors_kept
 
 
@@ -28,6 +29,13 @@ def test_ink_is_the_share_of_pixels_that_differ_from_the_border_on_either_ground
     assert ink(255 - images) == pytest.approx(0.25)
     assert ink(np.full_like(images, 7)) == 0
     assert ink(np.repeat(images, 3, axis=1)) == pytest.approx(0.25)
+
+
+def test_ink_of_many_images_is_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = bars(40, left=True)
+    whole = ink(images)
+    monkeypatch.setattr(facts_module, "_AT_ONCE", 7)
+    assert ink(images) == whole
 
 
 def test_a_mirror_that_moves_images_to_another_cluster_is_told_from_one_that_does_not() -> None:

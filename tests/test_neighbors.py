@@ -12,7 +12,8 @@ from aae_toolkit.config import Likeness
 from aae_toolkit.distributed.collectives import is_alone
 from aae_toolkit.distributed.world import World
 from aae_toolkit.training import neighbors
-from aae_toolkit.training.neighbors import nearest_neighbors, spread_labels
+from aae_toolkit.training.inverted_file import InvertedFile
+from aae_toolkit.training.neighbors import Search, describe_images, is_thinned, nearest_neighbors, spread_labels
 
 CPU = torch.device("cpu")
 
@@ -138,7 +139,8 @@ def test_rows_are_searched_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_more_images_than_candidates_evenly_spaced_ones_are_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbors, "_CANDIDATES", 16)
+    monkeypatch.setattr(neighbors, "CANDIDATES", 16)
+    monkeypatch.setattr(neighbors, "is_installed", lambda: False)
     images = random_images()
     found = nearest_neighbors(images, 4, CPU, likeness="pixels")
     among = np.unique(found)
@@ -147,6 +149,48 @@ def test_of_more_images_than_candidates_evenly_spaced_ones_are_neighbours(monkey
     assert among[-1] == 59
     assert set(np.diff(among)) <= {3, 4}
     assert as_sets(found) == by_brute_force(images, 4, among)
+
+
+def test_neighbours_are_sought_among_a_part_only_where_images_are_many_and_faiss_is_absent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(neighbors, "is_installed", lambda: False)
+    assert not is_thinned(2**16)
+    assert is_thinned(2**16 + 1)
+    monkeypatch.setattr(neighbors, "is_installed", lambda: True)
+    assert not is_thinned(2**16 + 1)
+
+
+def test_with_faiss_more_images_than_candidates_are_all_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    images, others = random_images(2000), random_images(7, seed=1)
+    exact = nearest_neighbors(images, 4, CPU), nearest_neighbors(images, 4, CPU, of=others)
+    monkeypatch.setattr(neighbors, "CANDIDATES", 16)
+    search = Search(images, CPU)
+    found = search.nearest(4), search.nearest(4, of=others)
+    assert np.array_equal(found[0], Search(images, CPU).nearest(4))
+    assert not (found[0] == np.arange(2000)[:, np.newaxis]).any()
+    assert found[1].shape == (7, 4)
+    for some, all_ in zip(found, exact, strict=True):  # random images have no clusters: lists miss many neighbours
+        assert np.mean([len(a & b) / 4 for a, b in zip(as_sets(some), as_sets(all_), strict=True)]) > 0.4
+
+
+def test_an_inverted_file_reads_further_lists_where_the_nearest_hold_too_few_images() -> None:
+    pytest.importorskip("faiss")
+    images = random_images(300).repeat(2, axis=0)  # each twice
+    features = describe_images(images, CPU, "gradients")
+    lists = InvertedFile(features, features.split(100), 600)
+    lists.index.nprobe = 1
+    found = lists.search(features[:5], 599, np.arange(5))
+    assert [set(row) | {own} for own, row in enumerate(found.tolist())] == [set(range(600))] * 5
+    assert lists.search(features[:6], 1, np.arange(6)).ravel().tolist() == [1, 0, 3, 2, 5, 4]
+    assert lists.search(features[:6], 2, None).tolist() == [[0, 1]] * 2 + [[2, 3]] * 2 + [[4, 5]] * 2
+
+
+def test_features_of_chosen_images_are_those_of_all() -> None:
+    images, chosen = random_images(), np.array([0, 7, 59])
+    whole = describe_images(images, CPU, "gradients")
+    assert torch.equal(describe_images(images, CPU, "gradients", at=chosen), whole[chosen])
 
 
 def _save_neighbors(world: World, path: Path) -> None:

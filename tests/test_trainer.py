@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +27,10 @@ from aae_toolkit.models.networks import Encoder
 from aae_toolkit.progress import Silent
 from aae_toolkit.training import loop, losses, trainer, validation
 from aae_toolkit.training.batches import Batch
+from aae_toolkit.training.checkpoint import save_checkpoint
 from aae_toolkit.training.consistency import ConsistencyPhase
 from aae_toolkit.training.runtime import Runtime
-from aae_toolkit.training.setup import Run, build_batches, fit_config_to_data, initial_state
+from aae_toolkit.training.setup import Run, TrainingState, build_batches, fit_config_to_data, initial_state
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.stop import Stopped, StopRequest
 from aae_toolkit.training.trainer import train
@@ -174,14 +176,15 @@ def equal(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("step", [1, 8, 12, 16])
 def test_average_and_memory_are_resumed_bit_for_bit(
-    data_dir: Path, tmp_path: Path, variant: Variant, step: int
+    data_dir: Path, tmp_path: Path, variant: Variant, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept = states_saved(monkeypatch)
     data, config = DataDirectory(data_dir), tiny_config(variant, n_epochs=3, **EVERYTHING)  # of 6 steps
     train(config, data, tmp_path / "whole", device="cpu")
     with pytest.raises(Stopped):
         train(config, data, tmp_path / "cut", device="cpu", progress=SignalAt(signal.SIGTERM, step))
     train(config, data, tmp_path / "cut", device="cpu", resume=True)
-    whole, cut = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "cut"))
+    whole, cut = kept["whole"][-1], kept["cut"][-1]
     memory = whole["phases"]["consistency"]["memory"]
     assert memory["n_looks"].tolist() == [3] * 90
     torch.testing.assert_close(memory["y"].sum(dim=1), torch.ones(90))
@@ -189,6 +192,42 @@ def test_average_and_memory_are_resumed_bit_for_bit(
         assert equal(whole[name], cut[name]), name
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert losses_of(tmp_path / "whole") == pytest.approx(losses_of(tmp_path / "cut"))
+
+
+def states_saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, Any]]]:
+    """Collect the whole state behind each checkpoint, by the name of its directory."""
+    kept: dict[str, list[dict[str, Any]]] = {}
+
+    def save(directory: Path, state: TrainingState, run: Run) -> None:
+        content = {
+            "networks": state.networks.state_dict(),
+            "average": state.average.state_dict(),
+            "phases": {runner.phase.name: runner.state_dict() for runner in state.runners},
+            "epoch": state.epoch,
+            "step": state.step,
+        }
+        kept.setdefault(directory.name, []).append(deepcopy(content))
+        save_checkpoint(directory, state, run)
+
+    monkeypatch.setattr(trainer, "save_checkpoint", save)
+    return kept
+
+
+@pytest.mark.parametrize("terms", [EVERYTHING, {}])
+def test_after_the_last_epoch_a_checkpoint_holds_the_model_alone_and_still_gives_it(
+    data_dir: Path, tmp_path: Path, variant: Variant, terms: dict[str, Any]
+) -> None:
+    data, config = DataDirectory(data_dir), tiny_config(variant, n_epochs=1, **terms)
+    train(config, data, tmp_path, device="cpu")
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert checkpoint["phases"] == {}
+    assert [checkpoint[name] is None for name in ("networks", "average")] == [bool(terms), not terms]
+    expected, metrics = weights(tmp_path), (tmp_path / "metrics.jsonl").read_text()
+    for path in [*tmp_path.glob("*.safetensors"), tmp_path / "model.json", tmp_path / "metrics.jsonl"]:
+        path.unlink()  # as where the run was killed before it wrote them
+    train(config, data, tmp_path, device="cpu", resume=True)
+    assert same(weights(tmp_path), expected)
+    assert (tmp_path / "metrics.jsonl").read_text() == metrics
 
 
 def saved_networks(directory: Path, part: str) -> dict[str, Tensor]:
@@ -209,9 +248,11 @@ def test_the_average_is_what_is_evaluated_and_saved(
         return encode(encoder, images)
 
     monkeypatch.setattr(validation, "encode", record)
+    kept = states_saved(monkeypatch)
     train(tiny_config(variant, n_epochs=3, ema_decay=0.9), DataDirectory(data_dir), tmp_path, device="cpu")
     assert same(weights(tmp_path), saved_networks(tmp_path, "average"))
-    assert not same(weights(tmp_path), saved_networks(tmp_path, "networks"))
+    last = kept[tmp_path.name][-1]
+    assert not equal(dict(last["average"]), dict(last["networks"]))
     saved = weights(tmp_path)[f"encoder_{variant}.safetensors:y_head.weight"]
     assert [torch.equal(weight, saved) for weight in evaluated] == [False, False, True, True]  # epochs, then names
 
@@ -351,7 +392,7 @@ def test_the_second_head_is_kept_for_resuming_and_not_in_the_model(
 ) -> None:
     train(tiny_config(variant, **EVERYTHING), DataDirectory(data_dir), tmp_path, device="cpu")
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert checkpoint["networks"]["over_clustering.weight"].shape == (7, 16)
+    assert checkpoint["average"]["over_clustering.weight"].shape == (7, 16)
     assert not any("over_clustering" in name for name in weights(tmp_path))
     expected = {"config.yml", "model.json", "metrics.jsonl", "checkpoint.pt"}
     expected |= {f"encoder_{variant}.safetensors", f"decoder_{variant}.safetensors"}
@@ -763,15 +804,18 @@ def test_resuming_on_other_data_is_refused(model_dir: Path, variant: Variant, tm
         train(config, DataDirectory(tmp_path / "data"), copy, device="cpu", resume=True)
 
 
-def test_where_most_images_have_labels_an_epoch_passes_over_them_too(tmp_path: Path) -> None:
+def test_where_most_images_have_labels_an_epoch_passes_over_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = states_saved(monkeypatch)
     write_data_directory(tmp_path / "data", tiny_source(), 119, 60, 60, seed=0)  # one is left unlabelled
     data = DataDirectory(tmp_path / "data")
     for variant in ("semi_supervised", "unsupervised"):
         train(tiny_config(variant, n_epochs=1, **EVERYTHING), data, tmp_path / variant, device="cpu")
         line = json.loads((tmp_path / variant / "metrics.jsonl").read_text())
         assert line["images_per_second"] * line["seconds"] == pytest.approx(120)
-        checkpoint = torch.load(tmp_path / variant / "checkpoint.pt", weights_only=True)
-        assert checkpoint["phases"]["consistency"]["memory"]["n_looks"].tolist() == [1] * 120
+        [state] = kept[variant]
+        assert state["phases"]["consistency"]["memory"]["n_looks"].tolist() == [1] * 120
 
 
 def test_categories_cannot_be_named_without_validation_images(tmp_path: Path) -> None:

@@ -221,7 +221,9 @@ def _read_all(
     progress: Progress,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
     """Return images uint8 [N, C, H, W], their labels, and the number of unreadable files, which are reported."""
-    images, labels, n_unreadable = [], [], 0
+    images = np.empty((len(files), *image_shape), np.uint8)  # a list would be copied once all are read
+    labels: list[int] = []
+    n_unreadable = 0
     notes: Counter[str] = Counter()
     for path, label in progress.track(files, "reading", len(files)):
         try:
@@ -233,16 +235,16 @@ def _read_all(
             if n_unreadable <= _MAX_REPORTED:
                 progress.say(str(error))
             continue
-        images.append(image.pixels)
+        images[len(labels)] = image.pixels
         labels.append(label)
         notes.update(image.notes)
     if n_unreadable > _MAX_REPORTED:
         progress.say(f"and {n_unreadable - _MAX_REPORTED} more")
     for note, n in notes.items():
         progress.say(f"{n} of {len(files)} images: {note}")
-    if not images:
+    if not labels:
         raise AaeError(f"none of the {len(files)} images in {raw_dir} can be read")
-    return np.stack(images), np.array(labels, dtype=np.int64), n_unreadable
+    return images[: len(labels)], np.array(labels, dtype=np.int64), n_unreadable
 
 
 def _is_text(name: str) -> bool:

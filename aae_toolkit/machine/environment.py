@@ -17,6 +17,7 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
     "optuna",
+    "faiss-cpu",
 )
 
 

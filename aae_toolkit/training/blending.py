@@ -8,6 +8,7 @@ of a simple model's predictions over a graph, Huang et al. 2021 ("Combining Labe
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 _ROUNDS = 60  # what still moves then is below 0.2% for rows, and changes few classes for images
 _COMPONENTS = 1000  # most labelled samples that a kernel is taken with
 _KERNEL_C = 10  # inverse strength of the kernel regression's penalty
+_TAUGHT = 2**16  # most labelled samples that the regression learns from
+_COLUMNS = 16  # categories that diffuse at once, which bounds the memory needed
+_MANY = 64  # categories, above which single precision halves the memory needed
 
 Floats = NDArray[np.float32]
 
@@ -45,13 +49,19 @@ IMAGES = Blending(spreading=0.99, smoothing=0.8, even=30, one_sided=0.05, kernel
 
 
 def blend(
-    neighbors: NDArray[np.int64], features: Floats, labels: NDArray[np.int64], n_categories: int, how: Blending = ROWS
+    neighbors: NDArray[np.int64],
+    unlabeled: Iterable[Floats],
+    labeled: Floats,
+    labels: NDArray[np.int64],
+    n_categories: int,
+    how: Blending = ROWS,
 ) -> Floats:
     """Compute class probabilities of unlabelled samples, float32 [N, K].
 
     Args:
         neighbors: neighbours among all samples, int64 [N + L, k]: N unlabelled ones, then L labelled ones.
-        features: features of all samples, float32 [N + L, D].
+        unlabeled: features of the unlabelled samples, float32 [N, D], in parts, of which one is in memory at a time.
+        labeled: features of the labelled samples that `taught` chooses, float32 [T, D].
         labels: classes of the labelled samples, int64 [L].
         n_categories: K, at least the number of classes.
         how: weights of the parts.
@@ -59,21 +69,33 @@ def blend(
     from sklearn.exceptions import ConvergenceWarning
 
     n = len(neighbors) - len(labels)
-    links = _links(neighbors, how.one_sided)
-    known = np.zeros((len(neighbors), n_categories))
+    precision = np.float32 if n_categories > _MANY else np.float64
+    links = _links(neighbors, how.one_sided).astype(precision)
+    known = np.zeros((len(neighbors), n_categories), precision)
     known[np.arange(n, len(neighbors)), labels] = 1
     spread = _normalized(_diffuse(links, known, how.spreading))
-    classes, counts = np.unique(labels, return_counts=True)
-    if len(classes) > 1:
+    targets = labels[taught(len(labels))]
+    if len(np.unique(targets)) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is as good here
-            regression = _regression(features[n:], how).fit(features[n:], labels)
-        known[:n, classes] = regression.predict_proba(features[:n])
+            regression = _regression(labeled, how).fit(labeled, targets)
+        first = 0
+        for part in unlabeled:
+            known[first : first + len(part), regression.classes_] = regression.predict_proba(part)
+            first += len(part)
         smooth = _normalized(_diffuse(links, known, how.smoothing))
-        weight = counts.mean() / (counts.mean() + how.even)
-        reached = spread.any(axis=1, keepdims=True)
-        spread = np.where(reached, weight * smooth + (1 - weight) * spread, smooth)
+        labels_per_class = len(labels) / len(np.unique(labels))
+        weight = labels_per_class / (labels_per_class + how.even)
+        weights = np.where(spread.any(axis=1, keepdims=True), weight, 1.0)
+        spread *= 1 - weights
+        smooth *= weights
+        spread += smooth
     return spread[:n].astype(np.float32)
+
+
+def taught(n: int) -> NDArray[np.int64]:
+    """Choose, of n labelled samples, those that the regression learns from: evenly, at most 65536."""
+    return np.linspace(0, n - 1, min(n, _TAUGHT)).astype(np.int64)
 
 
 def _regression(labeled: Floats, how: Blending) -> Any:
@@ -106,14 +128,20 @@ def _links(neighbors: NDArray[np.int64], one_sided: float) -> Any:
 
 def _diffuse(links: Any, first: NDArray[Any], share: float) -> NDArray[Any]:
     """Approach (1 - share) (I - share S)^-1 `first`, [M, K], for links S."""
-    values = first
-    for _ in range(_ROUNDS):
-        values = share * (links @ values) + (1 - share) * first
-    return values
+    result = np.empty_like(first)
+    for column in range(0, first.shape[1], _COLUMNS):
+        columns = slice(column, column + _COLUMNS)
+        values = first[:, columns]
+        rest = (1 - share) * values
+        for _ in range(_ROUNDS):
+            values = links @ values
+            values *= share
+            values += rest
+        result[:, columns] = values
+    return result
 
 
 def _normalized(values: NDArray[Any]) -> NDArray[Any]:
-    """Divide rows [M, K] by their sum; rows of zeros stay."""
+    """Divide rows [M, K] by their sum, in place; rows of zeros stay."""
     total = values.sum(axis=1, keepdims=True)
-    normalized: NDArray[Any] = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
-    return normalized
+    return np.divide(values, total, out=values, where=total > 0)  # type: ignore[no-any-return]

@@ -1,4 +1,8 @@
-"""Checkpoints: `checkpoint.pt` holds everything that a resumed run needs, and is read without running code."""
+"""Checkpoints: `checkpoint.pt` holds everything that a resumed run needs, and is read without running code.
+
+After the last epoch only the model is left to be written: optimizers, memory and, beside an average, the weights of the
+last step are left out then.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ _FORMAT = "aae-checkpoint-3"
 
 def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
     """Write the state atomically."""
+    averages, goes_on = state.average is not state.networks, state.epoch < run.config.training.n_epochs
     content = {
         "format": _FORMAT,
         "data": _fingerprint(run),
@@ -31,9 +36,9 @@ def save_checkpoint(directory: Path, state: TrainingState, run: Run) -> None:
         "n_runs": state.n_runs,
         "seconds": state.seconds,
         "history": state.history,
-        "networks": state.networks.state_dict(),
-        "average": None if state.average is state.networks else state.average.state_dict(),
-        "phases": {runner.phase.name: runner.state_dict() for runner in state.runners},
+        "networks": state.networks.state_dict() if goes_on or not averages else None,
+        "average": state.average.state_dict() if averages else None,
+        "phases": {runner.phase.name: runner.state_dict() for runner in state.runners} if goes_on else {},
     }
     with atomic_path(directory / CHECKPOINT_FILE) as temporary, native_sink(temporary) as sink:
         torch.save(content, cast(IO[bytes], sink))
@@ -85,12 +90,15 @@ def _restore(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> None
         pairs = zip(checkpoint["config"].splitlines(), asked.splitlines(), strict=False)
         saved, wanted = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("another variant", "this one"))
         raise UsageError(f"--resume: trained so far with {saved!r}, asked for {wanted!r}; use the same settings")
-    state.networks.load_state_dict(checkpoint["networks"])
-    if checkpoint["average"] is not None:
+    averages, goes_on = state.average is not state.networks, checkpoint["epoch"] < run.config.training.n_epochs
+    if averages:
         state.average.load_state_dict(checkpoint["average"])
-    for runner in state.runners:
-        runner.load_state_dict(checkpoint["phases"][runner.phase.name])
-    refresh(state.working.parameters())
+    if goes_on or not averages:
+        state.networks.load_state_dict(checkpoint["networks"])
+    if goes_on:
+        for runner in state.runners:
+            runner.load_state_dict(checkpoint["phases"][runner.phase.name])
+        refresh(state.working.parameters())
     for name in ("epoch", "step", "n_runs", "seconds", "history"):
         setattr(state, name, checkpoint[name])
     state.sums = {name: total.to(run.runtime.device) for name, total in checkpoint["sums"].items()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.training.neighbors import describe_images, nearest_neighbors
 
 _SAMPLE = 8000  # most images that neighbours are sought among
+_AT_ONCE = 500  # images whose pixels are in memory as float32
 _CHANGED = 1500  # most images that are mirrored
 _NEIGHBORS = 10
 _DEVIATION = 0.1  # of an image's range of brightness, from which a pixel is ink
@@ -28,16 +27,17 @@ def measure_facts(data: TrainingData, n_categories: int | None = None) -> Facts:
         data: labelled, unlabelled and validation images.
         n_categories: number of categories asked for; None: the number of classes.
     """
-    streams = data.size("train_unlabeled") * math.prod(data.image_shape) > 2**31
-    unlabeled, labeled = (data.load_inputs(name, mapped=streams) for name in ("train_unlabeled", "train_labeled"))
+    unlabeled, labeled = (data.load_inputs(name, mapped=True) for name in ("train_unlabeled", "train_labeled"))
     n_classes = len(data.class_names)
     counts = np.bincount(labeled.labels[labeled.labels != UNLABELED], minlength=n_classes)
     n = len(unlabeled)
-    images = unlabeled.images if n >= len(labeled) else np.concatenate([unlabeled.images, labeled.images])
-    sample = _to_uint8(images[_evenly(len(images), _SAMPLE)])
+    n_images = n if n >= len(labeled) else n + len(labeled)  # of an epoch
+    chosen = _evenly(n_images, _SAMPLE)
+    parts = unlabeled.images[chosen[chosen < n]], labeled.images[chosen[chosen >= n] - n]
+    sample = _to_uint8(np.concatenate(parts))
     return Facts(
         image_shape=data.image_shape,
-        n_images=len(images),
+        n_images=n_images,
         n_classes=n_classes,
         labels_per_class=int(counts.min()) if n_classes else 0,
         class_shares=_class_shares(data, counts),
@@ -52,12 +52,18 @@ def ink(images: NDArray[np.uint8]) -> float:
     Args:
         images: uint8 [N, C, H, W].
     """
+    parts = (images[first : first + _AT_ONCE] for first in range(0, len(images), _AT_ONCE))
+    return float(sum(_inked(part) for part in parts) / (len(images) * images.shape[2] * images.shape[3]))
+
+
+def _inked(images: NDArray[np.uint8]) -> int:
+    """Count the pixels of images [N, C, H, W] that differ from the background."""
     values = images.astype(np.float32)
     edges = (values[:, :, 0], values[:, :, -1], values[:, :, :, 0], values[:, :, :, -1])
     background = np.median(np.concatenate(edges, axis=-1), axis=-1)[:, :, None, None]
     spans = values.max(axis=(1, 2, 3)) - values.min(axis=(1, 2, 3))
     differs = np.abs(values - background).max(axis=1) > _DEVIATION * spans[:, None, None]
-    return float(differs.mean())
+    return int(differs.sum())
 
 
 def neighbors_kept(images: NDArray[np.uint8], n_clusters: int) -> dict[str, float]:

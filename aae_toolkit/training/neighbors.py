@@ -6,6 +6,7 @@ spreading, Zhou et al. 2004.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,82 @@ from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.distributed.collectives import gather
 from aae_toolkit.distributed.world import ALONE, World
 from aae_toolkit.models.networks import scale
+from aae_toolkit.training.inverted_file import InvertedFile, is_installed, n_sampled
 from aae_toolkit.training.standardizing import Moments, moments_of
 
 _SIDES: dict[Likeness, int] = {"gradients": 28, "pixels": 14}  # shorter side in pixels after averaging down
 _ORIENTATIONS = 8
 _CELLS = 7  # histograms along the shorter side
-_CANDIDATES = 2**16  # most images searched; larger sets are thinned evenly
+CANDIDATES = 2**16  # most images that are all compared with each other
 _ROWS = 1000  # images compared at once: their distances to 65536 candidates take 262 MB
 _SPREADING = 0.99  # share of a label that goes on to neighbours in each round
 _SETTLED = 0.001  # spreading ends once less than this share of each label still moves
 _ROUNDS = 1000  # most rounds
 
 
-@torch.no_grad()
+class Search:
+    """Search for the images most like others among a set of images, which is described once.
+
+    Beyond 65536 images an inverted file of them all is searched where faiss is installed, else an evenly thinned set;
+    the time is then linear in N.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        images: NDArray[Any],
+        device: torch.device,
+        *,
+        likeness: Likeness = "gradients",
+        world: World = ALONE,
+    ) -> None:
+        """Describe the images.
+
+        Args:
+            images: uint8 [N, C, H, W], or embeddings [N, F], which are compared by their angles.
+            device: device that computes features and distances.
+            likeness: features between which Euclidean distances are taken. `gradients` follow the strokes and edges of
+                a picture, `pixels` its colour and brightness too. Both are averaged over squares, which matches edges
+                that are a pixel apart. `features` are standardized values, `directions` those scaled to length 1.
+            world: the processes, each of which searches for its share.
+        """
+        self.images, self.device, self.likeness, self.world = images, device, likeness, world
+        are_features = likeness in ("features", "directions") and images.ndim > 2
+        self.moments = moments_of([images]) if are_features else None
+        n = len(images)
+        self._found: _Candidates | InvertedFile
+        if n <= CANDIDATES or is_thinned(n):
+            numbers = _evenly(n, CANDIDATES)
+            self._found = _Candidates(self._describe(numbers), numbers)
+        else:
+            sample = self._describe(_evenly(n, n_sampled(n)))
+            self._found = InvertedFile(sample, describe_in_parts(images, device, likeness, self.moments), n)
+
+    @torch.no_grad()
+    def nearest(self, n_neighbors: int, *, of: NDArray[Any] | None = None) -> NDArray[np.int64]:
+        """Find the images most like each one; return their indices, int64 [M, n_neighbors], the nearest first.
+
+        Args:
+            n_neighbors: number of neighbours of each image, below N.
+            of: uint8 [M, C, H, W], other images whose neighbours are wanted; None: neighbours of the images themselves,
+                without the image itself.
+        """
+        seekers, world = self.images if of is None else of, self.world
+        own = np.arange(world.rank, len(seekers), world.size)
+        share = np.empty((len(own), n_neighbors), dtype=np.int64)
+        for first in range(0, len(own), _ROWS):
+            rows = own[first : first + _ROWS]
+            features = _described(seekers[rows], self.device, self.likeness, self.moments)
+            share[first : first + _ROWS] = self._found.search(features, n_neighbors, rows if of is None else None)
+        neighbors = np.empty((len(seekers), n_neighbors), dtype=np.int64)
+        for rank, part in enumerate(gather(share)):
+            neighbors[rank :: world.size] = part
+        return neighbors
+
+    def _describe(self, at: NDArray[np.int64]) -> Tensor:
+        return describe_images(self.images, self.device, self.likeness, self.moments, at=at)
+
+
 def nearest_neighbors(
     images: NDArray[Any],
     n_neighbors: int,
@@ -41,41 +105,36 @@ def nearest_neighbors(
     likeness: Likeness = "gradients",
     world: World = ALONE,
 ) -> NDArray[np.int64]:
-    """Find the images most like each one; return their indices, int64 [M, n_neighbors], the nearest first.
+    """Search once; the arguments are those of `Search` and `Search.nearest`."""
+    return Search(images, device, likeness=likeness, world=world).nearest(n_neighbors, of=of)
 
-    Beyond 65536 images the time is linear in N.
 
-    Args:
-        images: uint8 [N, C, H, W], N above `n_neighbors`; or embeddings [N, F], compared by `directions`.
-        n_neighbors: number of neighbours of each image.
-        device: device that computes distances.
-        of: uint8 [M, C, H, W], or embeddings [M, F], other images whose neighbours are wanted; None: neighbours of
-            `images` themselves, without the image itself.
-        likeness: features between which Euclidean distances are taken. `gradients` follow the strokes and edges of a
-            picture, `pixels` its colour and brightness too. Both are averaged over squares, which matches edges that
-            are a pixel apart. `features` are standardized values, `directions` those scaled to length 1.
-        world: the processes, each of which searches for its share.
-    """
-    candidates = np.linspace(0, len(images) - 1, min(len(images), _CANDIDATES)).astype(np.int64)
-    moments = None if images.ndim == 2 else _moments(images, likeness)
-    sought = describe_images(images[candidates], device, likeness, moments)
-    half_squares = sought.square().sum(dim=1) / 2
-    at = torch.from_numpy(candidates).to(device)
-    seekers = images if of is None else of
-    own = np.arange(world.rank, len(seekers), world.size)
-    share = np.empty((len(own), n_neighbors), dtype=np.int64)
-    for first in range(0, len(own), _ROWS):
-        rows = own[first : first + _ROWS]
+def is_thinned(n: int) -> bool:
+    """Tell whether the neighbours of n images are sought among a part of them only."""
+    return n > CANDIDATES and not is_installed()
+
+
+class _Candidates:
+    """Features that are all compared with each seeker's."""
+
+    def __init__(self, features: Tensor, numbers: NDArray[np.int64]) -> None:
+        """Take features [N, D], and the numbers of their images, int64 [N]."""
+        self.features, self.half_squares = features, features.square().sum(dim=1) / 2
+        self.numbers = torch.from_numpy(numbers).to(features.device)
+
+    def search(self, features: Tensor, n_neighbors: int, own: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Return the numbers of the nearest features, as `InvertedFile.search` does."""
         # |a - b|^2 / 2 - |a|^2 / 2; the last is equal along a row
-        distances = torch.addmm(half_squares, _described(seekers[rows], device, likeness, moments), sought.T, alpha=-1)
-        if of is None:
-            distances[at == torch.from_numpy(rows).to(device).unsqueeze(1)] = torch.inf
+        distances = torch.addmm(self.half_squares, features, self.features.T, alpha=-1)
+        if own is not None:
+            distances[self.numbers == torch.from_numpy(own).to(features.device).unsqueeze(1)] = torch.inf
         nearest = distances.topk(n_neighbors, largest=False, sorted=True).indices
-        share[first : first + _ROWS] = at[nearest].cpu().numpy()
-    neighbors = np.empty((len(seekers), n_neighbors), dtype=np.int64)
-    for rank, part in enumerate(gather(share)):
-        neighbors[rank :: world.size] = part
-    return neighbors
+        return self.numbers[nearest].cpu().numpy()
+
+
+def _evenly(n: int, most: int) -> NDArray[np.int64]:
+    """Choose indices below n, at most `most`, evenly spaced."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def spread_labels(
@@ -102,19 +161,33 @@ def spread_labels(
     return classes
 
 
-def _moments(images: NDArray[Any], likeness: Likeness) -> Moments | None:
-    return moments_of([images]) if likeness in ("features", "directions") else None
-
-
 def describe_images(
-    images: NDArray[Any], device: torch.device, likeness: Likeness, moments: Moments | None = None
+    images: NDArray[Any],
+    device: torch.device,
+    likeness: Likeness,
+    moments: Moments | None = None,
+    *,
+    at: NDArray[np.int64] | None = None,
 ) -> Tensor:
-    """Compute the features of images [N, C, H, W], or of embeddings [N, F], in parts, which bounds memory: [N, D].
+    """Compute the features of images [N, C, H, W] or embeddings [N, F], float32 [N, D], or of those `at` some indices.
 
     `features` and `directions` need the moments of the images.
     """
-    parts = (images[first : first + _ROWS] for first in range(0, len(images), _ROWS))
-    return torch.cat([_described(part, device, likeness, moments) for part in parts])
+    return torch.cat(list(describe_in_parts(images, device, likeness, moments, at=at)))
+
+
+def describe_in_parts(
+    images: NDArray[Any],
+    device: torch.device,
+    likeness: Likeness,
+    moments: Moments | None = None,
+    *,
+    at: NDArray[np.int64] | None = None,
+) -> Iterator[Tensor]:
+    """Yield the same features a thousand images at a time, which alone are read into memory."""
+    for first in range(0, len(images) if at is None else len(at), _ROWS):
+        part = slice(first, first + _ROWS)
+        yield _described(images[part if at is None else at[part]], device, likeness, moments)
 
 
 def _described(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +25,16 @@ from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
-from aae_toolkit.training.blending import IMAGES, blend
-from aae_toolkit.training.neighbors import describe_images, nearest_neighbors, spread_labels
+from aae_toolkit.training.blending import IMAGES, blend, taught
+from aae_toolkit.training.neighbors import (
+    CANDIDATES,
+    Search,
+    describe_images,
+    describe_in_parts,
+    is_thinned,
+    nearest_neighbors,
+    spread_labels,
+)
 from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.runtime import Runtime
@@ -174,33 +181,37 @@ def _neighborhoods(
     if n <= terms.n_neighbors:
         raise UsageError(f"{n} training images have no {terms.n_neighbors} neighbours; lower n_neighbors")
     run.progress.say(f"looking for {terms.n_neighbors} neighbours of {n} images...")
-    find = functools.partial(
-        nearest_neighbors,
-        passed.compared,
-        terms.n_neighbors,
-        run.runtime.device,
-        likeness=terms.likeness,
-        world=run.runtime.world,
-    )
     n_categories = run.config.model.n_classes
     assert n_categories is not None
     are_rows = passed.embeddings is not None or terms.likeness in ("features", "directions")
-    neighbors = find() if terms.lambda_pairs or not (terms.blend_regression and are_rows) else None
-    first = None
+    neighbors = labeled_neighbors = first = None
+    if terms.lambda_pairs or not (terms.blend_regression and are_rows):
+        neighbors, labeled_neighbors = _search(passed, labeled, run)
     if terms.blend_regression and are_rows:
         first = _blended_rows(passed, labeled, run, n_categories)
-    elif terms.spread_labels and neighbors is not None:
-        labeled_neighbors = find(of=labeled.compared)
+    elif neighbors is not None and labeled_neighbors is not None:
         if terms.blend_regression:
+            device, likeness = run.runtime.device, terms.likeness
+            unlabeled = (part.cpu().numpy() for part in describe_in_parts(passed.images, device, likeness))
+            described = describe_images(labeled.images, device, likeness, at=taught(len(labeled))).cpu().numpy()
             nodes = np.concatenate([neighbors, labeled_neighbors])
-            described = describe_images(
-                np.concatenate([passed.images, labeled.images]), run.runtime.device, terms.likeness
-            )
-            first = blend(nodes, described.cpu().numpy(), labeled.labels, n_categories, IMAGES)
+            first = blend(nodes, unlabeled, described, labeled.labels, n_categories, IMAGES)
         else:
             spread = spread_labels(neighbors, labeled_neighbors, labeled.labels)
             first = np.eye(n_categories + 1, n_categories, dtype=np.float32)[spread]  # UNLABELED is the last row
     return (neighbors if terms.lambda_pairs else None), first
+
+
+def _search(passed: Split, labeled: Split, run: Run) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Find the neighbours of the images, int64 [N, k], and of the labelled ones, [L, k], where labels spread."""
+    terms = run.config.consistency
+    if is_thinned(len(passed)):
+        run.progress.say(
+            f'neighbours are sought among {CANDIDATES} images; to search all: pip install "aae-toolkit[faiss]"'
+        )
+    search = Search(passed.compared, run.runtime.device, likeness=terms.likeness, world=run.runtime.world)
+    neighbors = search.nearest(terms.n_neighbors)
+    return neighbors, search.nearest(terms.n_neighbors, of=labeled.compared) if terms.spread_labels else None
 
 
 def _blended_rows(passed: Split, labeled: Split, run: Run, n_categories: int) -> NDArray[np.float32]:
@@ -209,7 +220,9 @@ def _blended_rows(passed: Split, labeled: Split, run: Run, n_categories: int) ->
     rows = np.concatenate([passed.compared[:n_unlabeled], labeled.compared])
     terms, runtime = run.config.consistency, run.runtime
     neighbors = nearest_neighbors(rows, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world)
-    blended = blend(neighbors, moments_of([rows]).standardize(rows), labeled.labels, n_categories)
+    standardized = moments_of([rows]).standardize(rows)
+    chosen = n_unlabeled + taught(len(labeled))
+    blended = blend(neighbors, [standardized[:n_unlabeled]], standardized[chosen], labeled.labels, n_categories)
     return np.concatenate([blended, np.eye(n_categories, dtype=np.float32)[labeled.labels]])[: len(passed)]
 
 
