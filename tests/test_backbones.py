@@ -419,6 +419,17 @@ def test_weights_that_contradict_the_description_are_refused(trained, tmp_path):
         load_model(copy)
 
 
+def test_a_damaged_backbone_is_refused_before_training(embedded, tmp_path):
+    copy = shutil.copytree(embedded, tmp_path / "copy")
+    content = bytearray((copy / WEIGHTS_FILE).read_bytes())
+    content[-1] ^= 1
+    (copy / WEIGHTS_FILE).unlink()  # it may be a link to another directory's
+    (copy / WEIGHTS_FILE).write_bytes(content)
+    with refused(WEIGHTS_FILE):
+        train(tiny_config("semi_supervised"), DataDirectory(copy), tmp_path / "model", device="cpu")
+    assert not (tmp_path / "model" / "metrics.jsonl").exists()
+
+
 @pytest.mark.parametrize("name", ["os:system", "timm:../x", "timm:hf-hub:a/b", "timm:"])
 def test_a_description_names_only_networks_of_providers(embedder, name):
     with pytest.raises(ValueError, match="name"):

@@ -18,18 +18,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from exports import one_variant, rerecord, unverified
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mutation import Target, mutations, read_in_child
 from pages import measured, report_of
 from PIL import Image
+from safetensors.torch import save_file
 
+from aae_toolkit.backbones.weights import read_state
 from aae_toolkit.backends.protocol import Runnable
 from aae_toolkit.backends.registry import open_backend
 from aae_toolkit.bench.baseline import read_baseline
 from aae_toolkit.config import load_config, shipped_configs
 from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.embeddings import read_table
 from aae_toolkit.data.images import read_noted
 from aae_toolkit.data.sources import load_source
 from aae_toolkit.errors import AaeError
@@ -82,6 +86,21 @@ def journal_target(directory: Path) -> dict[str, Target]:
         )
 
     return {"journal.jsonl": Target(directory / journal.FILE_NAME, read)}
+
+
+def backbone_targets(directory: Path) -> dict[str, Target]:
+    """Embeddings, and weights of a backbone in both formats."""
+    directory.mkdir()
+    table, pickled, tensors = (directory / name for name in ("a.npy", "state.pt", "a.safetensors"))
+    np.save(table, np.ones((4, 2, 3), np.float16))
+    state = {"weight": torch.ones(3, 3), "bias": torch.zeros(3)}
+    torch.save(state, pickled)
+    save_file(state, tensors)
+    return {
+        "npy": Target(table, lambda: [read_table(table, (4, 2, 3), mapped=mapped) for mapped in (True, False)]),
+        "state.pt": Target(pickled, lambda: read_state(pickled)),
+        "state.safetensors": Target(tensors, lambda: read_state(tensors)),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -157,13 +176,13 @@ def targets(
             f"MNIST/raw/train-images-idx3-ubyte{suffix}",
             lambda d: load_source("mnist", d, d / "unused", (1, 6, 6)),
         )
-    return found | journal_target(root / "journal")
+    return found | backbone_targets(root / "backbone") | journal_target(root / "journal")
 
 
 FORMATS = (
     "npz", "dataset.json", "model.json", "safetensors", "checkpoint.pt", "metrics.jsonl", "manifest.json", "golden.npz",
     "torchscript", "pt2", "onnx", "onnx-reference", *IMAGE_SUFFIXES, "yaml", "bench.json", "idx", "idx.gz",
-    *(["journal.jsonl"] if WITH_OPTUNA else []),
+    "npy", "state.pt", "state.safetensors", *(["journal.jsonl"] if WITH_OPTUNA else []),
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from aae_toolkit.data.arrays import TrainingData
 from aae_toolkit.data.directory import Split, join_unlabeled
 from aae_toolkit.distributed.batch_norm import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
+from aae_toolkit.files.checksums import verify_sha256
 from aae_toolkit.files.lock import DirectoryLock
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import Architecture
@@ -132,6 +133,8 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.float32] | None]:
         AaeError: images are unreadable or too few.
     """
     training, world = run.config.training, run.runtime.world
+    if run.data.backbone is not None and run.data.backbone_file is not None:
+        verify_sha256(run.data.backbone_file, run.data.backbone.sha256)  # before training, not at its end
     labeled_batch_size = getattr(training, "labeled_batch_size", None)
     for name, size in (("--batch-size", training.batch_size), ("labeled_batch_size", labeled_batch_size or world.size)):
         if size % world.size:
