@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from aae_toolkit.config import Variant
-from aae_toolkit.data.directory import DataDirectory, Split, SplitName
+from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import Split, SplitName
 from aae_toolkit.errors import AaeError
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Encoder, ImageEncoder, scale

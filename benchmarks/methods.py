@@ -26,8 +26,9 @@ from sklearn.neighbors import KNeighborsClassifier  # noqa: TID253
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier  # noqa: TID253
 from sklearn.svm import SVC  # noqa: TID253
 
-from aae_toolkit.data.directory import SPLITS, DataDirectory, SplitName
+from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import SPLITS, SplitName
 from aae_toolkit.evaluation import contingency_table, majority_map
 from aae_toolkit.training.neighbors import describe_images
 

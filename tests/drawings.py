@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from aae_toolkit import __version__
-from aae_toolkit.data.directory import Split
+from aae_toolkit.data.split import Split
 from aae_toolkit.models.description import Architecture, ModelDescription
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Decoder, Encoder, ModeDecoder

@@ -20,7 +20,8 @@ from conftest import REPOSITORY, tiny_source
 
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import VARIANTS, load_config
-from aae_toolkit.data.directory import SPLITS, DataDirectory, write_data_directory
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
+from aae_toolkit.data.split import SPLITS
 from aae_toolkit.machine.environment import describe_environment
 
 BENCHMARKS = REPOSITORY / "benchmarks"

@@ -22,8 +22,9 @@ from aae_toolkit.backbones.embedder import Embedder, random_view
 from aae_toolkit.backbones.network import Backbone, Resize, changes_of_images
 from aae_toolkit.backbones.provider import find
 from aae_toolkit.cli.app import run
-from aae_toolkit.data.directory import SPLITS, DataDirectory, write_data_directory
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.data.embeddings import default_views, thumbnails
+from aae_toolkit.data.split import SPLITS
 from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import encode, encode_split, load_for
 from aae_toolkit.export.contract import Format
@@ -97,7 +98,7 @@ def embedded(embedder, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def trained(embedded, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "model"
-    config = tiny_config("semi_supervised", consistency=CONSISTENCY, n_epochs=30, ema_decay=0.9)
+    config = tiny_config("semi_supervised", consistency=CONSISTENCY, n_epochs=60, ema_decay=0.9)
     train(config, DataDirectory(embedded), path, device="cpu")
     return path
 
@@ -373,7 +374,7 @@ def test_a_model_is_evaluated_on_images_without_embeddings(trained, tmp_path):
 
 
 def test_training_from_mapped_files_gives_the_same_weights(embedded, trained, tmp_path):
-    config = tiny_config("semi_supervised", consistency=CONSISTENCY, n_epochs=30, ema_decay=0.9, resident_mib=0)
+    config = tiny_config("semi_supervised", consistency=CONSISTENCY, n_epochs=60, ema_decay=0.9, resident_mib=0)
     train(config, DataDirectory(embedded), tmp_path, device="cpu")
     name = "encoder_semi_supervised.safetensors"
     one, other = load_file(tmp_path / name), load_file(trained / name)
@@ -445,7 +446,7 @@ def test_every_file_takes_images_and_is_the_same_classifier(exported, embedded, 
     split = DataDirectory(embedded).load("test")
     report = check_parity(export, split, "test", batch_sizes=(5,), progress=Silent())
     assert report, [r.reason for r in report.results]
-    assert {r.artifact.partition(".")[0] for r in report.results} == {"classifier", "encoder", "decoder"}
+    assert {r.artifact.partition(".")[0] for r in report.results} == {"classifier", "encoder", "decoder", "weights"}
     assert replay_golden(export, progress=Silent())
 
 

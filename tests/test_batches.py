@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from aae_toolkit.data.directory import Split
+from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.world import World
 from aae_toolkit.training.batches import Batches
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refused, value_unless_refused
 
-from aae_toolkit.data.directory import INDEX, SPLITS, DataDirectory, write_data_directory
+from aae_toolkit.data.directory import INDEX, DataDirectory, write_data_directory
 from aae_toolkit.data.sources import load_source
+from aae_toolkit.data.split import SPLITS
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import sha256
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
-from aae_toolkit.data.directory import DataDirectory, Split
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.batch_norm import SynchronizedBatchNorm, synchronize_batch_norm
 from aae_toolkit.distributed.collectives import (
     batch_mean,

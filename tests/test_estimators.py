@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from aae_toolkit import AAEClusterer, SemiSupervisedAAEClassifier, load_classifier
-from aae_toolkit.data.directory import Split
+from aae_toolkit.data.split import Split
 from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import evaluate
 from aae_toolkit.models.directory import load_model

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aae_toolkit.data.directory import DataDirectory, Split
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.split import Split
 from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import contingency_table, encode, evaluate, fit_category_map, majority_accuracy, score
 from aae_toolkit.models.directory import load_model

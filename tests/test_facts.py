@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aae_toolkit.data.arrays import ArrayData
-from aae_toolkit.data.directory import Split
+from aae_toolkit.data.split import Split
 from aae_toolkit.training import facts as facts_module
 from aae_toolkit.training.facts import ink, measure_facts, neighbors_kept
 

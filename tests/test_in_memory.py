@@ -7,7 +7,8 @@ from test_trainer import EVERYTHING
 
 from aae_toolkit.config import Variant
 from aae_toolkit.data.arrays import ArrayData
-from aae_toolkit.data.directory import DataDirectory, Split, SplitName
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.split import Split, SplitName
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.in_memory import train_in_memory

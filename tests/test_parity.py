@@ -21,7 +21,8 @@ from aae_toolkit.backends.protocol import Backend, Closing, Runnable
 from aae_toolkit.backends.registry import open_backend
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import Variant
-from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
+from aae_toolkit.data.split import Split
 from aae_toolkit.errors import ParityError
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Format, Tensors
 from aae_toolkit.export.directory import ExportDirectory

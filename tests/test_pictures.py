@@ -17,7 +17,8 @@ from PIL import Image
 from refusals import refused
 
 from aae_toolkit.cli.app import run
-from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
+from aae_toolkit.data.split import Split
 from aae_toolkit.models.directory import TrainedModel, load_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.text import rough_percent

@@ -11,7 +11,8 @@ import torch
 from conftest import tiny_config, tiny_source
 
 from aae_toolkit.config import ScheduleConfig, SemiSupervisedConfig, UnsupervisedConfig
-from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
+from aae_toolkit.data.split import Split
 from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import fit_category_map
 from aae_toolkit.models.description import Architecture

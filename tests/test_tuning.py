@@ -20,8 +20,9 @@ from refusals import refused
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import VARIANTS, Variant, VariantConfig, load_config, shipped_configs
 from aae_toolkit.data.arrays import ArrayData
-from aae_toolkit.data.directory import DataDirectory, Split, write_data_directory
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import Split
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.evaluation import Floats
 from aae_toolkit.progress import Silent
@@ -150,7 +151,7 @@ def test_many_validation_images_are_scored_directly_and_few_leave_the_labels_to_
     assert choose_objective(BASE, data(30, 6)).name == "accuracy on 30 labelled images in 5 folds"
     seen = []
     for fold in folds.sets:
-        held_out, kept, unlabeled = (fold.load(n) for n in ("validation", "train_labeled", "train_unlabeled"))  # type: ignore[arg-type]
+        held_out, kept, unlabeled = (fold.load_inputs(n) for n in ("validation", "train_labeled", "train_unlabeled"))  # type: ignore[arg-type]
         assert (np.bincount(held_out.labels) == 1).all()
         assert fold.size("train_labeled") == len(kept) == 9
         assert fold.size("train_unlabeled") == len(unlabeled) == 23
@@ -159,7 +160,7 @@ def test_many_validation_images_are_scored_directly_and_few_leave_the_labels_to_
         assert not {image.tobytes() for image in held_out.images} & {image.tobytes() for image in kept.images}
         seen += [image.tobytes() for image in held_out.images]
     assert len(set(seen)) == 12
-    right = [np.eye(3, dtype=np.float32)[fold.load("validation").labels] for fold in folds.sets]
+    right = [np.eye(3, dtype=np.float32)[fold.load_inputs("validation").labels] for fold in folds.sets]
     assert folds.measure(right).value == 1
     assert folds.measure([*right[:-1], right[-1][:, ::-1]]).value == pytest.approx(10 / 12)  # pooled
 
@@ -189,7 +190,7 @@ def test_clusters_are_scored_one_to_one_by_majority_or_by_their_neighbours() -> 
     few = Split(known.images[:10], known.labels[:10])
     unnamed = objective(3, few)
     assert unnamed.name == "agreement of neighbours on 60 training images"
-    assert unnamed.sets[0].load("train_unlabeled") is rest
+    assert unnamed.sets[0].load_inputs("train_unlabeled") is rest
     right = np.eye(3, dtype=np.float32)[source.labels[60:]]
     score = unnamed.measure([right])
     assert score.correct is None

@@ -63,7 +63,7 @@ def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, l
 
 
 def _networks(facts: RowFacts) -> tuple[dict[str, Any], Choice]:
-    """Choose the networks by what a row is."""
+    """Choose the networks for rows of features, or for embeddings."""
     model: dict[str, Any] = {"encoder_dropout": 0.2}
     if facts.are_embeddings:
         return model | {"hidden_size": 256, "z_size": 5}, Choice(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aae_toolkit.backbones.description import BackboneDescription
-from aae_toolkit.data.directory import Split, SplitName
+from aae_toolkit.data.split import Split, SplitName
 
 
 class TrainingData(Protocol):

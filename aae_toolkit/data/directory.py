@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from aae_toolkit.backbones.description import WEIGHTS_FILE, BackboneDescription, Shape, thumbnail_shape
@@ -24,6 +23,7 @@ from aae_toolkit.data.embeddings import (
     write_embeddings,
 )
 from aae_toolkit.data.sources import UNLABELED, Source, SourceName
+from aae_toolkit.data.split import SPLITS, Split, SplitName
 from aae_toolkit.data.split_files import read_split
 from aae_toolkit.data.splits import split_indices
 from aae_toolkit.errors import AaeError, UsageError
@@ -32,51 +32,7 @@ from aae_toolkit.files.documents import Name, read_document
 from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.progress import Progress
 
-SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
-SPLITS: tuple[SplitName, ...] = ("train_labeled", "train_unlabeled", "validation", "test")
 INDEX = "dataset.json"
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images and labels of one split.
-
-    Attributes:
-        images: [N, C, H, W], uint8 in 0-255, or, in memory only, float32 in [0, 1].
-        labels: int64 [N], -1 where unknown.
-        embeddings: float16 [N, 1 + V, F], of each image and V views of it, where `images` are thumbnails; else None.
-    """
-
-    images: NDArray[Any]
-    labels: NDArray[np.int64]
-    embeddings: NDArray[np.float16] | None = None
-
-    @property
-    def inputs(self) -> NDArray[Any]:
-        """Inputs of an encoder: embeddings [N, 1 + V, F] where there are some, else the images."""
-        return self.images if self.embeddings is None else self.embeddings
-
-    @property
-    def compared(self) -> NDArray[Any]:
-        """Basis of neighbours: embeddings [N, F] of the images themselves where there are some, else the images."""
-        return self.images if self.embeddings is None else self.embeddings[:, 0]
-
-    def of(self, chosen: NDArray[Any]) -> Split:
-        """Return the chosen images, by index or mask."""
-        embeddings = None if self.embeddings is None else self.embeddings[chosen]
-        return Split(self.images[chosen], self.labels[chosen], embeddings)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.images)
-
-
-def join_unlabeled(first: Split, second: Split) -> Split:
-    """Join two splits, without their labels."""
-    images, embeddings = np.concatenate([first.images, second.images]), None
-    if first.embeddings is not None and second.embeddings is not None:
-        embeddings = np.concatenate([first.embeddings, second.embeddings])
-    return Split(images, np.full(len(images), UNLABELED), embeddings)
 
 
 class SplitIndex(BaseModel):

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from aae_toolkit.config import Variant
 from aae_toolkit.data.arrays import ArrayData
-from aae_toolkit.data.directory import Split, SplitName
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import Split, SplitName
 from aae_toolkit.errors import UsageError
 from aae_toolkit.estimators.configuration import resolve_config
 from aae_toolkit.estimators.saving import reading_estimator, write_estimator

@@ -18,7 +18,7 @@ import numpy as np
 
 from aae_toolkit.backends.protocol import Runnable
 from aae_toolkit.backends.registry import ARBITER, is_for, open_backend, runnables
-from aae_toolkit.data.directory import Split, SplitName
+from aae_toolkit.data.split import Split, SplitName
 from aae_toolkit.errors import AaeError, ParityError
 from aae_toolkit.export.contract import ARTIFACTS, Format
 from aae_toolkit.export.directory import ExportDirectory

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from aae_toolkit.backends.protocol import Backend, Runnable
 from aae_toolkit.backends.registry import open_backend
-from aae_toolkit.data.directory import DataDirectory, Split
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.split import Split
 from aae_toolkit.errors import AaeError, GateError, UsageError
 from aae_toolkit.export.contract import Format, Precision, Tensors
 from aae_toolkit.export.directory import ExportDirectory

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from aae_toolkit.backbones.description import WEIGHTS_FILE as BACKBONE_FILE
-from aae_toolkit.data.directory import DataDirectory, DatasetIndex, SplitName
+from aae_toolkit.data.directory import DataDirectory, DatasetIndex
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import SplitName
 from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import Evaluation, evaluate, load_for
 from aae_toolkit.export.directory import ExportDirectory

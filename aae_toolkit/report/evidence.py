@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aae_toolkit.backends.protocol import BackendName
 from aae_toolkit.bench.bench_page import Speed, speed_of
 from aae_toolkit.bench.results import PERCENTILES, BenchReport, read_report
-from aae_toolkit.data.directory import SplitName
+from aae_toolkit.data.split import SplitName
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import Precision
 from aae_toolkit.export.directory import ExportDirectory

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from aae_toolkit.data.directory import Split
+from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.world import ALONE, World
 from aae_toolkit.models.networks import scale
 from aae_toolkit.training.standardizing import Moments

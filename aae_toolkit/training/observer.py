@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from aae_toolkit.data.directory import Split
+from aae_toolkit.data.split import Split
 from aae_toolkit.models.directory import TrainedModel
 
 

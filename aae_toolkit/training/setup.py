@@ -16,7 +16,7 @@ from torch import Tensor
 from aae_toolkit.backbones.description import thumbnail_shape
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
 from aae_toolkit.data.arrays import TrainingData
-from aae_toolkit.data.directory import Split, join_unlabeled
+from aae_toolkit.data.split import Split, join_unlabeled
 from aae_toolkit.distributed.batch_norm import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.checksums import verify_sha256

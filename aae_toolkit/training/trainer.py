@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from aae_toolkit.config import VariantConfig, dump_config
-from aae_toolkit.data.directory import DataDirectory, Split
+from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.collectives import from_main, process_group, wait_for_all
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import write_text

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aae_toolkit.data.directory import Split
 from aae_toolkit.data.images import border_brightness
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.collectives import gather
 from aae_toolkit.evaluation import Floats, contingency_table, encode, majority_accuracy
 from aae_toolkit.models.description import ModelDescription

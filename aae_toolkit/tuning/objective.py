@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig
 from aae_toolkit.data.arrays import ReplacedSplits, TrainingData
-from aae_toolkit.data.directory import Split, SplitName, join_unlabeled
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import Split, SplitName, join_unlabeled
 from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import Floats, Integers, contingency_table, fit_category_map
 from aae_toolkit.training.naming import learned_map

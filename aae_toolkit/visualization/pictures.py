@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from aae_toolkit.data.directory import Split
+from aae_toolkit.data.split import Split
 from aae_toolkit.errors import AaeError
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Progress

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aae_toolkit.data.directory import Split
 from aae_toolkit.data.embeddings import thumbnails
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import Split
 from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import Floats, Integers, encode, encode_split
 from aae_toolkit.models.directory import TrainedModel

@@ -13,7 +13,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from aae_toolkit.data.directory import INDEX, SPLITS, DataDirectory
+from aae_toolkit.data.directory import INDEX, DataDirectory
+from aae_toolkit.data.split import SPLITS
 from aae_toolkit.export.manifest import FILE_NAME as MANIFEST
 from aae_toolkit.export.manifest import read_manifest
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION
