@@ -30,7 +30,7 @@ def n_lists(n: int) -> int:
 
 
 def n_sampled(n: int) -> int:
-    """Return the size of the sample from which the lists of n features are learned."""
+    """Return the number of features from which the lists of n features are learned."""
     return min(n, _SAMPLED * n_lists(n))
 
 
