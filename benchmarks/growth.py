@@ -138,6 +138,8 @@ def main(
     again: Annotated[bool, typer.Option(help="Repeat cells that are recorded.")] = False,
 ) -> None:
     """Measure cell by cell, and write the results after each."""
+    if work_dir:
+        work_dir.mkdir(parents=True, exist_ok=True)
     for cell in cells_named(cells):
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         if cell.name in results and "steps" in results[cell.name] and not again:
