@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 import typer
 from conftest import REPOSITORY, tiny_source
+from scripts import imported
 
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import VARIANTS, load_config
@@ -32,13 +31,8 @@ pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="the source dist
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
     """The modules, imported as by a script that is started."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        for name in MODULES:
-            patch.delitem(sys.modules, name, raising=False)
-        yield {name: importlib.import_module(name) for name in MODULES}
-        for name in MODULES:
-            sys.modules.pop(name, None)
+    with imported(BENCHMARKS, MODULES) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

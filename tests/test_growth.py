@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 import typer
 import yaml
 from conftest import REPOSITORY
+from scripts import imported
 
 from aae_toolkit.config import SemiSupervisedConfig
 from aae_toolkit.data.directory import DataDirectory
@@ -38,13 +38,8 @@ pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="the source dist
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
     """The modules, imported as by a script that is started."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        for name in MODULES:
-            patch.delitem(sys.modules, name, raising=False)
-        yield {name: importlib.import_module(name) for name in MODULES}
-        for name in MODULES:
-            sys.modules.pop(name, None)
+    with imported(BENCHMARKS, MODULES) as found:
+        yield found
 
 
 @pytest.fixture

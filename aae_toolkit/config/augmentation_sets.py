@@ -21,7 +21,7 @@ _OFF: dict[str, Any] = {
 AUGMENTATION_SETS: dict[str, dict[str, Any]] = {
     # Handwriting, line drawings and other strokes: bent and slanted, never mirrored, and no stroke is cut.
     "drawings": _OFF | {"augmentation": 1.2, "elastic": 0.04},
-    # What people photograph: mirrored, cropped, in another light, partly hidden.
+    # Photographs: mirrored, cropped, in another light, partly hidden.
     "photos": _OFF
     | {
         "augmentation": 0.5,

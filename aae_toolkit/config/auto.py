@@ -23,14 +23,13 @@ _BATCHES_AN_EPOCH = 20  # of a small set
 _MOST_LABELED = 125  # labelled images a step
 _AVERAGED = 0.18  # share of all steps that the EMA of the weights covers, and that a first guess has to settle
 _LONGEST_AVERAGE = 0.999  # EMA decay
-_FEW_LABELS = 50  # labels a class, below which labels are spread to neighbours
+_FEW_LABELS = 50  # labels a class, below which neighbours are paired too
 _STROKES = 1 / 3  # share of inked pixels, below which images are drawings of lines
 _KEPT = 0.8  # share of neighbours that a mirrored image must keep
 _UNEVEN = 1.5  # largest class, in units of an even share, from which classes are uneven
 _SLACK = 0.05  # nats that the balance loss always tolerates
 _SIDE_OF_STROKES = 16  # pixels; below, any change of shape moves a tenth of the picture
 _SIDE_TO_CONVOLVE, _SIDE_OF_LARGE = 8, 48  # pixels
-_RGB = 3
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from aae_toolkit.config.auto import Facts
 from aae_toolkit.data.arrays import TrainingData
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.training.neighbors import describe_images, nearest_neighbors
+from aae_toolkit.training.neighbors import describe_images, evenly, nearest_neighbors
 
 _SAMPLE = 8000  # most images that neighbours are sought among
 _AT_ONCE = 500  # images whose pixels are in memory as float32
@@ -32,7 +32,7 @@ def measure_facts(data: TrainingData, n_categories: int | None = None) -> Facts:
     counts = np.bincount(labeled.labels[labeled.labels != UNLABELED], minlength=n_classes)
     n = len(unlabeled)
     n_images = n if n >= len(labeled) else n + len(labeled)  # of an epoch
-    chosen = _evenly(n_images, _SAMPLE)
+    chosen = evenly(n_images, _SAMPLE)
     parts = unlabeled.images[chosen[chosen < n]], labeled.images[chosen[chosen >= n] - n]
     sample = _to_uint8(np.concatenate(parts))
     return Facts(
@@ -81,7 +81,7 @@ def neighbors_kept(images: NDArray[np.uint8], n_clusters: int) -> dict[str, floa
         return {}
     described = describe_images(images, torch.device("cpu"), "gradients")
     clusters = KMeans(min(n_clusters, len(images)), n_init=1, random_state=0).fit_predict(described.numpy())
-    some = _evenly(len(images), _CHANGED)
+    some = evenly(len(images), _CHANGED)
     own = _clusters_near(images, images[some], clusters)
     typical = np.array([np.bincount(row).argmax() for row in own])[:, None]
     before = (own == typical).mean()
@@ -111,8 +111,3 @@ def _class_shares(data: TrainingData, labeled_counts: NDArray[np.int64]) -> tupl
 def _to_uint8(images: NDArray[np.uint8 | np.float32]) -> NDArray[np.uint8]:
     """Turn images in [0, 1], as arrays in memory may be, into uint8."""
     return images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)  # type: ignore[return-value]
-
-
-def _evenly(n: int, most: int) -> NDArray[np.int64]:
-    """Choose indices below n, at most `most`, evenly spaced."""
-    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)

@@ -65,10 +65,10 @@ class Search:
         n = len(images)
         self._found: _Candidates | InvertedFile
         if n <= CANDIDATES or is_thinned(n):
-            numbers = _evenly(n, CANDIDATES)
+            numbers = evenly(n, CANDIDATES)
             self._found = _Candidates(self._describe(numbers), numbers)
         else:
-            sample = self._describe(_evenly(n, n_sampled(n)))
+            sample = self._describe(evenly(n, n_sampled(n)))
             self._found = InvertedFile(sample, describe_in_parts(images, device, likeness, self.moments), n)
 
     @torch.no_grad()
@@ -132,7 +132,7 @@ class _Candidates:
         return self.numbers[nearest].cpu().numpy()
 
 
-def _evenly(n: int, most: int) -> NDArray[np.int64]:
+def evenly(n: int, most: int) -> NDArray[np.int64]:
     """Choose indices below n, at most `most`, evenly spaced."""
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
