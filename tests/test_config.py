@@ -19,6 +19,7 @@ from aae_toolkit.config import (
     shipped_configs,
     with_flags,
 )
+from aae_toolkit.config.augmentation_sets import AUGMENTATION_SETS
 from aae_toolkit.errors import UsageError
 
 SHIPPED = [
@@ -251,6 +252,18 @@ def test_a_wrong_value_is_refused_with_the_path_of_its_key(path, value, load):
 def test_what_training_no_longer_or_never_has_is_refused(key, load):
     with refused(f"unknown key 'unsupervised.training.{key}'", kind=UsageError):
         load(nested(f"unsupervised.training.{key}", 2), "unsupervised")
+
+
+@pytest.mark.parametrize("name", AUGMENTATION_SETS)
+def test_the_name_of_an_augmentation_set_stands_for_its_strengths_and_keys_beside_it_win(name, load):
+    text = f"semi_supervised: {{consistency: {{augmentation: {name}, erasing: 0.125}}}}"
+    terms = load(text).consistency
+    assert terms.model_dump() == terms.model_dump() | AUGMENTATION_SETS[name] | {"erasing": 0.125}
+
+
+def test_an_unknown_augmentation_set_is_refused_with_the_known_ones(load):
+    with refused("augmentation 'foto' is no set; give a number or drawings, photos, top-down", kind=UsageError):
+        load("semi_supervised: {consistency: {augmentation: foto}}")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
