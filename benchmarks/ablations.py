@@ -6,7 +6,7 @@ Each run has the data, seed and commands of the row's own run, with a derived co
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ Overrides = dict[str, dict[str, Any]]
 NO_AUTOENCODER: Overrides = {"training": {"use_autoencoder": False}}
 NO_TERMS: Overrides = {
     "consistency": {key: 0.0 for key in ConsistencyConfig.model_fields if key.startswith("lambda_")}
-    | {"spread_labels": False}
+    | {"spread_labels": False, "blend_regression": False}
 }
 AUTOENCODER_ALWAYS: Overrides = {"training": {"autoencoder_every": 1, "autoencoder_after": 0.0}}
 
@@ -40,11 +40,9 @@ class Ablation:
             content[section] |= values
         return type(config).model_validate(content)
 
-    def sha256(self, row: Row) -> str:
-        """Checksum of the derived configuration, or of the rules; results of another one are ignored."""
-        if row.config == AUTO:
-            return hashlib.sha256(f"{row.config_sha256} {self.title}".encode()).hexdigest()
-        return checksum(self.of(load_config(row.config, row.variant)))
+    def is_current(self, row: Row, run: Mapping[str, Any]) -> bool:
+        """Tell whether a recorded run had the configuration that it would have now."""
+        return bool(run) and run["config_sha256"] == checksum(self.of(row.config_for(run)))
 
 
 ABLATIONS = {

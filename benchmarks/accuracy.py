@@ -5,8 +5,8 @@
 
 Runs follow one another, each with the commands that the page shows: the seed draws the splits and starts the training,
 and the test split is read once at the end. Runs in docs/results.json are skipped. An interrupted run continues from its
-last checkpoint. The page is written again after each run. Ablations are the same runs with a derived configuration; for
-a row of the configuration `auto` they need the row's own runs in the same --work-dir, which hold what was derived.
+last checkpoint. The page is written again after each run. Ablations are the same runs with a derived configuration. A
+run of `auto` records the facts that its settings were chosen by, and counts as long as the rules choose the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,15 +25,16 @@ import numpy as np
 import typer
 from ablations import ABLATIONS, ablations_of
 from results_page import GLYPHS, read_results, write_results
-from rows import AUTO, ROWS, Row
+from rows import AUTO, ROWS, Row, checksum
 from scipy.optimize import linear_sum_assignment  # noqa: TID253
 
-from aae_toolkit.config import VariantConfig, dump_config, load_config
+from aae_toolkit.config import dump_config
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.evaluation import contingency_table, encode, evaluate
 from aae_toolkit.files import write_json, write_text
 from aae_toolkit.machine.environment import describe_environment
 from aae_toolkit.models.directory import load_model
+from aae_toolkit.training.choosing import facts_of
 
 
 def main(
@@ -73,8 +73,8 @@ def raw_dir_of(source: str, raw_dir: Path, photos_dir: Path | None, work_dir: Pa
 def measure(row: Row, seed: int, raw_dir: Path, work_dir: Path) -> None:
     """Record a run of a row, unless it is recorded."""
     results = read_results()
-    if not is_current(results.setdefault(row.name, {}), seed, row.config_sha256):
-        result = run(row, seed, run_directory(row, seed, work_dir), raw_dir)
+    if not row.is_current(results.get(row.name, {}).get(str(seed), {})):
+        result = run(row, seed, work_dir / row.name / str(seed), raw_dir)
         results = read_results()
         results.setdefault(row.name, {})[str(seed)] = result
     write_results(results)
@@ -82,39 +82,22 @@ def measure(row: Row, seed: int, raw_dir: Path, work_dir: Path) -> None:
 
 def measure_ablation(name: str, row: Row, seed: int, raw_dir: Path, work_dir: Path) -> None:
     """Record a run of a row without a part of its training, unless it is recorded."""
-    ablation = ABLATIONS[name]
-    checksum = ablation.sha256(row)
-    if is_current(read_results().get("ablations", {}).get(row.name, {}).get(name, {}), seed, checksum):
+    results, ablation = read_results(), ABLATIONS[name]
+    if ablation.is_current(row, results.get("ablations", {}).get(row.name, {}).get(name, {}).get(str(seed), {})):
         return
-    directory = work_dir / f"{row.name}-{name}-{checksum[:8]}" / str(seed)
+    own = results.get(row.name, {}).get(str(seed), {})
+    if row.config == AUTO and not row.is_current(own):
+        sys.exit(f"settings of {row.name}, seed {seed}, are not known; measure that row first")
+    config = ablation.of(row.config_for(own))
+    directory = work_dir / f"{row.name}-{name}" / str(seed)
     path = directory / "derived.yaml"
     directory.mkdir(parents=True, exist_ok=True)
-    write_text(path, dump_config(ablation.of(configured(row, seed, work_dir))))
+    write_text(path, dump_config(config))
     derived = dataclasses.replace(row, name=f"{row.name} {ablation.title}", config=str(path))
-    result = run(derived, seed, directory, raw_dir) | {"config_sha256": checksum}
+    result = run(derived, seed, directory, raw_dir) | {key: own[key] for key in ("facts",) if key in own}
     results = read_results()
     results.setdefault("ablations", {}).setdefault(row.name, {}).setdefault(name, {})[str(seed)] = result
     write_results(results)
-
-
-def is_current(runs: Mapping[str, Any], seed: int, checksum: str) -> bool:
-    """Tell whether runs by seed have one of this configuration."""
-    return str(seed) in runs and runs[str(seed)]["config_sha256"] == checksum
-
-
-def run_directory(row: Row, seed: int, work_dir: Path) -> Path:
-    """Data directory of a run, which holds its model too."""
-    return work_dir / f"{row.name}-{row.config_sha256[:8]}" / str(seed)
-
-
-def configured(row: Row, seed: int, work_dir: Path) -> VariantConfig:
-    """Load a row's configuration; one that the rules derive is read from the row's own run."""
-    if row.config != AUTO:
-        return load_config(row.config, row.variant)
-    derived = run_directory(row, seed, work_dir) / row.variant / "config.yml"
-    if not derived.exists():
-        sys.exit(f"{derived} is missing; measure --rows {row.name} with this --work-dir first")
-    return load_config(derived, row.variant)
 
 
 def draw_glyphs(work_dir: Path) -> Path:
@@ -134,17 +117,24 @@ def run(row: Row, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
     if not (directory / "dataset.json").exists():
         subprocess.run([sys.executable, "-m", "aae_toolkit", *split], check=True, stdout=subprocess.DEVNULL)
     print(f"{row.name}, seed {seed}: aae {' '.join(training)}", flush=True)
+    facts: dict[str, Any] = {}
+    if row.config == AUTO:
+        facts["facts"] = dataclasses.asdict(facts_of(DataDirectory(directory), row.n_classes))
+    version = {"config_sha256": checksum(row.config_for(facts))}
     clock = directory / "seconds.json"  # of the parts of a run that was cut off
-    before = json.loads(clock.read_text()) if clock.exists() else 0.0
+    before = json.loads(clock.read_text()) if clock.exists() else {}
+    if before.get("config_sha256") != version["config_sha256"]:
+        shutil.rmtree(directory / row.variant, ignore_errors=True)
+        before = {"seconds": 0.0}
     started = time.perf_counter()
     with (directory / "train.log").open("a") as log:
         try:
             subprocess.run([sys.executable, "-u", "-m", "aae_toolkit", *training], check=True, stdout=log, stderr=log)
         finally:
-            seconds = before + time.perf_counter() - started
-            write_json(clock, seconds)
-    kept = {"config_sha256": row.config_sha256, "minutes": seconds / 60, "environment": describe_environment()}
-    result = score(row, directory) | kept
+            seconds = before["seconds"] + time.perf_counter() - started
+            write_json(clock, version | {"seconds": seconds})
+    kept = {"minutes": seconds / 60, "environment": describe_environment()}
+    result = score(row, directory) | version | facts | kept
     print(f"{row.name}, seed {seed}: {result['accuracy']:.2f}% in {seconds / 60:.1f} min", flush=True)
     return result
 

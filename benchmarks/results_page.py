@@ -131,7 +131,7 @@ def mean_and_spread(accuracies: list[float]) -> str:
 def runs_of(results: Results, row: Row) -> dict[str, dict[str, Any]]:
     """Runs of a row with its current configuration, by seed."""
     found = sorted(results.get(row.name, {}).items(), key=lambda item: int(item[0]))
-    return {seed: run for seed, run in found if run["config_sha256"] == row.config_sha256}
+    return {seed: run for seed, run in found if row.is_current(run)}
 
 
 def baselines_of(results: Results, task: Task) -> dict[str, list[float]]:
@@ -223,7 +223,7 @@ def ablation_table(rows: list[Row], results: Results) -> str:
         applicable = ablations_of(row)
         for name, ablation in ABLATIONS.items():
             recorded = results.get("ablations", {}).get(row.name, {}).get(name, {}).values()
-            found = [run["accuracy"] for run in recorded if run["config_sha256"] == ablation.sha256(row)]
+            found = [run["accuracy"] for run in recorded if ablation.is_current(row, run)]
             measured = measured or bool(found)
             absent = "not run" if name in applicable else ""
             cells.append(f"{mean_and_spread(found)} (n = {len(found)})" if found else absent)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from aae_toolkit.config import Variant, VariantConfig, augmentation_sets, auto, load_config
-from aae_toolkit.config.auto import AUTO
+from pydantic import TypeAdapter
+
+from aae_toolkit.config import Variant, VariantConfig, load_config
+from aae_toolkit.config.auto import AUTO, Facts
+from aae_toolkit.config.auto_rows import RowFacts
+from aae_toolkit.training.choosing import chosen_by
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Task:
 
 
 def checksum(config: VariantConfig) -> str:
-    """Checksum of a configuration's values, which a new key does not change."""
+    """Checksum of a configuration's values, which a new key does not change; results of another one are ignored."""
     values = config.model_dump(mode="json", exclude_defaults=True)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -111,13 +116,16 @@ class Row:
     aae_paper: str = ""  # published test accuracy in percent: of the adversarial autoencoder's paper,
     best_published: str = ""  # and of the best method that we know for the same labels and kind of network
 
-    @property
-    def config_sha256(self) -> str:
-        """Checksum of the current configuration, or of the rules; results of another one are ignored."""
-        if self.config == AUTO:
-            rules = (Path(module.__file__) for module in (auto, augmentation_sets))
-            return hashlib.sha256(b"\0".join(path.read_bytes() for path in rules)).hexdigest()
-        return checksum(load_config(self.config, self.variant))
+    def config_for(self, run: Mapping[str, Any]) -> VariantConfig:
+        """Load the configuration, or choose it anew by the facts of the data that a run has recorded."""
+        if self.config != AUTO:
+            return load_config(self.config, self.variant)
+        facts: Facts | RowFacts = TypeAdapter(Facts | RowFacts).validate_python(run["facts"])
+        return chosen_by(facts, self.variant)[0]
+
+    def is_current(self, run: Mapping[str, Any]) -> bool:
+        """Tell whether a recorded run had the configuration that it would have now."""
+        return bool(run) and run["config_sha256"] == checksum(self.config_for(run))
 
     @property
     def task(self) -> Task:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from conftest import REPOSITORY, tiny_source
 from scripts import imported
 
 from aae_toolkit.cli.app import run
-from aae_toolkit.config import VARIANTS, load_config
+from aae_toolkit.config import VARIANTS, auto, load_config
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.data.split import SPLITS
 from aae_toolkit.machine.environment import describe_environment
@@ -53,8 +54,11 @@ def rows(accuracy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     return {row.name: row for row in found}
 
 
-def a_result(row: Any, found: float, minutes: float = 5.0) -> dict[str, Any]:
-    kept = {"config_sha256": row.config_sha256, "minutes": minutes, "environment": describe_environment()}
+def a_result(row: Any, found: float, minutes: float = 5.0, *, without: Any = None) -> dict[str, Any]:
+    """Result of a run; `without` is an ablation."""
+    config = row.config_for({})
+    version = sys.modules["rows"].checksum(without.of(config) if without else config)
+    kept = {"config_sha256": version, "minutes": minutes, "environment": describe_environment()}
     return {"accuracy": found, "validation_accuracy": found - 0.5} | kept
 
 
@@ -131,7 +135,6 @@ def test_every_row_names_a_shipped_configuration_with_its_variant(accuracy: Modu
     assert {row.variant for row in accuracy.ROWS} == set(VARIANTS)
     for row in accuracy.ROWS:
         assert row.config == "auto" or load_config(row.config, row.variant).variant == row.variant
-        assert len(row.config_sha256) == 64
 
 
 def test_the_commands_are_those_of_the_command_line(accuracy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,7 +188,7 @@ def test_a_row_stands_beside_its_ablations(
     row = accuracy.Row("full", "in full", "semi_supervised", "labels-100", None, 9, labeled=100)
     accuracy.ROWS.append(row)
     assert "| ablation, % |" not in accuracy.page({"full": {"0": a_result(row, 99.0)}})
-    alone = a_result(row, 88.0) | {"config_sha256": accuracy.ABLATIONS["labels-alone"].sha256(row)}
+    alone = a_result(row, 88.0, without=accuracy.ABLATIONS["labels-alone"])
     old = a_result(row, 1.0)
     measured = {"labels-alone": {"0": alone, "1": alone | {"accuracy": 90.0}}, "no-terms": {"0": old}}
     page = accuracy.page({"full": {"0": a_result(row, 99.0)}, "ablations": {"full": measured}})
@@ -206,7 +209,6 @@ def test_ablations_take_parts_away(modules: dict[str, ModuleType], accuracy: Mod
     for row in accuracy.ROWS:
         config = None if row.config == "auto" else load_config(row.config, row.variant)
         for name, ablation in ablations.ablations_of(row).items():
-            assert len(ablation.sha256(row)) == 64
             if config is None:
                 continue
             derived = ablation.of(config)
@@ -218,12 +220,31 @@ def test_ablations_take_parts_away(modules: dict[str, ModuleType], accuracy: Mod
 
 def test_a_row_of_rules_has_a_checksum_a_task_and_commands(accuracy: ModuleType) -> None:
     row = accuracy.Row("auto", "auto", "unsupervised", "auto", None, 10, source="photos", one_to_one=True, n_classes=5)
-    assert len(row.config_sha256) == 64
     assert row.task.name == "photos-k5-one-to-one"
     assert dataclasses.replace(row, source="mnist", n_classes=None).task.name == "mnist-k10-one-to-one"
     split, training = row.commands(3)
     assert {"folder", "RAW", "32", "3"} <= set(split)
     assert training[-5:] == ["--n-classes", "5", "--seed", "3", "--resume"]
+
+
+def test_a_run_of_rules_counts_as_long_as_they_choose_the_same(
+    modules: dict[str, ModuleType], accuracy: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = accuracy.Row("auto", "auto", "semi_supervised", "auto", None, 10, labeled=10)
+    facts = dataclasses.asdict(auto.Facts((1, 28, 28), 1000, 10, 1, (0.5, 0.5), 0.5, {"horizontal_flip": 0.9}))
+    result = json.loads(json.dumps({"facts": facts, "accuracy": 90.0}))  # as it is read again
+    result["config_sha256"] = modules["rows"].checksum(row.config_for(result))
+    rows_facts = {"facts": {"n_samples": 300, "n_features": 1280, "n_labeled": 10, "are_embeddings": True}}
+    assert row.config_for(rows_facts).model.encoder == "mlp"
+    alone = accuracy.ABLATIONS["labels-alone"]
+    ablated = result | {"config_sha256": modules["rows"].checksum(alone.of(row.config_for(result)))}
+    assert row.is_current(result)
+    assert alone.is_current(row, ablated)
+    assert not row.is_current(ablated)
+    monkeypatch.setattr(auto, "_STEPS", 100)
+    assert not row.is_current(result)
+    assert not alone.is_current(row, ablated)
+    assert not row.is_current({})
 
 
 def test_every_baseline_labels_the_test_images(
@@ -317,15 +338,14 @@ def test_ablations_are_runs_of_a_derived_configuration(
     assert "| 100 labels | not run | 50.00 (n = 1) | 50.00 (n = 1) | 50.00 (n = 1) |" in page
 
 
-def test_ablations_of_rules_need_the_row_itself(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+def test_ablations_of_rules_need_the_row_itself(
+    modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accuracy = modules["accuracy"]
     row = modules["rows"].Row("auto-mnist-100", "auto", "semi_supervised", "auto", None, 10, labeled=100)
-    with pytest.raises(SystemExit, match="is missing; measure --rows auto-mnist-100 with this --work-dir first"):
-        accuracy.configured(row, 0, tmp_path)
-    derived = accuracy.run_directory(row, 0, tmp_path) / "semi_supervised" / "config.yml"
-    derived.parent.mkdir(parents=True)
-    derived.write_text("semi_supervised: {training: {n_epochs: 7}}")
-    assert accuracy.configured(row, 0, tmp_path).training.n_epochs == 7
+    monkeypatch.setattr(accuracy, "read_results", dict)
+    with pytest.raises(SystemExit, match="settings of auto-mnist-100, seed 0, are not known; measure that row first"):
+        accuracy.measure_ablation("labels-alone", row, 0, tmp_path, tmp_path)
 
 
 def test_categories_are_named_by_majority_or_one_to_one(modules: dict[str, ModuleType]) -> None:

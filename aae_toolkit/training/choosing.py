@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aae_toolkit.config import Variant, VariantConfig, load_config
-from aae_toolkit.config.auto import AUTO, choose
+from aae_toolkit.config.auto import AUTO, Facts, choose
 from aae_toolkit.config.auto_rows import RowFacts, choose_for_rows
 from aae_toolkit.data.arrays import TrainingData
 from aae_toolkit.progress import Progress
@@ -28,17 +28,23 @@ def configuration_for(
     """
     if source != AUTO:
         return load_config(source, variant)
-    config, reasons = _chosen(data, variant, n_categories)
+    config, reasons = chosen_by(facts_of(data, n_categories), variant)
     for reason in reasons:
         progress.say(f"auto: {reason}")
     return config
 
 
-def _chosen(data: TrainingData, variant: Variant, n_categories: int | None) -> tuple[VariantConfig, list[str]]:
-    """Choose a configuration by the images, or by the embeddings of a backbone where there is one."""
+def facts_of(data: TrainingData, n_categories: int | None = None) -> Facts | RowFacts:
+    """Measure the facts of the images, or of the embeddings of a backbone where there is one."""
     if data.backbone is None:
-        return choose(measure_facts(data, n_categories), variant)
+        return measure_facts(data, n_categories)
     n_labeled, n_unlabeled = data.size("train_labeled"), data.size("train_unlabeled")
-    facts = RowFacts(n_labeled + n_unlabeled, data.backbone.embedding_size, n_labeled, are_embeddings=True)
+    return RowFacts(n_labeled + n_unlabeled, data.backbone.embedding_size, n_labeled, are_embeddings=True)
+
+
+def chosen_by(facts: Facts | RowFacts, variant: Variant) -> tuple[VariantConfig, list[str]]:
+    """Choose a configuration by facts; return it with a reason for each choice."""
+    if isinstance(facts, Facts):
+        return choose(facts, variant)
     config, choices = choose_for_rows(facts, variant)
     return config, [f"{choice.choice}, since {choice.reason}" for choice in choices]
