@@ -220,12 +220,14 @@ def _search(passed: Split, labeled: Split, run: Run) -> tuple[NDArray[np.int64],
 def _blended_rows(passed: Split, labeled: Split, run: Run, n_categories: int) -> NDArray[np.float32]:
     """Compute the first y of the rows of an epoch, float32 [N, K]; labelled rows among them keep their class."""
     n_unlabeled = run.data.size("train_unlabeled")
-    rows = np.concatenate([passed.compared[:n_unlabeled], labeled.compared])
-    terms, runtime = run.config.consistency, run.runtime
-    neighbors = nearest_neighbors(rows, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world)
-    standardized = moments_of([rows]).standardize(rows)
+    rows = np.concatenate([passed.averaged[:n_unlabeled], labeled.averaged])
+    terms, runtime, moments = run.config.consistency, run.runtime, moments_of([rows])
+    by_direction = terms.likeness == "directions"
+    features = moments.directions(rows) if by_direction else moments.standardize(rows)
+    seen = features if by_direction else rows
+    neighbors = nearest_neighbors(seen, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world)
     chosen = n_unlabeled + taught(len(labeled))
-    blended = blend(neighbors, [standardized[:n_unlabeled]], standardized[chosen], labeled.labels, n_categories)
+    blended = blend(neighbors, [features[:n_unlabeled]], features[chosen], labeled.labels, n_categories)
     return np.concatenate([blended, np.eye(n_categories, dtype=np.float32)[labeled.labels]])[: len(passed)]
 
 
