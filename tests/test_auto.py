@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, dump_config
+from aae_toolkit.config import VARIANTS, SemiSupervisedConfig, UnsupervisedConfig, dump_config
 from aae_toolkit.config.auto import Facts, choose
 
 GREY = Facts(image_shape=(1, 28, 28), n_images=50_000, n_classes=10, labels_per_class=10, ink=0.15)
@@ -53,12 +53,14 @@ def test_without_labels_filled_shapes_are_bent_too() -> None:
     assert unlabeled.erasing == labeled.erasing
 
 
-@pytest.mark.parametrize("change", ["horizontal_flip", "vertical_flip", "quarter_turns"])
-def test_a_change_is_made_only_where_it_keeps_the_neighbours(change: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "least"), [("horizontal_flip", 0.7), ("vertical_flip", 0.9), ("quarter_turns", 0.9)]
+)
+def test_a_change_is_made_only_where_it_keeps_the_neighbours(change: str, least: float) -> None:
     assert not getattr(chosen(PHOTOS).consistency, change)  # not measured
-    assert getattr(chosen(PHOTOS, kept={change: 0.9}).consistency, change)
-    assert not getattr(chosen(PHOTOS, kept={change: 0.7}).consistency, change)
-    oblong = chosen(PHOTOS, kept={change: 0.9}, image_shape=(3, 64, 48)).consistency
+    assert getattr(chosen(PHOTOS, kept={change: least}).consistency, change)
+    assert not getattr(chosen(PHOTOS, kept={change: least - 0.01}).consistency, change)
+    oblong = chosen(PHOTOS, kept={change: 1.0}, image_shape=(3, 64, 48)).consistency
     assert getattr(oblong, change) == (change != "quarter_turns")
 
 
@@ -81,6 +83,14 @@ def test_neighbour_pairs_help_few_labels_and_both_begin_with_spread_labels() -> 
         assert terms.spread_labels
         assert terms.blend_regression
         assert terms.lambda_pseudo_labels
+        assert terms.relabelings
+
+
+def test_partners_are_mutual_neighbours_and_colours_count_where_there_are_some() -> None:
+    for variant in VARIANTS:
+        assert chosen(GREY, variant).consistency.likeness == "gradients"
+        assert chosen(PHOTOS, variant).consistency.likeness == "gradients-and-colours"
+        assert chosen(GREY, variant, labels_per_class=1).consistency.mutual_neighbors
 
 
 def test_without_labels_pseudo_labels_wait_for_a_share_of_the_epochs() -> None:

@@ -39,8 +39,9 @@ from aae_toolkit.progress import Silent
 from aae_toolkit.training import losses, phases
 from aae_toolkit.training.batches import Batch, Batches
 from aae_toolkit.training.neighbors import nearest_neighbors
+from aae_toolkit.training.run import Run
 from aae_toolkit.training.runtime import Runtime
-from aae_toolkit.training.setup import Run, build_batches
+from aae_toolkit.training.setup import build_batches
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.terms.memory import Memory
 from aae_toolkit.training.trainer import train

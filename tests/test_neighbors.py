@@ -13,7 +13,14 @@ from aae_toolkit.distributed.collectives import is_alone
 from aae_toolkit.distributed.world import World
 from aae_toolkit.training import neighbors
 from aae_toolkit.training.inverted_file import InvertedFile
-from aae_toolkit.training.neighbors import Search, describe_images, is_thinned, nearest_neighbors, spread_labels
+from aae_toolkit.training.neighbors import (
+    Search,
+    describe_images,
+    is_thinned,
+    mutual_only,
+    nearest_neighbors,
+    spread_labels,
+)
 
 CPU = torch.device("cpu")
 
@@ -98,6 +105,20 @@ def test_likeness_by_gradients_is_of_shape_and_by_pixels_of_brightness() -> None
     assert nearest_neighbors(images, 1, CPU)[0] == 1
     assert nearest_neighbors(images, 1, CPU, likeness="pixels")[1] == 3
     assert not neighbors._described(images, CPU, "gradients")[3].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_likeness_by_gradients_and_colours_is_of_both(channels: int) -> None:
+    red, moved, blue = (np.zeros((channels, 28, 28), np.uint8) for _ in range(3))
+    red[0, 4:24, 8], moved[0, 4:24, 18], blue[-1 if channels == 3 else 0, 4:24, 8] = 200, 200, 90
+    described = neighbors._described(np.stack([red, moved, blue]), CPU, "gradients-and-colours")
+    shapes, colors = described[:, : 8 * 7 * 7], described[:, 8 * 7 * 7 :]
+    assert colors.shape[1] == 4 ** min(channels, 3)
+    torch.testing.assert_close(colors.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(shapes[0], shapes[2])
+    assert torch.equal(colors[0], colors[1])
+    assert not torch.allclose(shapes[0], shapes[1])
+    assert not torch.allclose(colors[0], colors[2])
 
 
 def test_rows_are_alike_by_standardized_features_or_by_their_directions() -> None:
@@ -191,6 +212,16 @@ def test_features_of_chosen_images_are_those_of_all() -> None:
     images, chosen = random_images(), np.array([0, 7, 59])
     whole = describe_images(images, CPU, "gradients")
     assert torch.equal(describe_images(images, CPU, "gradients", at=chosen), whole[chosen])
+
+
+def test_mutual_neighbours_are_repeated_and_an_image_without_any_is_its_own() -> None:
+    neighbors = np.array([[1, 2, 3], [0, 2, 3], [0, 3, 4], [4, 0, 1], [1, 0, 5], [0, 1, 2]])
+    both = {0: {1, 2, 3}, 1: {0, 3}, 2: {0}, 3: {0, 1}, 4: {4}, 5: {5}}
+    found = mutual_only(neighbors)
+    assert found.shape == neighbors.shape
+    assert {image: set(row) for image, row in enumerate(found.tolist())} == both
+    alone = np.array([[1], [2], [0]])
+    assert mutual_only(alone).tolist() == [[0], [1], [2]]
 
 
 def _save_neighbors(world: World, path: Path) -> None:

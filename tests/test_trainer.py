@@ -29,8 +29,9 @@ from aae_toolkit.training import loop, losses, trainer, validation
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.checkpoint import save_checkpoint
 from aae_toolkit.training.consistency import ConsistencyPhase
+from aae_toolkit.training.run import Run, TrainingState
 from aae_toolkit.training.runtime import Runtime
-from aae_toolkit.training.setup import Run, TrainingState, build_batches, fit_config_to_data, initial_state
+from aae_toolkit.training.setup import build_batches, fit_config_to_data, initial_state
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.stop import Stopped, StopRequest
 from aae_toolkit.training.trainer import train
@@ -357,6 +358,15 @@ def test_partners_are_neighbours_or_with_none_the_image_itself(
     assert batches.neighbors.shape == (90, max(n_neighbors, 1))
     without, _ = build_batches(a_run(tiny_config(variant), data_dir, tmp_path))
     assert without.neighbors is None
+
+
+def test_partners_may_be_mutual_neighbours_alone(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
+    terms = TERMS | {"n_neighbors": 5, "mutual_neighbors": True}
+    batches, _ = build_batches(a_run(tiny_config(variant, consistency=terms), data_dir, tmp_path))
+    assert batches.neighbors is not None
+    assert batches.neighbors.shape == (90, 5)
+    sets = [set(row) for row in batches.neighbors.tolist()]
+    assert all(image in sets[other] for image, row in enumerate(sets) for other in row)
 
 
 @pytest.mark.parametrize("with_pairs", [False, True])

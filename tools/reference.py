@@ -85,8 +85,9 @@ AUTO_RULES = {
         " `augmentation`, `elastic` and `crop` of `drawings`"
     ),
     "flips and quarter turns": (
-        f"each one after which at least {100 * auto._KEPT:.0f}% of an image's {facts._NEIGHBORS} nearest neighbours"
-        " stay in the image's cluster (k-means on gradients, relative to the unchanged image)"
+        f"each one after which enough of an image's {facts._NEIGHBORS} nearest neighbours stay in the image's cluster"
+        " (k-means on gradients, relative to the unchanged image): "
+        + ", ".join(f"{change.replace('_', ' ')} {100 * least:.0f}%" for change, least in auto._KEPT.items())
     ),
     "batches": (
         f"{auto._BATCH} images, or a {auto._BATCHES_AN_EPOCH}th of a smaller set, but at least {auto._SMALLEST_BATCH}"
@@ -99,9 +100,11 @@ AUTO_RULES = {
         f"neighbour pairs, balance, and pseudo-labels after {100 * auto._AVERAGED:.0f}% of the epochs"
     ),
     f"losses on y, fewer than {auto._FEW_LABELS} labels a class": (
-        "neighbour pairs, balance, and pseudo-labels that begin with spread labels and a kernel regression on gradients"
+        "neighbour pairs, balance, and pseudo-labels that begin with spread labels and a kernel regression, anew"
+        " three times in training"
     ),
     "losses on y, more labels": "such pseudo-labels alone",
+    "neighbours": "by gradients, and by colours too where there are some; pairs are of mutual neighbours alone",
     "tolerance of the balance loss": (
         f"the entropy that the classes lack to even use, if the largest has {auto._UNEVEN} times an even share (counted"
         " on validation images, or on the labelled ones)"

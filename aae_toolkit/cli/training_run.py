@@ -100,7 +100,7 @@ def run_training(options: TrainingOptions) -> Path:
 def _configuration(data: DataDirectory, options: TrainingOptions, progress: Progress) -> VariantConfig:
     """Load or choose the configuration; a resumed run keeps what was chosen for it."""
     from aae_toolkit.training.choosing import configuration_for
-    from aae_toolkit.training.setup import CHECKPOINT_FILE
+    from aae_toolkit.training.run import CHECKPOINT_FILE
     from aae_toolkit.training.trainer import CONFIG_FILE
 
     source = options.config

@@ -25,7 +25,8 @@ _AVERAGED = 0.18  # share of all steps that the EMA of the weights covers, and t
 _LONGEST_AVERAGE = 0.999  # EMA decay
 _FEW_LABELS = 50  # labels a class, below which neighbours are paired too
 _STROKES = 1 / 3  # share of inked pixels, below which images are drawings of lines
-_KEPT = 0.8  # share of neighbours that a mirrored image must keep
+# Share of neighbours that an image must keep: most things may be mirrored, few turned over, and few images say little.
+_KEPT = {"horizontal_flip": 0.7, "vertical_flip": 0.9, "quarter_turns": 0.9}
 _UNEVEN = 1.5  # largest class, in units of an even share, from which classes are uneven
 _SLACK = 0.05  # nats that the balance loss always tolerates
 _SIDE_OF_STROKES = 16  # pixels; below, any change of shape moves a tenth of the picture
@@ -129,8 +130,8 @@ def _augmentation(facts: Facts, variant: Variant) -> Choice:
     if variant == "unsupervised" and name == "photos":
         terms |= {key: AUGMENTATION_SETS["drawings"][key] for key in ("augmentation", "elastic", "crop")}
         why += ", bent like drawings, since no label says what a category is"
-    for change in ("horizontal_flip", "vertical_flip", "quarter_turns"):
-        terms[change] = facts.kept.get(change, 0.0) >= _KEPT
+    for change, least in _KEPT.items():
+        terms[change] = facts.kept.get(change, 0.0) >= least
     square = facts.image_shape[1] == facts.image_shape[2]
     terms["quarter_turns"] = terms["quarter_turns"] and square
     allowed = [change.replace("_", " ") for change in facts.kept if terms[change]]
@@ -172,14 +173,16 @@ def _length(facts: Facts, variant: Variant) -> Choice:
 def _terms(facts: Facts, variant: Variant) -> Choice:
     """Choose the losses on y by the labels of each class, and how far categories may differ in size."""
     pseudo = {"lambda_pseudo_labels": 1.0, "confidence": 0.5}
-    pairs = {"lambda_pairs": 1.0, "n_neighbors": min(10, facts.n_images - 1), **_balance(facts)}
+    likeness = "gradients" if facts.image_shape[0] == 1 else "gradients-and-colours"
+    neighbors = {"n_neighbors": min(10, facts.n_images - 1), "likeness": likeness}
+    pairs = neighbors | {"lambda_pairs": 1.0, "mutual_neighbors": True, **_balance(facts)}
     if variant == "unsupervised":
         terms: dict[str, Any] = pseudo | pairs | {"lambda_balance": 4.0, "looks_to_trust": _views_to_trust(facts)}
         return Choice(
             {"consistency": terms}, "terms: neighbour pairs, balance and pseudo-labels, since no label is used"
         )
     labels = f"{facts.labels_per_class} labels of the rarest class"
-    first = {"spread_labels": True, "blend_regression": True, "memory": 0.9, "n_neighbors": pairs["n_neighbors"]}
+    first = neighbors | {"spread_labels": True, "blend_regression": True, "relabelings": 3, "memory": 0.9}
     taught = "pseudo-labels, which begin with spread labels and a regression"
     if facts.labels_per_class >= _FEW_LABELS:
         return Choice({"consistency": pseudo | first}, f"terms: {taught}, for {labels}")

@@ -8,7 +8,7 @@ from aae_toolkit import __version__
 from aae_toolkit.evaluation import Floats, Integers, fit_category_map
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.networks import Networks
-from aae_toolkit.training.setup import Run
+from aae_toolkit.training.run import Run
 
 
 class Naming(NamedTuple):

@@ -1,7 +1,7 @@
 """Neighbourhoods of the training images, found before training, and labels spread along them.
 
-Sources: histograms of oriented gradients, Dalal & Triggs 2005; their square roots, Arandjelovic & Zisserman 2012; label
-spreading, Zhou et al. 2004.
+Sources: histograms of oriented gradients, Dalal & Triggs 2005; of colours, Swain & Ballard 1991; their square roots,
+Arandjelovic & Zisserman 2012; label spreading, Zhou et al. 2004.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from aae_toolkit.models.networks import scale
 from aae_toolkit.training.inverted_file import InvertedFile, is_installed, n_sampled
 from aae_toolkit.training.standardizing import Moments, moments_of
 
-_SIDES: dict[Likeness, int] = {"gradients": 28, "pixels": 14}  # shorter side in pixels after averaging down
+_SIDES = {"pixels": 14}  # shorter side in pixels after averaging down
+_SIDE = 28  # of all other descriptions
 _ORIENTATIONS = 8
 _CELLS = 7  # histograms along the shorter side
+_SHADES, _CHANNELS = 4, 3  # of each channel in a histogram of colours, and most channels
+_COLORFUL: Likeness = "gradients-and-colours"
 CANDIDATES = 2**16  # most images that are all compared with each other
 _ROWS = 1000  # images compared at once: their distances to 65536 candidates take 262 MB
 _SPREADING = 0.99  # share of a label that goes on to neighbours in each round
@@ -56,7 +59,8 @@ class Search:
             device: device that computes features and distances.
             likeness: features between which Euclidean distances are taken. `gradients` follow the strokes and edges of
                 a picture, `pixels` its colour and brightness too. Both are averaged over squares, which matches edges
-                that are a pixel apart. `features` are standardized values, `directions` those scaled to length 1.
+                that are a pixel apart. `gradients-and-colours` adds how much of a picture each colour covers, wherever
+                it is. `features` are standardized values, `directions` those scaled to length 1.
             world: the processes, each of which searches for its share.
         """
         self.images, self.device, self.likeness, self.world = images, device, likeness, world
@@ -137,6 +141,23 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
+def mutual_only(neighbors: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Keep the neighbours, int64 [N, k], that have the image among their own neighbours too.
+
+    They are repeated to fill a row. An image without any is its own neighbour.
+    """
+    from scipy.sparse import csr_array
+
+    n, k = neighbors.shape
+    links = csr_array((np.ones(n * k, bool), neighbors.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
+    both = csr_array(links.multiply(links.T))
+    counts = np.diff(both.indptr)[:, np.newaxis]
+    places = both.indptr[:-1, np.newaxis] + np.arange(k) % np.maximum(counts, 1)
+    found = np.append(both.indices, 0)[np.minimum(places, both.nnz)]
+    mutual: NDArray[np.int64] = np.where(counts > 0, found, np.arange(n)[:, np.newaxis])
+    return mutual
+
+
 def spread_labels(
     neighbors: NDArray[np.int64], labeled_neighbors: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
@@ -199,9 +220,11 @@ def _described(
     if moments:
         features = torch.from_numpy(moments.standardize(images)).to(device)
         return features if likeness == "features" else F.normalize(features, dim=1)
-    window = max(1, min(images.shape[-2:]) // _SIDES[likeness])
+    window = max(1, min(images.shape[-2:]) // _SIDES.get(likeness, _SIDE))
     pixels = F.avg_pool2d(scale(torch.from_numpy(images).to(device)), window, ceil_mode=True)
-    return (pixels if likeness == "pixels" else _gradients(pixels)).flatten(1)
+    if likeness == "pixels":
+        return pixels.flatten(1)
+    return torch.cat([_gradients(pixels), _colors(pixels)], dim=1) if likeness == _COLORFUL else _gradients(pixels)
 
 
 def _gradients(pixels: Tensor) -> Tensor:
@@ -230,3 +253,16 @@ def _gradients(pixels: Tensor) -> Tensor:
     cells = F.avg_pool2d(histograms, step + 2 * overlap, step, padding=overlap)
     summed = cells.view(n, channels, -1).sum(dim=1)
     return F.normalize(summed.sqrt(), dim=1)
+
+
+def _colors(pixels: Tensor) -> Tensor:
+    """Compute roots of the share of pixels in each of 4^C colours, [N, 4^C]; each row has length 1.
+
+    Of more than three channels the first three count: 4^C would be many.
+    """
+    shades = (pixels[:, :_CHANNELS] * _SHADES).long().clamp_(0, _SHADES - 1).flatten(2)  # [N, C, H * W]
+    places = _SHADES ** torch.arange(shades.shape[1], device=pixels.device)
+    colors = (shades * places.unsqueeze(1)).sum(dim=1)  # [N, H * W]
+    counts = pixels.new_zeros(len(pixels), _SHADES ** len(places))
+    counts.scatter_add_(1, colors, torch.ones_like(colors, dtype=counts.dtype))
+    return (counts / colors.shape[1]).sqrt()

@@ -3,78 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aae_toolkit.backbones.description import thumbnail_shape
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
 from aae_toolkit.data.arrays import TrainingData
-from aae_toolkit.data.split import Split, join_unlabeled
 from aae_toolkit.distributed.batch_norm import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.checksums import verify_sha256
-from aae_toolkit.files.lock import DirectoryLock
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
-from aae_toolkit.progress import Progress
 from aae_toolkit.training.batches import Batches
-from aae_toolkit.training.blending import IMAGES, blend, taught
-from aae_toolkit.training.neighbors import (
-    CANDIDATES,
-    Search,
-    describe_images,
-    describe_in_parts,
-    is_thinned,
-    nearest_neighbors,
-    spread_labels,
-)
-from aae_toolkit.training.observer import Observer
+from aae_toolkit.training.neighborhoods import find_neighborhoods
 from aae_toolkit.training.phases import build_phases
-from aae_toolkit.training.runtime import Runtime
+from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState, training_inputs
 from aae_toolkit.training.standardizing import Moments, moments_of, set_moments
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.terms.memory import Memory
 from aae_toolkit.training.weights import working_networks
-
-CHECKPOINT_FILE = "checkpoint.pt"
-
-
-@dataclass(frozen=True)
-class Run:
-    """The part of a training that does not change."""
-
-    config: VariantConfig
-    data: TrainingData
-    runtime: Runtime
-    output_dir: Path
-    progress: Progress
-    checkpoint_every: int | None = None  # steps between checkpoints within an epoch
-    lock: DirectoryLock | None = None  # lock of output_dir, in the process that writes
-    observers: Sequence[Observer] = ()  # none outside the main process
-
-
-@dataclass
-class TrainingState:
-    """The part of a training that changes, which a checkpoint holds."""
-
-    networks: Networks  # float32
-    working: Networks  # the networks that phases run on
-    average: Networks  # EMA of the weights, the trained model; `networks` itself without EMA
-    runners: list[PhaseRunner]
-    epoch: int = 0  # epochs done
-    step: int = 0  # steps done of the running epoch
-    sums: dict[str, Tensor] = field(default_factory=dict)  # sum of each loss term over these steps
-    n_runs: dict[str, int] = field(default_factory=dict)  # number of values in each sum
-    seconds: float = 0.0  # time of these steps
-    history: list[dict[str, Any]] = field(default_factory=list)  # lines of metrics.jsonl
 
 
 def fit_config_to_data(config: VariantConfig, data: TrainingData) -> VariantConfig:
@@ -141,16 +92,11 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.float32] | None]:
             raise UsageError(
                 f"{name} {size} is of all {world.size} processes together; give a multiple of {world.size}"
             )
-    streams = run.data.inputs_bytes > training.resident_mib * 2**20
-    labeled, unlabeled = (run.data.load_inputs(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
-    passed = unlabeled
-    if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch takes all of them, without labels
-        # Mapped images are read into memory here; few sets are that large and mostly labelled.
-        passed = join_unlabeled(unlabeled, labeled)
+    passed, labeled, streams = training_inputs(run)
     if len(passed) < 2 * world.size:
         raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
-    neighbors, first_y = _neighborhoods(passed, labeled, run)
+    neighbors, first_y = find_neighborhoods(passed, labeled, run)
     batches = Batches(
         passed,
         cycled,
@@ -164,71 +110,6 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.float32] | None]:
         world=world,
     )
     return batches, first_y
-
-
-def _neighborhoods(
-    passed: Split, labeled: Split, run: Run
-) -> tuple[NDArray[np.int64] | None, NDArray[np.float32] | None]:
-    """Find the neighbours of each image, int64 [N, k], and the first y, float32 [N, K]; None where not configured.
-
-    The first y is zero where no label arrived.
-
-    Raises:
-        UsageError: there are too few images.
-    """
-    terms, n = run.config.consistency, len(passed)
-    if not (terms.lambda_pairs or terms.spread_labels):
-        return None, None
-    if terms.n_neighbors == 0:
-        return np.arange(n)[:, np.newaxis], None
-    if n <= terms.n_neighbors:
-        raise UsageError(f"{n} training images have no {terms.n_neighbors} neighbours; lower n_neighbors")
-    run.progress.say(f"looking for {terms.n_neighbors} neighbours of {n} images...")
-    n_categories = run.config.model.n_classes
-    assert n_categories is not None
-    are_rows = passed.embeddings is not None or terms.likeness in ("features", "directions")
-    neighbors = labeled_neighbors = first = None
-    if terms.lambda_pairs or not (terms.blend_regression and are_rows):
-        neighbors, labeled_neighbors = _search(passed, labeled, run)
-    if terms.blend_regression and are_rows:
-        first = _blended_rows(passed, labeled, run, n_categories)
-    elif neighbors is not None and labeled_neighbors is not None:
-        if terms.blend_regression:
-            device, likeness = run.runtime.device, terms.likeness
-            unlabeled = (part.cpu().numpy() for part in describe_in_parts(passed.images, device, likeness))
-            described = describe_images(labeled.images, device, likeness, at=taught(len(labeled))).cpu().numpy()
-            nodes = np.concatenate([neighbors, labeled_neighbors])
-            first = blend(nodes, unlabeled, described, labeled.labels, n_categories, IMAGES)
-        else:
-            spread = spread_labels(neighbors, labeled_neighbors, labeled.labels)
-            first = np.eye(n_categories + 1, n_categories, dtype=np.float32)[spread]  # UNLABELED is the last row
-    return (neighbors if terms.lambda_pairs else None), first
-
-
-def _search(passed: Split, labeled: Split, run: Run) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Find the neighbours of the images, int64 [N, k], and of the labelled ones, [L, k], where labels spread."""
-    terms = run.config.consistency
-    if is_thinned(len(passed)):
-        run.progress.say(
-            f'neighbours are sought among {CANDIDATES} images; to search all: pip install "aae-toolkit[faiss]"'
-        )
-    search = Search(passed.compared, run.runtime.device, likeness=terms.likeness, world=run.runtime.world)
-    neighbors = search.nearest(terms.n_neighbors)
-    return neighbors, search.nearest(terms.n_neighbors, of=labeled.compared) if terms.spread_labels else None
-
-
-def _blended_rows(passed: Split, labeled: Split, run: Run, n_categories: int) -> NDArray[np.float32]:
-    """Compute the first y of the rows of an epoch, float32 [N, K]; labelled rows among them keep their class."""
-    n_unlabeled = run.data.size("train_unlabeled")
-    rows = np.concatenate([passed.averaged[:n_unlabeled], labeled.averaged])
-    terms, runtime, moments = run.config.consistency, run.runtime, moments_of([rows])
-    by_direction = terms.likeness == "directions"
-    features = moments.directions(rows) if by_direction else moments.standardize(rows)
-    seen = features if by_direction else rows
-    neighbors = nearest_neighbors(seen, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world)
-    chosen = n_unlabeled + taught(len(labeled))
-    blended = blend(neighbors, [features[:n_unlabeled]], features[chosen], labeled.labels, n_categories)
-    return np.concatenate([blended, np.eye(n_categories, dtype=np.float32)[labeled.labels]])[: len(passed)]
 
 
 def initial_state(

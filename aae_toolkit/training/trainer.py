@@ -28,16 +28,9 @@ from aae_toolkit.training.loop import train_epochs
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.training.metrics import WARNINGS
 from aae_toolkit.training.observer import Epoch, Observer
+from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState
 from aae_toolkit.training.runtime import resolve_runtime
-from aae_toolkit.training.setup import (
-    CHECKPOINT_FILE,
-    Run,
-    TrainingState,
-    build_batches,
-    fit_config_to_data,
-    initial_state,
-    refuse_occupied,
-)
+from aae_toolkit.training.setup import build_batches, fit_config_to_data, initial_state, refuse_occupied
 from aae_toolkit.training.stop import StopRequest
 from aae_toolkit.training.validation import accuracies, describe_validated, encode_validation, trained_model
 

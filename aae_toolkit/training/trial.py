@@ -11,8 +11,9 @@ from aae_toolkit.data.arrays import TrainingData
 from aae_toolkit.evaluation import Floats, encode
 from aae_toolkit.progress import Progress, Silent
 from aae_toolkit.training.loop import train_epochs
+from aae_toolkit.training.run import Run
 from aae_toolkit.training.runtime import Runtime
-from aae_toolkit.training.setup import Run, build_batches, fit_config_to_data, initial_state
+from aae_toolkit.training.setup import build_batches, fit_config_to_data, initial_state
 from aae_toolkit.training.stop import StopRequest
 
 

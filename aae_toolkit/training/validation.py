@@ -15,7 +15,7 @@ from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.naming import describe, learned_map, name_categories
-from aae_toolkit.training.setup import Run
+from aae_toolkit.training.run import Run
 
 
 class ValidationCodes(NamedTuple):
