@@ -8,12 +8,10 @@ directory is written by the code of `aae init-datasets`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rows import Task
 
 from aae_toolkit.backbones.description import BackboneDescription
 from aae_toolkit.backbones.embedder import Embedder
@@ -22,6 +20,7 @@ from aae_toolkit.data.embeddings import default_views
 from aae_toolkit.data.sources import Source, load_source
 from aae_toolkit.files import atomic_path
 
+_SHAPE = (3, 224, 224)  # of an image: (C, H, W)
 _VIEWS = 24  # of each image, of which a draw takes eight
 _PART = 64  # images embedded at once
 
@@ -59,21 +58,20 @@ class SharedEmbedder:
 
 
 class Draws:
-    """Draws of a data set with a backbone."""
+    """Draws of photographs with a backbone."""
 
-    def __init__(self, task: Task, raw_dir: Path, weights: Path, file: Path) -> None:
+    def __init__(self, backbone: str, photos_dir: Path, weights: Path, file: Path) -> None:
         """Read the images, and embed them into `file` unless it is there."""
-        self.source: Source = load_source("folder", raw_dir, raw_dir, task.data_set.image_shape)
-        shape: Any = self.source.images.shape[1:]
-        embedder = Embedder(task.data_set.backbone, weights, shape, torch.device("cpu"))
+        self.source: Source = load_source("folder", photos_dir, photos_dir, _SHAPE)
+        embedder = Embedder(backbone, weights, _SHAPE, torch.device("cpu"))
         self.embedder = SharedEmbedder(embedder, self.source.images, file)
 
-    def write(self, task: Task, seed: int, directory: Path) -> None:
+    def write(self, labeled: int, seed: int, directory: Path) -> None:
         """Write the data directory of a draw."""
         write_data_directory(
             directory,
             self.source,
-            task.labeled,
+            labeled,
             None,
             None,
             seed,
