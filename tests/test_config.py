@@ -297,16 +297,6 @@ def test_a_regression_is_blended_with_spread_labels_alone(load):
     assert load(yaml.safe_dump({"semi_supervised": section})).consistency.blend_regression
 
 
-def test_pseudo_labels_begin_anew_with_the_blended_regression_alone(load):
-    terms = {"lambda_pseudo_labels": 1, "spread_labels": True, "relabelings": 3}
-    section = {"training": {"ema_decay": 0.9}, "consistency": terms}
-    expected = "'semi_supervised.consistency': relabelings need the blended regression; set blend_regression to true"
-    with refused(expected, kind=UsageError):
-        load(yaml.safe_dump({"semi_supervised": section}))
-    section["consistency"] = terms | {"blend_regression": True}
-    assert load(yaml.safe_dump({"semi_supervised": section})).consistency.relabelings == 3
-
-
 def test_without_supervision_there_are_no_labels_to_spread(load):
     section = {"training": {"ema_decay": 0.9}, "consistency": {"lambda_pseudo_labels": 1, "spread_labels": True}}
     with refused("'unsupervised': consistency.spread_labels: there are no labels", kind=UsageError):

@@ -360,15 +360,6 @@ def test_partners_are_neighbours_or_with_none_the_image_itself(
     assert without.neighbors is None
 
 
-def test_partners_may_be_mutual_neighbours_alone(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
-    terms = TERMS | {"n_neighbors": 5, "mutual_neighbors": True}
-    batches, _ = build_batches(a_run(tiny_config(variant, consistency=terms), data_dir, tmp_path))
-    assert batches.neighbors is not None
-    assert batches.neighbors.shape == (90, 5)
-    sets = [set(row) for row in batches.neighbors.tolist()]
-    assert all(image in sets[other] for image, row in enumerate(sets) for other in row)
-
-
 @pytest.mark.parametrize("with_pairs", [False, True])
 @pytest.mark.parametrize("blended", [False, True])
 def test_the_memory_begins_with_spread_labels(with_pairs: bool, blended: bool, data_dir: Path, tmp_path: Path) -> None:

@@ -100,11 +100,10 @@ AUTO_RULES = {
         f"neighbour pairs, balance, and pseudo-labels after {100 * auto._AVERAGED:.0f}% of the epochs"
     ),
     f"losses on y, fewer than {auto._FEW_LABELS} labels a class": (
-        "neighbour pairs, balance, and pseudo-labels that begin with spread labels and a kernel regression, anew"
-        " three times in training"
+        "neighbour pairs, balance, and pseudo-labels that begin with spread labels and a kernel regression"
     ),
     "losses on y, more labels": "such pseudo-labels alone",
-    "neighbours": "by gradients, and by colours too where there are some; pairs are of mutual neighbours alone",
+    "neighbours": "by gradients, and by colours too where there are some",
     "tolerance of the balance loss": (
         f"the entropy that the classes lack to even use, if the largest has {auto._UNEVEN} times an even share (counted"
         " on validation images, or on the labelled ones)"

@@ -175,14 +175,14 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
     pseudo = {"lambda_pseudo_labels": 1.0, "confidence": 0.5}
     likeness = "gradients" if facts.image_shape[0] == 1 else "gradients-and-colours"
     neighbors = {"n_neighbors": min(10, facts.n_images - 1), "likeness": likeness}
-    pairs = neighbors | {"lambda_pairs": 1.0, "mutual_neighbors": True, **_balance(facts)}
+    pairs = neighbors | {"lambda_pairs": 1.0, **_balance(facts)}
     if variant == "unsupervised":
         terms: dict[str, Any] = pseudo | pairs | {"lambda_balance": 4.0, "looks_to_trust": _views_to_trust(facts)}
         return Choice(
             {"consistency": terms}, "terms: neighbour pairs, balance and pseudo-labels, since no label is used"
         )
     labels = f"{facts.labels_per_class} labels of the rarest class"
-    first = neighbors | {"spread_labels": True, "blend_regression": True, "relabelings": 3, "memory": 0.9}
+    first = neighbors | {"spread_labels": True, "blend_regression": True, "memory": 0.9}
     taught = "pseudo-labels, which begin with spread labels and a regression"
     if facts.labels_per_class >= _FEW_LABELS:
         return Choice({"consistency": pseudo | first}, f"terms: {taught}, for {labels}")

@@ -46,8 +46,6 @@ class ConsistencyConfig(Section):
     """Weight of the neighbour consistency loss: two views share a category. [IMSAT; SCAN]."""
     n_neighbors: int = Field(default=10, ge=0, le=1000)
     """Number of nearest neighbours that the second view is taken from; 0 takes it from the image itself. [SCAN]."""
-    mutual_neighbors: bool = False
-    """Take only neighbours that the image is a neighbour of too, or else the image itself."""
     likeness: Likeness = "gradients"
     """Description that neighbours are searched by; `directions` are `features` of length 1. [Dalal & Triggs; Swain &
     Ballard]."""
@@ -55,9 +53,6 @@ class ConsistencyConfig(Section):
     """Initialize the pseudo-labels by spreading the labels from neighbour to neighbour. [Zhou et al.]."""
     blend_regression: bool = False
     """Average the spread labels with a smoothed logistic regression; needs `spread_labels`. [Huang et al.]."""
-    relabelings: int = Field(default=0, ge=0, le=100)
-    """Number of times, evenly over the training, that pseudo-labels begin anew from the encoder's features; needs
-    `blend_regression`. [Iscen et al.]."""
     lambda_balance: float = Field(default=0.0, ge=0)
     """Weight of the category balance loss: all categories are equally frequent; needs `lambda_pairs`. [IMSAT]."""
     balance_tolerance: float = Field(default=0.0, ge=0)
@@ -113,6 +108,4 @@ class ConsistencyConfig(Section):
             )
         if self.blend_regression and not self.spread_labels:
             raise ValueError("blend_regression needs spread labels; set spread_labels to true too")
-        if self.relabelings and not self.blend_regression:
-            raise ValueError("relabelings need the blended regression; set blend_regression to true too")
         return self
