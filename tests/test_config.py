@@ -303,6 +303,16 @@ def test_without_supervision_there_are_no_labels_to_spread(load):
         load(yaml.safe_dump({"unsupervised": section}), "unsupervised")
 
 
+def test_pseudo_labels_have_a_head_of_their_own_only_where_labels_teach_the_other(load):
+    section = {"training": {"ema_decay": 0.9}, "consistency": {"lambda_pseudo_labels": 1, "pseudo_label_head": True}}
+    assert load(yaml.safe_dump({"semi_supervised": section})).consistency.pseudo_label_head
+    with refused("'unsupervised': consistency.pseudo_label_head: without supervision y learns", kind=UsageError):
+        load(yaml.safe_dump({"unsupervised": section}), "unsupervised")
+    section["consistency"]["lambda_pseudo_labels"] = 0
+    with refused("pseudo_label_head needs pseudo-labels; set lambda_pseudo_labels above 0 too", kind=UsageError):
+        load(yaml.safe_dump({"semi_supervised": section}))
+
+
 def test_epochs_without_the_autoencoder_are_refused_where_nothing_else_learns(load):
     later = {"training": {"autoencoder_after": 0.25}}
     with refused("'unsupervised': training.autoencoder_after leaves the first epochs to the terms", kind=UsageError):

@@ -388,6 +388,15 @@ def test_too_few_images_for_so_many_neighbours_are_refused(variant: Variant, dat
     assert not (tmp_path / "model").exists()
 
 
+def test_a_head_for_pseudo_labels_is_not_in_the_model(data_dir: Path, tmp_path: Path) -> None:
+    terms = {"lambda_pseudo_labels": 1.0, "pseudo_label_head": True}
+    config = tiny_config("semi_supervised", ema_decay=0.9, consistency=terms)
+    train(config, DataDirectory(data_dir), tmp_path, device="cpu")
+    assert "pseudo_labels.weight" in torch.load(tmp_path / "checkpoint.pt", weights_only=True)["average"]
+    assert not any("pseudo" in name for name in load_file(tmp_path / "encoder_semi_supervised.safetensors"))
+    load_model(tmp_path)
+
+
 def test_the_second_head_is_kept_for_resuming_and_not_in_the_model(
     variant: Variant, data_dir: Path, tmp_path: Path
 ) -> None:

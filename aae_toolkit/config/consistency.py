@@ -67,6 +67,9 @@ class ConsistencyConfig(Section):
     """Weight of the pseudo-label loss: learn the likeliest category over many views; needs `ema_decay`. [FixMatch]."""
     confidence: float = Field(default=0.9, ge=0, lt=1)
     """Minimum probability of a pseudo-label; less certain images are left out. [FixMatch]."""
+    pseudo_label_head: bool = False
+    """Learn pseudo-labels by a head of their own, so that their errors reach y through the features alone; needs
+    labels. [Chen et al.]."""
     memory: float = Field(default=0.8, ge=0, lt=1)
     """Decay of the memory, the running average of the predictions, per view. [Laine & Aila]."""
     looks_to_trust: int = Field(default=1, ge=1)
@@ -106,6 +109,8 @@ class ConsistencyConfig(Section):
             raise ValueError(
                 "spread_labels needs neighbours and pseudo-labels; set n_neighbors and lambda_pseudo_labels above 0 too"
             )
+        if self.pseudo_label_head and not self.lambda_pseudo_labels:
+            raise ValueError("pseudo_label_head needs pseudo-labels; set lambda_pseudo_labels above 0 too")
         if self.blend_regression and not self.spread_labels:
             raise ValueError("blend_regression needs spread labels; set spread_labels to true too")
         return self

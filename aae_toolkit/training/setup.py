@@ -137,6 +137,7 @@ def initial_state(
         mode_decoder=with_modes,
         conditional_style_prior=config.training.use_conditional_style_prior,
         n_over_clusters=n_over_clusters,
+        pseudo_label_head=terms.pseudo_label_head,
     ).to(runtime.device)
     if moments is None and (model.standardize or model.reconstruction == "gaussian"):
         moments = moments_of(
