@@ -79,6 +79,8 @@ def test_neighbour_pairs_help_few_labels_and_both_begin_with_spread_labels() -> 
     assert few.lambda_balance
     assert not (many.lambda_pairs)
     assert not (many.lambda_balance)
+    assert many.pseudo_label_head
+    assert not few.pseudo_label_head
     for terms in (few, many):
         assert terms.spread_labels
         assert terms.blend_regression

@@ -102,7 +102,7 @@ AUTO_RULES = {
     f"losses on y, fewer than {auto._FEW_LABELS} labels a class": (
         "neighbour pairs, balance, and pseudo-labels that begin with spread labels and a kernel regression"
     ),
-    "losses on y, more labels": "such pseudo-labels alone",
+    "losses on y, more labels": "such pseudo-labels alone, on a head of their own",
     "neighbours": "by gradients, and by colours too where there are some",
     "tolerance of the balance loss": (
         f"the entropy that the classes lack to even use, if the largest has {auto._UNEVEN} times an even share (counted"

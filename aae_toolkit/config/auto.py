@@ -185,7 +185,8 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
     first = neighbors | {"spread_labels": True, "blend_regression": True, "memory": 0.9}
     taught = "pseudo-labels, which begin with spread labels and a regression"
     if facts.labels_per_class >= _FEW_LABELS:
-        return Choice({"consistency": pseudo | first}, f"terms: {taught}, for {labels}")
+        terms = pseudo | first | {"pseudo_label_head": True}
+        return Choice({"consistency": terms}, f"terms: {taught}, on a head of their own, for {labels}")
     terms = pseudo | first | pairs | {"lambda_balance": 2.0}
     return Choice({"consistency": terms}, f"terms: neighbour pairs, balance, and {taught}, for {labels}")
 
