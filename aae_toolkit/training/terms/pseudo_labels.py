@@ -30,8 +30,5 @@ class PseudoLabels(Term[Encodings]):
         """Compare the image view's logits with the memory."""
         assert inputs.recalled is not None
         y = inputs.recalled.y * inputs.recalled.trusted.unsqueeze(1)
-        if self.head is None:
-            logits = inputs.y_logits_of("image")
-        else:
-            logits = self.head(inputs.features_of("image")).float()
+        logits = inputs.y_logits_of("image") if self.head is None else self.head(inputs.features_of("image")).float()
         return losses.pseudo_label(y, logits, self.confidence)
