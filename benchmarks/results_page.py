@@ -41,7 +41,7 @@ figures and targets are typed by hand.
 - Without labels, validation images name the categories: by majority, or one to one where the row says so. The test set
   is then scored with these names.
 - Minutes cover the whole training command, including start-up and the search for neighbours. `--precision auto`
-  computes in bf16 on the Xeon, whose hardware supports it, and in fp32 on the EPYC.
+  computes in bf16 where the processor has it (AMX or AVX-512), else in fp32.
 - *Best baseline* is the [baseline](#baselines) with the highest mean test accuracy on the same splits, which favours
   baselines. The difference is ours minus the baseline, in points.
 """
