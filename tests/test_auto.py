@@ -100,6 +100,12 @@ def test_without_labels_pseudo_labels_wait_for_a_share_of_the_epochs() -> None:
     assert 2 <= config.consistency.looks_to_trust <= config.training.n_epochs / 4
 
 
+def test_rates_rise_slowly_where_no_label_holds_categories_apart() -> None:
+    alone, labeled = chosen(GREY, "unsupervised").training, chosen(GREY).training
+    assert 1 < alone.schedule.warmup_epochs < alone.n_epochs / 10
+    assert labeled.schedule.warmup_epochs == 0
+
+
 def test_uneven_classes_are_tolerated_by_what_they_lack() -> None:
     even = chosen(PHOTOS, class_shares=(0.2,) * 5).consistency
     uneven = chosen(PHOTOS, class_shares=(0.6, 0.1, 0.1, 0.1, 0.1)).consistency

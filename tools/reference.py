@@ -93,6 +93,7 @@ AUTO_RULES = {
         f"{auto._BATCH} images, or a {auto._BATCHES_AN_EPOCH}th of a smaller set, but at least {auto._SMALLEST_BATCH}"
     ),
     "epochs": f"about {auto._STEPS} steps in all, from {auto._FEWEST_EPOCHS} to {auto._MOST_EPOCHS} epochs",
+    "learning rates": f"without labels they rise over the first {100 * auto._WARMED_UP:.0f}% of the epochs",
     "EMA": (
         f"decay such that the average covers {100 * auto._AVERAGED:.0f}% of all steps, at most {auto._LONGEST_AVERAGE}"
     ),

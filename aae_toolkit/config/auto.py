@@ -21,6 +21,7 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 4, 400
 _BATCH, _SMALLEST_BATCH = 250, 32
 _BATCHES_AN_EPOCH = 20  # of a small set
 _MOST_LABELED = 125  # labelled images a step
+_WARMED_UP = 0.07  # share of the epochs over which rates rise without labels, so that no early accident stays
 _AVERAGED = 0.18  # share of all steps that the EMA of the weights covers, and that a first guess has to settle
 _LONGEST_AVERAGE = 0.999  # EMA decay
 _FEW_LABELS = 50  # labels a class, below which neighbours are paired too
@@ -162,7 +163,8 @@ def _length(facts: Facts, variant: Variant) -> Choice:
         n_labeled = facts.labels_per_class * facts.n_classes
         training["labeled_batch_size"] = min(_MOST_LABELED, max(10, n_labeled // 2))
     else:
-        training |= {"use_disentanglement": False, "lambda_z_l2_regularization": 0.001}
+        warm_up = {"warmup_epochs": round(_WARMED_UP * n_epochs, 1)}
+        training |= {"use_disentanglement": False, "lambda_z_l2_regularization": 0.001, "schedule": warm_up}
     return Choice(
         {"training": training},
         f"length: {n_epochs} epochs of {steps_per_epoch} steps, batches of {batch}, EMA decay {decay}, since there are"
