@@ -21,7 +21,7 @@ class ConsistencyConfig(Section):
 
     augmentation: float = Field(default=1.0, ge=0, le=4)
     """Strength of the rotation, shift, shear and scaling of a view; 0 turns them off. A name is a
-    set of these strengths: `drawings`, `photos`, `top-down`, `none`."""
+    set of these strengths: `drawings`, `photos`, `top-down`, `tiny`, `none`; keys beside the name win over it."""
     elastic: float = Field(default=0.0, ge=0, le=1)
     """Elastic deformation of a view: standard deviation of shifts, in units of half the image size. [Simard et al.]."""
     horizontal_flip: bool = False
@@ -52,7 +52,8 @@ class ConsistencyConfig(Section):
     spread_labels: bool = False
     """Initialize the pseudo-labels by spreading the labels from neighbour to neighbour. [Zhou et al.]."""
     blend_regression: bool = False
-    """Average the spread labels with a smoothed logistic regression; needs `spread_labels`. [Huang et al.]."""
+    """Average the spread labels with a smoothed logistic regression, which has an RBF kernel for images; needs
+    `spread_labels`. [Huang et al.]."""
     lambda_balance: float = Field(default=0.0, ge=0)
     """Weight of the category balance loss: all categories are equally frequent; needs `lambda_pairs`. [IMSAT]."""
     balance_tolerance: float = Field(default=0.0, ge=0)
