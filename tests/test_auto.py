@@ -87,6 +87,14 @@ def test_neighbour_pairs_help_few_labels_and_both_begin_with_spread_labels() -> 
         assert terms.lambda_pseudo_labels
 
 
+@pytest.mark.parametrize("n_images", [20, 223, 50_000, 1_000_000])
+def test_a_first_pseudo_label_lasts_for_a_share_of_the_training(n_images: int) -> None:
+    config = chosen(PHOTOS, n_images=n_images)
+    soon, end = (config.consistency.memory ** (share * config.training.n_epochs) for share in (0.1, 1.0))
+    assert soon > 0.7
+    assert end < 0.1
+
+
 def test_colours_count_among_neighbours_where_there_are_some() -> None:
     for variant in VARIANTS:
         assert chosen(GREY, variant).consistency.likeness == "gradients"

@@ -106,6 +106,10 @@ AUTO_RULES = {
         " RBF kernel"
     ),
     "losses on y, more labels": "such pseudo-labels alone, on a head of their own",
+    "memory of pseudo-labels": (
+        f"one from the start has faded to 1/e after {100 * auto._REMEMBERED:.0f}% of the epochs: a network after"
+        " few steps knows less"
+    ),
     "neighbours": "by gradients, and by colours too where there are some",
     "tolerance of the balance loss": (
         f"if the largest class has at least {auto._UNEVEN} times an even share, the balance loss allows as much"

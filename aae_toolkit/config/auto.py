@@ -23,6 +23,7 @@ _BATCHES_AN_EPOCH = 20  # of a small set
 _MOST_LABELED = 125  # labelled images a step
 _WARMED_UP = 0.07  # share of the epochs over which rates rise without labels, so that no early accident stays
 _AVERAGED = 0.18  # share of all steps that the EMA of the weights covers, and that a first guess has to settle
+_REMEMBERED = 0.35  # share of the epochs in which a first pseudo-label fades to 1/e: a young network knows less than it
 _LONGEST_AVERAGE = 0.999  # EMA decay
 _FEW_LABELS = 50  # labels a class, below which neighbours are paired too
 _STROKES = 1 / 3  # share of inked pixels, below which images are drawings of lines
@@ -184,7 +185,8 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
             {"consistency": terms}, "terms: neighbour pairs, balance and pseudo-labels, since no label is used"
         )
     labels = f"{facts.labels_per_class} labels of the rarest class"
-    first = neighbors | {"spread_labels": True, "blend_regression": True, "memory": 0.9}
+    memory = round(1 - 1 / max(2, _REMEMBERED * _epochs(facts, variant)), 4)
+    first = neighbors | {"spread_labels": True, "blend_regression": True, "memory": memory}
     taught = "pseudo-labels, which begin with spread labels and a regression"
     if facts.labels_per_class >= _FEW_LABELS:
         terms = pseudo | first | {"pseudo_label_head": True}
@@ -205,5 +207,10 @@ def _balance(facts: Facts) -> dict[str, float]:
 
 def _views_to_trust(facts: Facts) -> int:
     """Choose the views of an image, one an epoch, before its memory is a pseudo-label."""
-    n_epochs: int = _length(facts, "unsupervised").settings["training"]["n_epochs"]
-    return max(2, round(_AVERAGED * n_epochs))
+    return max(2, round(_AVERAGED * _epochs(facts, "unsupervised")))
+
+
+def _epochs(facts: Facts, variant: Variant) -> int:
+    """Number of epochs that the training will have."""
+    n_epochs: int = _length(facts, variant).settings["training"]["n_epochs"]
+    return n_epochs
