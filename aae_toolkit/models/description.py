@@ -75,9 +75,9 @@ class FeatureScaling(BaseModel):
 
 
 class ArrayFacts(BaseModel):
-    """Facts about the arrays that a model was trained from.
+    """Facts about the arrays of a fit.
 
-    `classes` are their labels as given, and `dtype` is the numpy type of these; files of an earlier version lack it.
+    `classes` are their labels as given, and `dtype` is their numpy type, which files of an earlier version lack.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -93,7 +93,7 @@ class ArrayFacts(BaseModel):
 
     @model_validator(mode="after")
     def _labels_fit(self) -> ArrayFacts:
-        assert self.labels.ndim == 1  # raises ValueError where a file's labels are not of its type
+        _ = self.labels  # raises ValueError where the labels of a file are not of its type
         return self
 
 
