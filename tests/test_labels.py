@@ -65,6 +65,7 @@ KEPT: dict[str, tuple[Callable[[], Any], np.ndarray, list[bool]]] = {
     "a list of words with -1": (lambda: ["bb", -1, "a"], np.array(["a", "bb"]), [1, 0, 1]),
     "a list of words with None and NaN": (lambda: ["bb", None, NAN, "a"], np.array(["a", "bb"]), [1, 0, 0, 1]),
     "a list of numbers with None": (lambda: [4, None, 2], np.array([2, 4]), [1, 0, 1]),
+    "a list of small integers": (lambda: [np.int8(4), -1, np.int8(2)], np.array([2, 4], dtype=np.int8), [1, 0, 1]),
     "a tuple": (lambda: (4, -1, 2), np.array([2, 4]), [1, 0, 1]),
 }
 
@@ -156,6 +157,13 @@ def test_labels_with_two_meanings_are_refused_in_one_line(given: Any, said: str)
         read_labels(given)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_masked_labels_are_none() -> None:
+    labels = read_labels(np.ma.array(np.array([4, 9, 2, -1], dtype=np.int8), mask=[0, 1, 0, 0]))
+    assert labels.classes.tolist() == [2, 4]
+    assert labels.classes.dtype == np.int8
+    assert labels.codes.tolist() == [1, -1, 0, -1]
 
 
 def test_a_column_is_read_with_a_warning() -> None:

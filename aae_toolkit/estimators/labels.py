@@ -56,13 +56,15 @@ def read_labels(y: Any) -> GivenLabels:
 
 
 def _array(y: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return labels as an array, without missing values of types of pandas, and the mask of those left [n]."""
+    """Return labels as an array, without missing values of pandas and masked ones, and the mask of those left [n]."""
     if isinstance(y, list | tuple) and not any(isinstance(one, list | tuple | np.ndarray) for one in y):
         return _from_list(y)
     if hasattr(y, "isna") and not isinstance(getattr(y, "dtype", np.dtype(object)), np.dtype):
         # A type of pandas, such as Categorical: with missing values, np.asarray would turn integers into floats.
         known = ~np.asarray(y.isna())
         return np.asarray(y[known]), known
+    if isinstance(y, np.ma.MaskedArray) and y.ndim == 1:
+        return y.compressed(), ~np.ma.getmaskarray(y)
     array = np.asarray(y)
     column_or_1d(np.empty(array.shape, dtype=bool), warn=True)  # raises scikit-learn's error, or warns of a column
     return array.reshape(-1), np.ones(array.size, dtype=bool)
@@ -72,8 +74,8 @@ def _from_list(y: list[Any] | tuple[Any, ...]) -> tuple[NDArray[Any], NDArray[np
     """Return the labels of a list in the type that numpy gives them without the marks of samples that have none."""
     objects = np.empty(len(y), dtype=object)
     objects[:] = y  # np.array would turn -1 among words into a text
-    labels, known = _from_objects(objects)
-    return np.array(labels.tolist()), known
+    _, known = _from_objects(objects)
+    return np.array(objects[known].tolist()), known
 
 
 def _labeled(given: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
