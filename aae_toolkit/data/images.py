@@ -24,6 +24,7 @@ MAX_PIXELS = 2**26  # 8192 x 8192: conversion takes about 1 GiB with transparenc
 
 # Common formats only: pillow runs an interpreter for PostScript, and rare formats have seen little security review.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
+_GREY = frozenset({"1", "L", "LA", "I", "I;16"})
 _MODES = {1: "L", 3: "RGB"}
 _DARK, _LIGHT = 64, 191  # borders between these follow no convention
 _SAMPLED = 32  # rows and columns that a mean colour is taken from
@@ -38,7 +39,8 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 class NotedImage(NamedTuple):
     """Image, uint8 [C, H, W] in 0-255, with notes on unexpected changes such as `inverted`.
 
-    `colour` is its mean red, green and blue in 0-255 before a conversion to grey, where `read_noted` was asked for it.
+    `colour` is its mean red, green and blue in 0-255 before a conversion to grey, where `read_noted` was asked for it
+    and the image has colours.
     """
 
     pixels: NDArray[np.uint8]
@@ -179,10 +181,14 @@ def _refuse_preview(opened: Image.Image, path: Path | BinaryIO) -> None:
         raise AaeError(f"{path}: its first picture is a reduced copy, as in camera raw; convert it to PNG")
 
 
-def _mean_colour(image: Image.Image) -> tuple[float, ...]:
+def _mean_colour(image: Image.Image) -> tuple[float, ...] | None:
     """Return the mean red, green and blue, 0-255, of evenly spaced pixels: all would take as long as decoding."""
-    sampled = image.resize((_SAMPLED, _SAMPLED), Image.Resampling.NEAREST).convert("RGB")
-    return tuple(np.asarray(sampled).mean(axis=(0, 1)).tolist())
+    if image.mode in _GREY:
+        return None
+    sampled = image if max(image.size) <= _SAMPLED else image.resize((_SAMPLED, _SAMPLED), Image.Resampling.NEAREST)
+    coloured = sampled if sampled.mode == "RGB" else sampled.convert("RGB")
+    mean = coloured.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+    return mean if isinstance(mean, tuple) else None
 
 
 def _upright(opened: Image.Image, path: Path | BinaryIO) -> Image.Image:

@@ -68,8 +68,8 @@ class PictureReader:
             notes.update(image.notes)
             if self._is_new(file, image):
                 images[len(self._kept)] = image.pixels
-                if image.colour is not None:
-                    colours[len(self._kept)] = image.colour
+                if len(colours):
+                    colours[len(self._kept)] = image.colour or image.pixels.mean()
                 self._kept.append(file)
         for note, n in notes.items():
             progress.say(f"{n} of {len(files)} images: {note}")
@@ -77,7 +77,7 @@ class PictureReader:
         return Pictures(images[:n], self._kept, colours[:n])
 
     def _is_new(self, file: File, image: NotedImage) -> bool:
-        """Whether an image is to be kept; others are accounted for."""
+        """Whether an image is to be kept; others are counted."""
         digest = hashlib.blake2b(image.pixels.tobytes(), digest_size=16).digest()
         first = self._first.setdefault(digest, len(self._kept))
         if first == len(self._kept):

@@ -1,4 +1,4 @@
-"""Images below a folder: links are followed inside of it, litter is passed over, all else is accounted for."""
+"""Images below a folder: links are followed inside of it, litter is passed over, all else is counted."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Walker:
             return []
 
     def _may_follow(self, path: Path, real: str) -> bool:
-        """Whether a link leads to something that may be read; others are accounted for."""
+        """Whether a link leads to something that may be read; others are counted."""
         if not os.path.exists(real):  # noqa: PTH110
             if path.suffix.lower() in self._suffixes or not path.suffix:
                 self.left_out.add(UNREADABLE, path, "a link to nothing")
@@ -109,7 +109,7 @@ class Walker:
         return False
 
     def _is_image(self, path: Path, real: str) -> bool:
-        """Whether a file is an image that is to be read; others are accounted for."""
+        """Whether a file is an image that is to be read; others are counted."""
         if real == self._passed_over:
             return False
         if path.suffix.lower() in self._suffixes:
