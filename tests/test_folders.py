@@ -219,7 +219,7 @@ def test_links_out_of_the_folder_are_named_and_followed_when_asked(raw, said, tm
     source = load(raw, said)
     assert (len(source.images), source.n_left_out) == (12, 2)
     assert f"{raw / 'dog' / 'all'}: a link that leads outside of {raw}; follow it with --follow-links" in said.lines
-    with refused("contradictory labels"):  # both links lead to it
+    with refused("of contradictory labels"):  # both links lead to it
         load(raw, follow_links=True)
     (raw / "cat" / "s.png").unlink()
     assert len(load(raw, follow_links=True).images) == 13
@@ -315,7 +315,7 @@ def test_given_splits_within_class_folders_are_kept(raw, said):
 @pytest.mark.parametrize(
     ("more", "parts"),
     [
-        ("plane/x.png", ["train/", "test/", "beside plane/", "_unlabeled/"]),
+        ("plane/x.png", ["train/, val/, test/ beside plane/", "_unlabeled/"]),
         ("Train/cat/x.png", ["both read as train images"]),
         ("valid/cat/x.png", ["both read as validation images"]),
         ("test/bird/x.png", ["no class 'bird' in", "train"]),
@@ -332,7 +332,7 @@ def test_a_layout_that_can_be_misread_is_refused(raw, more, parts):
 def test_splits_without_training_images_or_classes_are_refused(raw):
     given(raw)
     shutil.rmtree(raw / "train")
-    with refused("test/ and val/", "no train/"):
+    with refused("val/, test/", "no train/"):
         load(raw)
     given(raw)
     shutil.rmtree(raw / "test")
@@ -413,6 +413,7 @@ def test_copies_never_stand_in_two_splits(raw, capsys):
     out = capsys.readouterr().out
     assert "left out, since it has the pixels of" in out
     assert "and 92 more with the pixels of another one" in out
+    assert "images left out: 102 with the pixels of another one" in out
 
 
 def test_another_format_of_the_same_pixels_is_a_copy(raw, said):

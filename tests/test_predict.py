@@ -373,6 +373,7 @@ def test_what_a_folder_holds_besides_images_is_said(
     assert status == 1
     assert lines[0] == {"path": str(folder / "a.psd"), "error": "Photoshop is not read; convert it to PNG"}
     assert f"{folder / 'far.png'}: a link that leads outside of {folder}; follow it with --follow-links" in error
+    assert "images left out: 1 behind links that lead outside" in error
     assert "2 of 3 images could not be read" in error
     (folder / "a.psd").unlink()
     command = ["predict", str(folder), "--model", str(export_dir / "classifier.onnx"), "--json", "--follow-links"]

@@ -183,7 +183,8 @@ def test_a_damaged_image_is_named_and_counted_and_the_others_are_read(tmp_path, 
     (tmp_path / "b" / "bad.png").write_bytes(whole[: len(whole) // 2] if content == "half" else content)
     source = load_folder(progress=listener)
     assert (source.labels.tolist(), source.n_left_out) == ([0, 1], 1)
-    line, classes, _ = listener.lines
+    line, counts, classes, _ = listener.lines
+    assert counts == "images left out: 1 that cannot be read"
     assert classes == "2 classes: a 1, b 1"
     assert line.startswith(f"{tmp_path / 'b' / 'bad.png'}: ")
 

@@ -167,7 +167,8 @@ def _refuse_one_part(base: Path, parts: dict[Part, Path]) -> None:
 
 
 def _names(parts: dict[Part, Path]) -> str:
-    return " and ".join(f"{path.name}/" for path in parts.values())
+    order: tuple[Part, ...] = ("train", "validation", "test")
+    return ", ".join(f"{parts[part].name}/" for part in order if part in parts)
 
 
 def _require_classes(layout: Layout, raw_dir: Path) -> None:

@@ -60,6 +60,8 @@ class LeftOut:
         for cause, n in self.counts.items():
             if n > LIMIT:
                 self._say(f"and {n - LIMIT} more {cause}")
+        if self.counts:
+            self._say("images left out: " + ", ".join(f"{n} {cause}" for cause, n in self.counts.items()))
         if self.n_twice:
             self._say(f"links to files that are read anyway: {self.n_twice}")
         if self.others:

@@ -109,7 +109,7 @@ class PictureReader:
                 progress.say(f"equal pixels: {text}")
             n, size = len(named), " x ".join(map(str, self._shape[1:]))
             raise AaeError(
-                f"{n} pictures (of {size} pixels) have contradictory labels, such as {next(iter(named.values()))};"
+                f"pictures of contradictory labels, at {size} pixels: {n}, such as {next(iter(named.values()))};"
                 " correct them, or leave them out with --conflicts drop"
             )
         for index, others in self._conflicts.items():
