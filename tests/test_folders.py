@@ -99,6 +99,7 @@ HEADS = {
     "a.jp2": b"\0\0\0\x0cjP  \r\n\x87\n",
     "a.psd": b"8BPS\0\1",
     "a.svg": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "b.svg": b"<!-- drawn -->\n<!DOCTYPE svg PUBLIC>\n<svg width='1'/>",
     "a.nef": b"MM\0*\0\0\0\x08",
     "a.CR2": b"II*\0\x10\0\0\0CR\2\0",
     "a.cr3": b"\0\0\0\x18ftypcrx \0\0\0\1crx isom",
@@ -138,9 +139,10 @@ def test_heic_is_read_with_its_package(raw):
 
 def test_a_film_is_no_image_and_an_avif_with_a_general_brand_is_one(raw, said):
     (raw / "cat" / "a.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\1isommp42")
+    (raw / "cat" / "page.html").write_text("<!DOCTYPE html>\n<html><svg></svg></html>")
     (raw / "cat" / "b.avif").write_bytes(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf")
     assert load(raw, said).n_left_out == 1
-    assert "files that are no images, left out: 1 (1 .mp4)" in said.lines
+    assert "files that are no images, left out: 2 (1 .html, 1 .mp4)" in said.lines
 
 
 def test_what_is_no_image_is_counted_by_suffix_and_does_not_fail(raw, capsys):

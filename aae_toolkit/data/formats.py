@@ -52,6 +52,7 @@ _BRANDS = (  # of ISO media files, by the first that is found
     ({b"crx "}, "camera raw"),
 )
 _PPM = re.compile(rb"P[1-6f]\s(?:\s*#[^\n]*\n)*\s*-?\d+\s")
+_SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE svg.*?>\s*)*<svg[\s>]", re.DOTALL)
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})  # sizes in bytes; text may begin with BM as well
 _CAMERA_SUFFIXES = frozenset({".arw", ".cr2", ".dng", ".kdc", ".nef", ".nrw", ".pef", ".srw", ".3fr", ".iiq"})
 _BY_SUFFIX = {".tga": "TGA", ".pcx": "PCX", ".sgi": "SGI", ".wmf": "WMF", ".emf": "EMF"}  # too weak a signature
@@ -77,7 +78,7 @@ def kind_of(head: bytes, suffix: str = "") -> str | None:
         "PPM": _PPM.match(head) is not None,
         "icon": head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and 0 < head[4] < 64 and head[5] == 0,
         "DICOM": head[128:132] == b"DICM",
-        "SVG": b"<svg" in head.lower() and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"),
+        "SVG": _SVG.match(head) is not None,
         _BY_SUFFIX.get(suffix, ""): suffix in _BY_SUFFIX and b"\0" in head,
     }
     return next((kind for kind, found in checks.items() if found), None)

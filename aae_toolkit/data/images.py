@@ -138,7 +138,7 @@ def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image
     if kind is not None and (reason := unread(kind)) is not None:
         raise AaeError(f"{path}: {reason}")
     try:
-        opened = Image.open(file, formats=_formats(kind))
+        opened = Image.open(file, formats=_formats(kind, path))
     except Image.DecompressionBombError:
         file.seek(0)
         try:
@@ -159,13 +159,17 @@ def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image
     return opened
 
 
-def _formats(kind: str | None) -> tuple[str, ...]:
+def _formats(kind: str | None, path: Path | BinaryIO) -> tuple[str, ...]:
     """Return pillow's names of the formats to try, and import what reads them, which the first such image needs."""
     if kind == "AVIF":
         try:
-            from PIL import AvifImagePlugin  # noqa: F401 - registers itself
-        except ImportError:  # pillow before 11.3
-            return _FORMATS[:-1]
+            from PIL import AvifImagePlugin  # registers itself
+        except ImportError:
+            AvifImagePlugin = None  # type: ignore[assignment]  # noqa: N806
+        if AvifImagePlugin is None or not AvifImagePlugin.SUPPORTED:
+            raise AaeError(
+                f"{path}: AVIF is not read by this pillow; upgrade it to 11.3 or newer, or convert it to PNG"
+            )
     if kind == "HEIC" and has_heif():
         from pillow_heif import register_heif_opener
 
