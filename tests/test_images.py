@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import AvifImagePlugin, Image, features  # noqa: F401 - the plugin registers itself
+from PIL import AvifImagePlugin, Image, features
 from refusals import refused, value_unless_refused
 
 from aae_toolkit.data.images import border_brightness, read_image, read_noted
