@@ -1,27 +1,27 @@
 """Page of results, docs/results.md, written from docs/results.json.
 
 The keys of docs/results.json are names of rows, with their runs by seed, and besides: `baselines` by task, name and
-seed, `ablations` by row, name and seed, and `rows` for data of features.
+seed, `ablations` by row, name and seed, and those of `feature_page.py` for data of features.
 """
 
 from __future__ import annotations
 
 import json
 import string
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ablations import ABLATIONS, ablations_of
+from feature_page import feature_rows
 from methods import baselines_for
 from rows import DATA_SETS, ROWS, Row, Task, tasks_of
+from tables import Results, mean_and_spread, table
 
 from aae_toolkit.files import write_json, write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
 GLYPHS = ["glyphs.py", "--output-dir-path", "glyphs", "--n", "40000"]
-Results = dict[str, Any]
 
 PROTOCOL = """\
 # Results
@@ -77,21 +77,6 @@ An ablation is a row's training without a part of it: the same data, seeds, netw
 - *without the terms on y*: every `lambda_` of the section `consistency` is 0, and no labels spread. The autoencoder
   runs at every step from the start. Labelled images get the slight augmentation of `augment_labeled`.
 """
-FEATURES = {
-    "rows": """\
-## Rows of features
-
-The estimators' defaults, `SemiSupervisedAAEClassifier()`, with 2 to 20 labels a class; test accuracy in percent on a
-fixed, stratified 30% of the rows (`python benchmarks/feature_rows.py --embeddings photos.npz`). *embeddings* are those
-of the photographs above by EfficientNet-Lite0, trained on ImageNet. A draw chooses the labels; the other training rows
-have none. Logistic regression and label spreading see standardized rows, and have their defaults otherwise. Settings
-were chosen on training rows, with other draws. Seconds are of one core of machine A, which was busy.
-""",
-    "rows-clusters": """\
-`AAEClusterer(K)`, with as many clusters as classes, by the adjusted Rand index (1 is perfect), beside k-means on
-standardized rows (10 initializations):
-""",
-}
 TITLES = (
     *("", "target", "test accuracy, %", "n", "minutes (limit)"),
     *("best baseline, %", "difference", "AAE paper, %", "best published, %"),
@@ -113,19 +98,6 @@ def write_results(results: Results) -> None:
 def page(results: Results) -> str:
     """Text of docs/results.md."""
     return "\n".join(part for section in SECTIONS if (part := section(results)))
-
-
-def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Table in Markdown."""
-    titles = list(titles)
-    lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines)
-
-
-def mean_and_spread(accuracies: list[float]) -> str:
-    """Mean, with the standard deviation of several values."""
-    spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else ""
-    return f"{np.mean(accuracies):.2f}{spread}"
 
 
 def runs_of(results: Results, row: Row) -> dict[str, dict[str, Any]]:
@@ -267,24 +239,6 @@ def describe_machine(environment: dict[str, Any]) -> str:
     return ", ".join(
         [environment["cpu"], f"{cores} core" + "s" * (cores != 1), f"Python {environment['python']}", *versions]
     )
-
-
-def feature_rows(results: Results) -> str:
-    """Tables of rows of features and of their clusters. Empty if none was measured."""
-    parts = []
-    for key, note in FEATURES.items():
-        cells = results.get(key, {})
-        if not cells:
-            continue
-        methods = [name for name in next(iter(next(iter(cells.values())).values())) if name != "seconds"]
-        lines = []
-        for name, runs in cells.items():
-            by_method = {m: [run[m] for run in runs.values()] for m in ("seconds", *methods)}
-            best = max(methods, key=lambda m: np.mean(by_method[m]))
-            means = (("**" * (m == best)) + mean_and_spread(by_method[m]) + ("**" * (m == best)) for m in methods)
-            lines.append([name, *means, str(len(runs)), f"{np.mean(by_method['seconds']):.1f}"])
-        parts += [note, table(["", *methods, "n", "seconds a fit"], lines) + "\n"]
-    return "\n".join(parts)
 
 
 SECTIONS = (overview, settings, data_sets, feature_rows, each_run)

@@ -25,7 +25,7 @@ from aae_toolkit.data.split import SPLITS
 from aae_toolkit.machine.environment import describe_environment
 
 BENCHMARKS = REPOSITORY / "benchmarks"
-MODULES = ("rows", "ablations", "methods", "results_page", "accuracy", "baselines")
+MODULES = ("tables", "feature_page", "rows", "ablations", "methods", "results_page", "accuracy", "baselines")
 pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="the source distribution is without benchmarks")
 
 

@@ -24,7 +24,7 @@ from aae_toolkit.backbones.provider import find
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.data.embeddings import default_views, thumbnails
-from aae_toolkit.data.split import SPLITS
+from aae_toolkit.data.split import SPLITS, Split
 from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import encode, encode_split, load_for
 from aae_toolkit.export.contract import Format
@@ -463,3 +463,12 @@ def test_image_files_are_labelled_by_the_exported_graph(trained, embedded, tmp_p
     assert NAME in card
     assert load_model(trained).architecture.backbone.sha256 in card
     assert "BSD-3" in card
+
+
+def test_first_labels_follow_the_mean_over_views() -> None:
+    embeddings = np.random.default_rng(0).random((5, 3, 4)).astype(np.float16)
+    images, labels = np.zeros((5, 1, 2, 2), np.uint8), np.full(5, -1)
+    np.testing.assert_allclose(
+        Split(images, labels, embeddings).averaged, embeddings.astype(np.float64).mean(axis=1), 1e-3
+    )
+    assert Split(images, labels).averaged is images

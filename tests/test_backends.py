@@ -277,6 +277,29 @@ def test_without_a_compiler_the_compiled_backend_is_left_out(export_dir: Path, m
     assert names == ["eager", "torchscript", "torch-export", "onnxruntime"]
 
 
+@one_variant
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler here")
+def test_the_compiled_model_varies_in_its_batch_alone(export_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export = ExportDirectory.open(export_dir)
+    shapes: list[list[bool]] = []
+
+    def compiling(graph: torch.fx.GraphModule, inputs: object) -> Callable[..., object]:
+        given = [node.meta["example_value"] for node in graph.graph.nodes if node.op == "placeholder"]
+        [images] = (one for one in given if isinstance(one, torch.Tensor) and one.dtype == torch.uint8)
+        shapes.append([isinstance(side, torch.SymInt) for side in images.shape])
+        return graph
+
+    compile_module = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda module, **options: compile_module(module, backend=compiling, **options)
+    )
+    images = np.zeros((9, *export.description.architecture.image_shape), np.uint8)
+    with open_backend(export, runnable_on(export_dir, "compiled")) as backend:
+        for n in (1, 2, 5, 9):
+            assert len(backend.run({"images": images[:n]})["label"]) == n
+    assert shapes == [[False] * 4, [True, False, False, False]]  # a batch of one is a case of its own
+
+
 def add_package(export_dir: Path, path: Path) -> None:
     copy_with_only(export_dir, path, "classifier.onnx")
     manifest, contract = read_manifest(path), contract_of("classifier", read_description(path))

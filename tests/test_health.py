@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
-from aae_toolkit.config import Variant
+from aae_toolkit.config import Variant, VariantConfig
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.progress import Silent
 from aae_toolkit.training import health
-from aae_toolkit.training.health import Line, measure, new_symptoms
+from aae_toolkit.training.health import Line, collapse, measure, new_symptoms
 from aae_toolkit.training.trainer import train
 
 HEALTHY: dict[str, Any] = {
@@ -141,6 +141,56 @@ def test_a_real_training_that_collapses_is_warned_of_once(data_dir: Path, tmp_pa
     recorded = [json.loads(line).get("warnings", []) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(warned) == sum(map(len, recorded)) == len({name for names in recorded for name in names}) > 0
     assert "wins outright" in " ".join(warned)
+
+
+def said_of(used: list[int], *, config: VariantConfig | None = None, n: int = 50, has_backbone: bool = False) -> str:
+    """What the end of a run says of 5 categories of which these are used in turn; an empty text if nothing."""
+    y = np.eye(5, dtype=np.float32)[np.resize(used, n)]
+    config = config or tiny_config("unsupervised")
+    return collapse(y, np.arange(n) % 5, config, has_backbone=has_backbone) or ""
+
+
+def test_a_run_that_ends_in_one_category_says_so_in_one_line() -> None:
+    text = said_of([3])
+    assert text.startswith("COLLAPSED: 1 of 5 categories is used, the largest has 100% of the validation images; ")
+    assert len(text.splitlines()) == 1
+    assert said_of([1, 4]).startswith("COLLAPSED: 2 of 5 categories are used, the largest has 50%")
+
+
+@pytest.mark.parametrize("used", [[0, 1, 2, 3, 4], [0, 1, 2]])
+def test_a_run_that_uses_most_categories_ends_without_a_word(used: list[int]) -> None:
+    assert said_of(used) == ""
+
+
+def test_a_few_validation_images_may_leave_categories_unused() -> None:
+    assert said_of([1, 4], n=20) == ""
+    assert said_of([3], n=20)
+    assert said_of([3], n=0) == ""
+
+
+def test_the_advice_against_a_collapse_fits_the_settings() -> None:
+    bare = tiny_config("unsupervised")
+    balanced = type(bare).model_validate(
+        bare.model_dump() | {"consistency": {"lambda_pairs": 1.0, "lambda_balance": 3.0, "n_neighbors": 2}}
+    )
+    assert "turn on lambda_pairs with lambda_balance" in said_of([0], config=bare)
+    without = said_of([0], config=balanced)
+    assert "need a backbone" in without
+    assert "raise lambda_balance (now 3)" in without
+    assert "turn on" not in without
+    assert "backbone" not in said_of([0], config=balanced, has_backbone=True)
+    alone = balanced.model_copy(update={"training": balanced.training.model_copy(update={"use_autoencoder": False})})
+    assert "generator_lr (now 0.002)" in without
+    assert "generator_lr" not in said_of([0], config=alone)
+
+
+def test_a_training_that_collapsed_says_so_at_its_end(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Lines()
+    monkeypatch.setattr(health, "_NEARLY_ALL", 0.0)
+    train(tiny_config("unsupervised"), DataDirectory(data_dir), tmp_path / "one", device="cpu", progress=progress)
+    assert [line.startswith("COLLAPSED: ") for line in progress.lines][-2:] == [False, True]
 
 
 def test_measuring_changes_neither_weights_nor_random_streams(

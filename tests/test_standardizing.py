@@ -88,3 +88,12 @@ def test_networks_of_earlier_versions_have_neither() -> None:
     architecture = Architecture.model_validate_json(before + ',"n_classes":3,"z_size":2}')
     assert (architecture.standardize, architecture.reconstruction) == (False, "bernoulli")
     assert next(iter(Encoder(architecture).state_dict())) == "features.1.weight"
+
+
+def test_directions_are_standardized_rows_of_one_length() -> None:
+    images = some_images()
+    moments = moments_of([images])
+    rows, directions = moments.standardize(images), moments.directions(images)
+    lengths = np.linalg.norm(directions, axis=1)
+    np.testing.assert_allclose(lengths, np.sqrt(rows.shape[1]), rtol=1e-5)
+    np.testing.assert_allclose(directions * np.linalg.norm(rows, axis=1, keepdims=True), rows * lengths[:, None], 1e-4)

@@ -63,7 +63,7 @@ class TorchBackend(Closing):
             raise AaeError(f"{path} does not exist; write it with aae export")
         loaders: dict[str, Callable[[], Callable[..., Any]]] = {
             "eager": lambda: export.module(runnable.artifact, resolved),
-            "compiled": lambda: torch.compile(export.module(runnable.artifact, resolved), dynamic=True),
+            "compiled": lambda: _compiled(export.module(runnable.artifact, resolved)),
             "torchscript": lambda: _load_torchscript(path, self.device),
             "torch-export": lambda: _load_torch_export(path, resolved),
             "aoti": lambda: _load_aoti(path, resolved),
@@ -100,6 +100,18 @@ class TorchBackend(Closing):
     def close(self) -> None:
         """Free the module."""
         del self._call
+
+
+def _compiled(module: torch.nn.Module) -> Callable[..., Any]:
+    """Compile a module for batches of any size; sides of images that may vary too would take a backbone minutes."""
+    call = torch.compile(module)
+
+    def run(*tensors: Tensor) -> Any:
+        for tensor in tensors:
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        return call(*tensors)
+
+    return run
 
 
 def _load_torchscript(path: Path, device: str) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ _STEPS: dict[Variant, int] = {"semi_supervised": 120, "unsupervised": 400}
 _LEAST_EPOCHS = 8  # each sample is seen so often, however many samples there are
 _N_NEIGHBORS = 5
 _MANY_FEATURES = 256
-_PICTURED = 4  # times as many steps where the decoder draws pictures
+_PICTURED = 2  # times as many steps where the decoder draws pictures
 _AVERAGED = 10  # of so many steps the EMA averages one, and remembers as many as that
 
 

@@ -37,6 +37,11 @@ class Split:
         """Basis of neighbours: embeddings [N, F] of the images themselves where there are some, else the images."""
         return self.images if self.embeddings is None else self.embeddings[:, 0]
 
+    @property
+    def averaged(self) -> NDArray[Any]:
+        """Means of an image's embedding and its views', float32 [N, F], where there are some, else the images."""
+        return self.images if self.embeddings is None else self.embeddings.mean(axis=1, dtype=np.float32)
+
     def of(self, chosen: NDArray[Any]) -> Split:
         """Return the chosen images, by index or mask."""
         embeddings = None if self.embeddings is None else self.embeddings[chosen]

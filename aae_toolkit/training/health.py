@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_toolkit.config import VariantConfig
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.evaluation import Floats, Integers
 from aae_toolkit.training.metrics import WARNINGS, Line
@@ -21,6 +22,8 @@ _LASTS = 3  # epochs in a row that show the symptom
 _SETTLED = 10  # least number of the last of them
 _SHARE_TO_SETTLE = 0.25  # a run is settled after this share of its epochs, if that is sooner
 
+_FEWEST_USED = 0.5  # share of the categories; fewer than this are a collapse at the end of a run
+_IMAGES_EACH = 5  # validation images a category, below which an unused category may be chance
 _NEARLY_ALL = 0.95  # share of the images; more where the largest class is large: halfway from its share to 1
 _WON = 0.1  # nats: the discriminator is right with 95% certainty; 1.39 is a draw
 _FAR = 3.0  # nats a dimension: a standard deviation of 3 or 0.03, or a mean of 2.4; the prior has 1 and 0
@@ -119,3 +122,37 @@ def new_symptoms(history: Sequence[Line], n_epochs: int) -> list[Symptom]:
     warned = {name for line in history for name in line.get(WARNINGS, ())}
     last = history[-_LASTS:]
     return [symptom for symptom in SYMPTOMS if symptom.name not in warned and all(map(symptom.shows, last))]
+
+
+def collapse(y: Floats, labels: Integers, config: VariantConfig, *, has_backbone: bool) -> str | None:
+    """Say in one line that a finished run has collapsed, with advice for its settings; None if it has not.
+
+    Args:
+        y: category probabilities [N, K] of the validation images.
+        labels: classes of these images int64 [N], -1 where unknown.
+        config: settings of the run.
+        has_backbone: the encoder takes embeddings of a backbone.
+    """
+    measured = measure(y, None, labels)
+    n_used, n = len(np.unique(y.argmax(axis=1))), y.shape[1]
+    are_few = n_used < _FEWEST_USED * n and len(y) >= _IMAGES_EACH * n
+    if not measured or not (_one_category(measured) or are_few):
+        return None
+    verb = "is" if n_used == 1 else "are"
+    largest = f"the largest has {100 * measured['largest_category_share']:.0f}% of the validation images"
+    return f"COLLAPSED: {n_used} of {n} categories {verb} used, {largest}; {_advice(config, has_backbone=has_backbone)}"
+
+
+def _advice(config: VariantConfig, *, has_backbone: bool) -> str:
+    """Name what these settings leave to try against a collapse, the most promising first."""
+    terms, advice = config.consistency, []
+    if not (terms.lambda_pairs and terms.lambda_balance):
+        advice.append("turn on lambda_pairs with lambda_balance (section consistency), or train with auto")
+    else:
+        if not has_backbone:
+            advice.append("photographs need a backbone (aae init-datasets --backbone)")
+        advice.append(f"raise lambda_balance (now {terms.lambda_balance:g})")
+    if config.training.use_autoencoder:
+        rates = config.learning_rates.model_dump()
+        advice.append(f"lower generator_lr (now {rates['generator_lr']:g})")
+    return ", ".join(advice[:-1]) + (", or " if len(advice) > 1 else "") + advice[-1]

@@ -79,10 +79,12 @@ def _first_y(
 def _blended_rows(passed: Split, labeled: Split, run: Run) -> NDArray[np.float32]:
     """Compute the first y of the rows of an epoch, float32 [N, K]; labelled rows among them keep their class."""
     n_unlabeled = run.data.size("train_unlabeled")
-    rows = np.concatenate([passed.compared[:n_unlabeled], labeled.compared])
+    rows = np.concatenate([passed.averaged[:n_unlabeled], labeled.averaged])
     terms, runtime, n_categories = run.config.consistency, run.runtime, run.n_categories
-    neighbors = nearest_neighbors(rows, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world)
-    standardized = moments_of([rows]).standardize(rows)
+    moments, by_direction = moments_of([rows]), terms.likeness == "directions"
+    features = moments.directions(rows) if by_direction else moments.standardize(rows)
+    seen = features if by_direction else rows
+    neighbors = nearest_neighbors(seen, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world)
     chosen = n_unlabeled + taught(len(labeled))
-    blended = blend(neighbors, [standardized[:n_unlabeled]], standardized[chosen], labeled.labels, n_categories)
+    blended = blend(neighbors, [features[:n_unlabeled]], features[chosen], labeled.labels, n_categories)
     return np.concatenate([blended, np.eye(n_categories, dtype=np.float32)[labeled.labels]])[: len(passed)]

@@ -26,6 +26,13 @@ class Moments(NamedTuple):
         standardized: NDArray[np.float32] = ((_unit_range(images) - self.mean) / self.scale).astype(np.float32)
         return standardized.reshape(len(images), -1)
 
+    def directions(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Standardize images into rows float32 [N, F], and scale each row to the length that it has on average."""
+        rows = self.standardize(images)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True).clip(np.finfo(np.float32).tiny)
+        scaled: NDArray[np.float32] = rows * (np.sqrt(rows.shape[1]) / lengths).astype(np.float32)
+        return scaled
+
 
 def moments_of(parts: Iterable[NDArray[Any]]) -> Moments:
     """Compute the moments over all parts, uint8 or float32 [N, C, H, W] each, a piece of them in memory at a time."""

@@ -117,6 +117,9 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
             if run.lock:
                 run.lock.require_held()
                 save_model(run.output_dir, state.average, description, run.data.backbone_file)
+            has_backbone = run.data.backbone is not None
+            if verdict := health.collapse(codes.y, validation.labels, run.config, has_backbone=has_backbone):
+                run.progress.say(verdict)
         except OSError as error:
             if is_out_of_memory(error):
                 raise
