@@ -31,8 +31,8 @@ figures and targets are typed by hand.
 
 - Accuracy is measured on the official test set (digits: on the 360 images that were split off; photographs: on a fifth
   of them). Each run reads it once, at its end. All settings were chosen on validation images, with a few trials a row.
-- Photographs are the 369 PNG files of Tux Paint's stamps in five classes (animals, food, plants, town, vehicles), at
-  32 x 32 pixels in colour: single objects on a plain background, 73 of them test images.
+- Photographs are the 369 PNG files of Tux Paint's stamps, without its SVG files, in five classes (animals, food,
+  plants, town, vehicles), at 32 x 32 pixels in colour: single objects on a plain background, 73 of them test images.
 - Glyphs are ten letters in matplotlib's fonts ([benchmarks/glyphs.py](../benchmarks/glyphs.py)). No setting was chosen
   on them, so their rows have no target.
 - A seed draws the splits, including the labelled images, and starts the training. All seeds use the same settings, and
