@@ -39,7 +39,9 @@ from aae_toolkit.training.choosing import facts_of
 
 def main(
     raw_dir: Annotated[Path, typer.Option(help="Files of the MNIST family: <raw-dir>/MNIST/raw/...")] = Path("data"),
-    photos_dir: Annotated[Path | None, typer.Option(help="Folder of photographs, a directory per class.")] = None,
+    photos_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the PNG files alone, a directory per class.")
+    ] = None,
     rows: Annotated[str, typer.Option(help="Names of rows, separated by commas; default: all.")] = "",
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas; default: all that a row needs.")] = "",
     ablations: Annotated[

@@ -74,10 +74,10 @@ def main(
     work_dir.mkdir(parents=True, exist_ok=True)
     source = Draws(BACKBONE, photos_dir, weights, work_dir / "embeddings.npz")
     for seed in range(cluster_seeds):
-        measure(source, "backbone-clusters", f"auto-photos-backbone-k{CLASSES}", 0, seed, work_dir / "draw")
+        measure(source, "backbone-clusters", f"no labels, K = {CLASSES}", 0, seed, work_dir / "draw")
     for seed in range(draws):
         for labels in LABELS:
-            name = f"auto-photos-backbone-{CLASSES * labels}"
+            name = f"{labels} labels a class"
             measure(source, "backbone", name, CLASSES * labels, seed, work_dir / "draw")
 
 

@@ -31,17 +31,19 @@ figures and targets are typed by hand.
 
 - Accuracy is measured on the official test set (digits: on the 360 images that were split off; photographs: on a fifth
   of them). Each run reads it once, at its end. All settings were chosen on validation images, with a few trials a row.
-- Photographs are the 369 PNG files of Tux Paint's stamps in five classes (animals, food, plants, town, vehicles), at
-  32 x 32 pixels in colour.
+- Photographs are the 369 PNG files of Tux Paint's stamps, without its SVG files, in five classes (animals, food,
+  plants, town, vehicles), at 32 x 32 pixels in colour: single objects on a plain background, 73 of them test images.
 - Glyphs are ten letters in matplotlib's fonts ([benchmarks/glyphs.py](../benchmarks/glyphs.py)). No setting was chosen
   on them, so their rows have no target.
 - A seed draws the splits, including the labelled images, and starts the training. All seeds use the same settings, and
   no seed was left out.
 - Training never stops early. The model is the last weights, or their moving average where the configuration keeps one.
+- *Target* is our own; a mean under it is marked. A row without a figure is still to be measured with the current
+  settings.
 - Without labels, validation images name the categories: by majority, or one to one where the row says so. The test set
   is then scored with these names.
 - Minutes cover the whole training command, including start-up and the search for neighbours. `--precision auto`
-  computes in bf16 on the Xeon, whose hardware supports it, and in fp32 on the EPYC.
+  computes in bf16 where the processor has it (AMX or AVX-512), else in fp32.
 - *Best baseline* is the [baseline](#baselines) with the highest mean test accuracy on the same splits, which favours
   baselines. The difference is ours minus the baseline, in points.
 """

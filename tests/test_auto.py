@@ -79,18 +79,26 @@ def test_neighbour_pairs_help_few_labels_and_both_begin_with_spread_labels() -> 
     assert few.lambda_balance
     assert not (many.lambda_pairs)
     assert not (many.lambda_balance)
+    assert many.pseudo_label_head
+    assert not few.pseudo_label_head
     for terms in (few, many):
         assert terms.spread_labels
         assert terms.blend_regression
         assert terms.lambda_pseudo_labels
-        assert terms.relabelings
 
 
-def test_partners_are_mutual_neighbours_and_colours_count_where_there_are_some() -> None:
+@pytest.mark.parametrize("n_images", [20, 223, 50_000, 1_000_000])
+def test_a_first_pseudo_label_lasts_for_a_share_of_the_training(n_images: int) -> None:
+    config = chosen(PHOTOS, n_images=n_images)
+    soon, end = (config.consistency.memory ** (share * config.training.n_epochs) for share in (0.1, 1.0))
+    assert soon > 0.7
+    assert end < 0.1
+
+
+def test_colours_count_among_neighbours_where_there_are_some() -> None:
     for variant in VARIANTS:
         assert chosen(GREY, variant).consistency.likeness == "gradients"
         assert chosen(PHOTOS, variant).consistency.likeness == "gradients-and-colours"
-        assert chosen(GREY, variant, labels_per_class=1).consistency.mutual_neighbors
 
 
 def test_without_labels_pseudo_labels_wait_for_a_share_of_the_epochs() -> None:
@@ -98,6 +106,12 @@ def test_without_labels_pseudo_labels_wait_for_a_share_of_the_epochs() -> None:
     assert config.consistency.lambda_pairs
     assert config.consistency.lambda_balance
     assert 2 <= config.consistency.looks_to_trust <= config.training.n_epochs / 4
+
+
+def test_rates_rise_slowly_where_no_label_holds_categories_apart() -> None:
+    alone, labeled = chosen(GREY, "unsupervised").training, chosen(GREY).training
+    assert 1 < alone.schedule.warmup_epochs < alone.n_epochs / 10
+    assert labeled.schedule.warmup_epochs == 0
 
 
 def test_uneven_classes_are_tolerated_by_what_they_lack() -> None:

@@ -50,3 +50,13 @@ def test_embeddings_get_a_head_and_a_decoder_of_pictures() -> None:
     assert (embeddings.model.standardize, embeddings.model.reconstruction) == (False, "bernoulli")
     assert embeddings.training.n_epochs > rows.training.n_epochs
     assert embeddings.consistency.blend_regression
+
+
+@pytest.mark.parametrize("variant", ["semi_supervised", "unsupervised"])
+def test_pictures_do_not_bend_the_features_of_a_backbone(variant: Variant) -> None:
+    rows, embeddings = (
+        choose_for_rows(RowFacts(300, 1280, 20, are_embeddings=are), variant)[0].learning_rates for are in (False, True)
+    )
+    assert rows.auto_encoder_lr > 0
+    assert embeddings.auto_encoder_lr == embeddings.generator_lr == 0  # of the encoder's hidden layers
+    assert embeddings.style_lr == rows.style_lr  # of z and the decoder

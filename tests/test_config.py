@@ -297,20 +297,20 @@ def test_a_regression_is_blended_with_spread_labels_alone(load):
     assert load(yaml.safe_dump({"semi_supervised": section})).consistency.blend_regression
 
 
-def test_pseudo_labels_begin_anew_with_the_blended_regression_alone(load):
-    terms = {"lambda_pseudo_labels": 1, "spread_labels": True, "relabelings": 3}
-    section = {"training": {"ema_decay": 0.9}, "consistency": terms}
-    expected = "'semi_supervised.consistency': relabelings need the blended regression; set blend_regression to true"
-    with refused(expected, kind=UsageError):
-        load(yaml.safe_dump({"semi_supervised": section}))
-    section["consistency"] = terms | {"blend_regression": True}
-    assert load(yaml.safe_dump({"semi_supervised": section})).consistency.relabelings == 3
-
-
 def test_without_supervision_there_are_no_labels_to_spread(load):
     section = {"training": {"ema_decay": 0.9}, "consistency": {"lambda_pseudo_labels": 1, "spread_labels": True}}
     with refused("'unsupervised': consistency.spread_labels: there are no labels", kind=UsageError):
         load(yaml.safe_dump({"unsupervised": section}), "unsupervised")
+
+
+def test_pseudo_labels_have_a_head_of_their_own_only_where_labels_teach_the_other(load):
+    section = {"training": {"ema_decay": 0.9}, "consistency": {"lambda_pseudo_labels": 1, "pseudo_label_head": True}}
+    assert load(yaml.safe_dump({"semi_supervised": section})).consistency.pseudo_label_head
+    with refused("'unsupervised': consistency.pseudo_label_head: without supervision y learns", kind=UsageError):
+        load(yaml.safe_dump({"unsupervised": section}), "unsupervised")
+    section["consistency"]["lambda_pseudo_labels"] = 0
+    with refused("pseudo_label_head needs pseudo-labels; set lambda_pseudo_labels above 0 too", kind=UsageError):
+        load(yaml.safe_dump({"semi_supervised": section}))
 
 
 def test_epochs_without_the_autoencoder_are_refused_where_nothing_else_learns(load):

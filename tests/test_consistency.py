@@ -251,6 +251,22 @@ def test_pseudo_labels_are_the_memorys_and_of_sure_images_alone(n_sure: int) -> 
     torch.testing.assert_close(found, per_image[sure].sum() / 10)
 
 
+def test_pseudo_labels_with_a_head_of_their_own_reach_y_through_the_features_alone() -> None:
+    weights = {}
+    for weight in (0.5, 5.0):
+        nets = networks(n_over_clusters=None, pseudo_label_head=True)
+        before = snapshot(nets)
+        terms = {"lambda_pseudo_labels": weight, "confidence": 0.0, "pseudo_label_head": True}
+        phase = a_phase(nets, "semi_supervised", training={"use_adam_optimization": False}, **terms)
+        assert phase.trains == ("encoder", "pseudo_labels")
+        PhaseRunner(phase, EAGER).run(a_batch()._replace(indices=torch.arange(10)))
+        assert not torch.equal(nets.pseudo_labels.weight, before["pseudo_labels.weight"])
+        assert not torch.equal(nets.encoder.y_head.weight, before["encoder.y_head.weight"])
+        weights[weight] = nets.state_dict()
+    assert not torch.equal(weights[0.5]["encoder.features.1.weight"], weights[5.0]["encoder.features.1.weight"])
+    assert torch.equal(weights[0.5]["encoder.y_head.weight"], weights[5.0]["encoder.y_head.weight"])
+
+
 def test_the_memory_labels_by_all_views_and_not_by_the_last() -> None:
     nets, batch = networks(n_over_clusters=None), Batch(UNLABELED.images, indices=torch.arange(10))
     phase = a_phase(nets, **LABELS)

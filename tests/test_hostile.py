@@ -321,7 +321,7 @@ def test_postscript_is_not_interpreted(tmp_path: Path, monkeypatch: pytest.Monke
     script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
     (tmp_path / "a.png").write_bytes(script)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
-    with refused("not an image that can be read"):
+    with refused("a.png: EPS is not read"):
         read_image(tmp_path / "a.png", (1, 4, 4))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import AvifImagePlugin, Image, features
 from refusals import refused, value_unless_refused
 
 from aae_toolkit.data.images import border_brightness, read_image, read_noted
@@ -72,6 +72,25 @@ def test_the_exif_orientation_is_applied(tmp_path, orientation, dtype):
     Image.fromarray(GRADIENT.astype(dtype) * (257 if dtype == np.uint16 else 1)).save(tmp_path / "a.png", exif=exif)
     expected = UPRIGHT[orientation](GRADIENT)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png", (1, *expected.shape)), expected[None])
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this pillow reads no AVIF")
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_an_avif_image_is_read_upright(tmp_path, orientation):
+    stored = np.kron(GRADIENT, np.ones((16, 16), np.uint8))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.fromarray(stored).save(tmp_path / "a.avif", exif=exif, quality=100)
+    expected = UPRIGHT[orientation](stored)
+    found = read_image(tmp_path / "a.avif", (1, *expected.shape))[0]
+    assert abs(found.astype(int) - expected).max() <= 4
+
+
+def test_without_avif_support_an_avif_image_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(AvifImagePlugin, "SUPPORTED", False)
+    (tmp_path / "a.avif").write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf" + bytes(40))
+    with refused("a.avif: AVIF is not read by this pillow; upgrade it to 11.3"):
+        read_image(tmp_path / "a.avif", (1, 4, 4))
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 40))

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mutation import Target, mutations, read_in_child
 from pages import measured, report_of
-from PIL import Image
+from PIL import AvifImagePlugin, Image, features  # noqa: F401 - the plugin registers itself
 from safetensors.torch import save_file
 
 from aae_toolkit.backbones.weights import read_state
@@ -35,6 +35,8 @@ from aae_toolkit.config import load_config, shipped_configs
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.embeddings import read_table
 from aae_toolkit.data.images import read_noted
+from aae_toolkit.data.labels_csv import read_labels
+from aae_toolkit.data.left_out import LeftOut
 from aae_toolkit.data.sources import load_source
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.directory import ExportDirectory
@@ -49,7 +51,7 @@ from aae_toolkit.tuning.result import Trial
 HUNDREDS = float(os.environ.get("AAE_MUTANTS", "0"))
 PER_EXAMPLE = 20
 EXAMPLES = max(2, int(HUNDREDS * 100 / PER_EXAMPLE))
-IMAGE_SUFFIXES = ("png", "jpg", "gif", "bmp", "tif", "webp", "ppm")
+IMAGE_SUFFIXES = ("png", "jpg", "gif", "bmp", "tif", "webp", "ppm", *(["avif"] if features.check("avif") else []))
 NATIVE = ("onnx", "torchscript", "pt2")  # their parsers are not Python's, nor this project's
 
 WITH_OPTUNA = find_spec("optuna") is not None
@@ -101,6 +103,18 @@ def backbone_targets(directory: Path) -> dict[str, Target]:
         "state.pt": Target(pickled, lambda: read_state(pickled)),
         "state.safetensors": Target(tensors, lambda: read_state(tensors)),
     }
+
+
+def write_list(directory: Path) -> Path:
+    """A list of labels of two images, beside them."""
+    for name in ("a.png", "b.png"):
+        Image.new("L", (6, 6)).save(directory / name)
+    (directory / "labels.csv").write_text("path,label\na.png,cat\nb.png,dog\n")
+    return directory / "labels.csv"
+
+
+def read_list(file: Path, raw_dir: Path) -> None:
+    read_labels(file, raw_dir, LeftOut(), say=lambda line: None)
 
 
 @pytest.fixture(scope="session")
@@ -156,6 +170,7 @@ def targets(
         picture = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
         Image.fromarray(picture).save(root / f"a.{suffix}")
         add(suffix, root / f"a.{suffix}", f"a.{suffix}", lambda d: read_noted(next(d.iterdir()), (1, 6, 6)))
+    add("labels.csv", write_list(root), "labels.csv", lambda d: read_list(d / "labels.csv", root))
     add("yaml", shipped_configs()["labels-100"], "a.yaml", lambda d: load_config(d / "a.yaml", "semi_supervised"))
     (root / "bench.json").write_text(json.dumps(asdict(report_of(measured("eager", 1.0)))))
     add("bench.json", root / "bench.json", "bench.json", lambda d: read_baseline(d / "bench.json"))
@@ -182,7 +197,7 @@ def targets(
 FORMATS = (
     "npz", "dataset.json", "model.json", "safetensors", "checkpoint.pt", "metrics.jsonl", "manifest.json", "golden.npz",
     "torchscript", "pt2", "onnx", "onnx-reference", *IMAGE_SUFFIXES, "yaml", "bench.json", "idx", "idx.gz",
-    "npy", "state.pt", "state.safetensors", *(["journal.jsonl"] if WITH_OPTUNA else []),
+    "labels.csv", "npy", "state.pt", "state.safetensors", *(["journal.jsonl"] if WITH_OPTUNA else []),
 )  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,3 +29,14 @@ def test_any_names_have_short_labels_that_differ(names: list[str]) -> None:
     labels = class_labels(names)
     assert len(set(labels.texts)) == len(names)
     assert all(0 < len(text) <= 16 and text.isprintable() for text in labels.texts)
+
+
+def test_names_of_right_to_left_letters_stay_in_their_place_in_a_sentence() -> None:
+    hebrew = "\u05d7\u05ea\u05d5\u05dc"
+    labels = class_labels((hebrew, "cat"))
+    if labels.unreadable:
+        pytest.skip("no installed font has Hebrew letters")
+    assert labels.texts == (f"\u200e{hebrew}\u200e", "cat")
+    assert shorten(labels.texts[0], 4) == labels.texts[0]  # the marks have no width
+    short = shorten(f"\u200e{hebrew * 4}\u200e", 10)
+    assert (short[0], short[-1], len(short)) == ("\u200e", "\u200e", 12)

@@ -17,7 +17,6 @@ from aae_toolkit.training.neighbors import (
     Search,
     describe_images,
     is_thinned,
-    mutual_only,
     nearest_neighbors,
     spread_labels,
 )
@@ -212,16 +211,6 @@ def test_features_of_chosen_images_are_those_of_all() -> None:
     images, chosen = random_images(), np.array([0, 7, 59])
     whole = describe_images(images, CPU, "gradients")
     assert torch.equal(describe_images(images, CPU, "gradients", at=chosen), whole[chosen])
-
-
-def test_mutual_neighbours_are_repeated_and_an_image_without_any_is_its_own() -> None:
-    neighbors = np.array([[1, 2, 3], [0, 2, 3], [0, 3, 4], [4, 0, 1], [1, 0, 5], [0, 1, 2]])
-    both = {0: {1, 2, 3}, 1: {0, 3}, 2: {0}, 3: {0, 1}, 4: {4}, 5: {5}}
-    found = mutual_only(neighbors)
-    assert found.shape == neighbors.shape
-    assert {image: set(row) for image, row in enumerate(found.tolist())} == both
-    alone = np.array([[1], [2], [0]])
-    assert mutual_only(alone).tolist() == [[0], [1], [2]]
 
 
 def _save_neighbors(world: World, path: Path) -> None:

@@ -1,8 +1,10 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from aae_toolkit.data.left_out import LeftOut
 from aae_toolkit.data.paths import image_files
 
 
@@ -74,3 +76,77 @@ def test_standard_input_names_files_and_folders(photos: Path, piped: bytes, expe
     path.write_bytes(piped)
     with path.open("rb") as standard_input:
         assert [str(p) for p in image_files(["-"], standard_input)] == expected
+
+
+def test_a_folder_stands_for_images_whatever_their_names(photos: Path) -> None:
+    for name, start in (("b/noname", b"\x89PNG\r\n\x1a\n"), ("b/x.jxl", b"\xff\x0a"), ("b/x.txt", b"GIF89a")):
+        (photos / name).write_bytes(start)
+    (photos / "Thumbs.db").write_bytes(b"\x89PNG\r\n\x1a\n")
+    left_out = LeftOut()
+    named = [str(path) for path in image_files(["photos"], sys.stdin.buffer, left_out=left_out)]
+    added = ["photos/b/noname", "photos/b/x.jxl", "photos/b/x.txt"]  # their reader reports what it does not read
+    assert named == [*IN_PHOTOS, *added]
+    assert left_out.others == {".txt": 2}
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_links_of_a_folder_are_followed_inside_of_it_or_when_asked(photos: Path, follow: bool) -> None:
+    elsewhere = photos.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "far.png").touch()
+    (photos / "c.png").symlink_to("0.png")
+    (photos / "f").symlink_to("a")
+    (photos / "g").symlink_to(".cache")
+    (photos / "h").symlink_to(elsewhere.resolve())
+    (photos / "loop").symlink_to("..")
+    (photos / "gone.png").symlink_to("absent")
+    lines: list[str] = []
+    left_out = LeftOut(lines.append)
+    named = [str(path) for path in image_files(["photos"], sys.stdin.buffer, left_out=left_out, follow_links=follow)]
+    assert named == [*IN_PHOTOS, "photos/g/3.png", *(["photos/h/far.png"] if follow else [])]
+    assert "photos/gone.png: a link to nothing" in lines
+    outside = [line for line in lines if "leads outside of photos; follow it with --follow-links" in line]
+    assert [line.partition(":")[0] for line in outside] == ([] if follow else ["photos/h", "photos/loop"])
+    assert left_out.n_twice == 1
+
+
+@pytest.mark.parametrize("folder", ["set [2024]", "[ab]", "a[!b]", "x[0-9"])
+def test_brackets_in_the_name_of_a_folder_are_no_pattern(photos: Path, folder: str) -> None:
+    (photos / folder).mkdir()
+    (photos / folder / "1.png").touch()
+    (photos / folder / "2.png").touch()
+    expected = [f"photos/{folder}/1.png", f"photos/{folder}/2.png"]
+    for pattern in (f"photos/{folder}/*.png", f"photos/{folder}/[12].png", f"photos/{folder}/**"):
+        assert found(pattern) == expected
+    if folder != "[ab]":  # which as a pattern means other folders, as in a shell
+        assert found(f"*/{folder}/?.png") == expected
+
+
+def test_a_pattern_names_nothing_twice_and_no_litter(photos: Path) -> None:
+    (photos / "Thumbs.db").touch()
+    assert found("photos/**") == IN_PHOTOS
+    assert found("photos/*") == [
+        "photos/0.png", "photos/a/deep/1.png", "photos/b/10.JPG", "photos/b/2.png", "photos/e", "photos/notes.txt",
+    ]  # fmt: skip
+    assert found("photos/.h*") == ["photos/.hidden.png"]
+
+
+@pytest.mark.parametrize(
+    "piped",
+    [
+        b"photos/0.png\r\nphotos/b\r\n",
+        b"photos/0.png\r\nphotos/b\r",
+        b"\xef\xbb\xbfphotos/0.png\nphotos/b\n",
+        b"\xef\xbb\xbfphotos/0.png\r\n\r\nphotos/b",
+        b"\xef\xbb\xbfphotos/0.png\0photos/b\0",
+        "photos/0.png\r\nphotos/b\r\n".encode("utf-16"),
+        b"\xfe\xff" + "photos/0.png\nphotos/b".encode("utf-16-be"),
+    ],
+)
+def test_lists_of_other_systems_are_read(photos: Path, piped: bytes) -> None:
+    assert found("-", piped=piped) == ["photos/0.png", "photos/b/10.JPG", "photos/b/2.png"]
+
+
+def test_a_name_that_ends_with_a_carriage_return_is_itself(photos: Path) -> None:
+    (photos / "odd.png\r").touch()
+    assert found("-", piped=b"photos/odd.png\r\nphotos/0.png\r\n") == ["photos/odd.png\r", "photos/0.png"]

@@ -34,6 +34,7 @@ def networks(
     *,
     mode_decoder: bool = True,
     n_over_clusters: int | None = 5,
+    pseudo_label_head: bool = False,
     conditional_style_prior: bool = False,
     encoder: str = "mlp",
     dropout: float = 0.0,
@@ -53,6 +54,7 @@ def networks(
         mode_decoder=mode_decoder,
         conditional_style_prior=conditional_style_prior,
         n_over_clusters=n_over_clusters,
+        pseudo_label_head=pseudo_label_head,
     )
 
 

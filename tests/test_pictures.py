@@ -24,6 +24,7 @@ from aae_toolkit.progress import Silent
 from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization import categories, latent
 from aae_toolkit.visualization.canvas import colors, group_styles, new_figure, save, show_image, style
+from aae_toolkit.visualization.many import MOST, largest, most_confused, with_others
 from aae_toolkit.visualization.mistakes import class_probabilities
 from aae_toolkit.visualization.pictures import PICTURES, draw, draw_all
 from aae_toolkit.visualization.reconstructions import examples
@@ -45,6 +46,8 @@ SIZES = {  # K, Z, image shape, class names
     "ten categories, two styles, colour": (10, 2, (3, 8, 8), LONG_NAMES),
     "thirty categories, ten styles, two channels": (30, 10, (2, 5, 15), LONG_NAMES),
     "thirty classes, upright": (30, 12, (1, 12, 4), tuple(f"number {i} of all classes" for i in range(30))),
+    "two hundred classes": (200, 2, (1, 6, 6), tuple(f"number {i} of all classes" for i in range(200))),
+    "one class": (2, 1, (1, 6, 6), ("only",)),
 }
 
 
@@ -74,7 +77,7 @@ def n_panels(view: View) -> dict[str, int]:
     counts = dict.fromkeys(PICTURES, 1)
     counts["reconstruction_example.png"] = 2 * 10
     counts["z_distribution.png"] = min(10, view.z.shape[1])
-    counts["learned_modes.png"] = view.n_categories
+    counts["learned_modes.png"] = min(MOST, view.n_categories)
     counts["confusion_matrix.png"] = 2  # with the bar of colours
     counts["most_uncertain.png"] = 24
     return counts
@@ -90,6 +93,11 @@ def test_a_picture_has_its_panels_its_title_and_room_for_every_word(name: str, v
     assert len(drawn.axes) == n_panels(view)[name]
     assert blank_panels(drawn) == []
     assert crowding(drawn) == []
+
+
+def flowing(drawn: Any) -> str:
+    """The note of a figure, as one line."""
+    return str(drawn.get_supxlabel()).replace("\n", " ")
 
 
 def test_the_pictures_are_the_seeds_and_two_more() -> None:
@@ -169,6 +177,61 @@ def test_files_are_images_of_a_size_to_look_at(tmp_path: Path) -> None:
         width, height = size_of(path)
         assert 400 < width < 2500
         assert 250 < height < 3000
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 4), (1, 4, 20)], ids=["upright", "wide"])
+def test_pictures_of_many_classes_have_a_size_to_look_at_too(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    names = tuple(f"{'a name of two hundred characters ' * 6}{i}" for i in range(200))
+    model = untrained_model(k=200, shape=shape, names=names)
+    for path in draw_all(model, random_split(model, n=400), tmp_path, Silent()):
+        assert max(size_of(path)) < 3000, path.name
+
+
+def test_of_many_classes_the_others_are_one_and_the_picture_says_so() -> None:
+    view = view_of(untrained_model(k=200, names=tuple(f"c{i}" for i in range(200))), n=400)
+    confusion = PICTURES["confusion_matrix.png"].draw(view)
+    labels = [label.get_text() for label in confusion.axes[0].get_yticklabels()]
+    assert len(labels) == MOST
+    assert labels[-1] == "other (171 classes)"
+    assert "Shown: the 29 classes with the most mistakes. The other 171 are summed" in flowing(confusion)
+    bars = PICTURES["predicted_label_distribution.png"].draw(view)
+    assert bars.axes[0].get_xticklabels()[-1].get_text() == "other (171 categories)"
+    assert len(bars.axes[0].patches) <= MOST**2
+    assert "Shown: the 29 largest of 200 categories." in flowing(bars)
+    for name in ("learned_latent_features.png", "modes_and_samples_from_each_label.png", "learned_modes.png"):
+        assert "Shown: the 30 largest of 200 categories." in flowing(PICTURES[name].draw(view))
+    legend = [text.get_text() for text in PICTURES["latent_features_tnse.png"].draw(view).legends[0].get_texts()]
+    assert "other (171 classes)" in legend
+    assert len(legend) <= MOST + 1  # and the mark of misclassified images
+
+
+def test_all_other_categories_are_a_bar_that_does_not_flatten_the_rest() -> None:
+    view = view_of(untrained_model(k=200), n=400)
+    y = np.eye(200, dtype=np.float32)[np.arange(400) % 200]  # two images in each
+    axes = PICTURES["predicted_label_distribution.png"].draw(replace(view, y=y)).axes[0]
+    assert axes.get_ylim()[1] < 4
+    assert "342 images, cut here" in [text.get_text().strip() for text in axes.texts]
+
+
+def test_the_largest_and_the_most_confused_are_chosen() -> None:
+    sizes = np.arange(200)[::-1] % 100
+    assert largest(sizes, 3).tolist() == [0, 1, 100]
+    assert largest(sizes[:2], 3).tolist() == [0, 1]
+    table = np.diag(np.full(200, 10))
+    table[7, 150] = 3
+    assert {7, 150} < {*most_confused(table).tolist()}
+    summed = with_others(with_others(table, most_confused(table)).T, most_confused(table)).T
+    assert summed.shape == (MOST, MOST)
+    assert summed.sum() == table.sum()
+
+
+def test_many_unreadable_names_are_one_short_line(tmp_path: Path) -> None:
+    told, model = Told(), untrained_model(k=200, names=tuple("\u07ff\U000131f1" * 50 + f" {i}" for i in range(200)))
+    view = view_of(model, progress=told)
+    if not view.names.unreadable:
+        pytest.skip("an installed font has hieroglyphs")
+    draw(view, ("y_distribution.png",), tmp_path)
+    assert max(map(len, told.lines)) < 1000
 
 
 def test_images_without_labels_are_grouped_by_category() -> None:

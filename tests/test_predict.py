@@ -353,3 +353,38 @@ sys.exit(status)
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout).keys() == KEYS
+
+
+@one_variant
+def test_what_a_folder_holds_besides_images_is_said(
+    export_dir: Path, png_files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "noname").write_bytes(png_files[0].read_bytes())
+    (folder / "notes.txt").write_text("no image")
+    (folder / "Thumbs.db").write_text("litter")
+    status, lines, error = printed_by(export_dir / "classifier.onnx", [folder], capsys)
+    assert (status, [line["path"] for line in lines]) == (0, [str(folder / "noname")])
+    assert error == "files that are no images, left out: 1 (1 .txt)\n"
+    (folder / "a.psd").write_bytes(b"8BPS")
+    (folder / "far.png").symlink_to(png_files[0])
+    status, lines, error = printed_by(export_dir / "classifier.onnx", [folder], capsys)
+    assert status == 1
+    assert lines[0] == {"path": str(folder / "a.psd"), "error": "Photoshop is not read; convert it to PNG"}
+    assert f"{folder / 'far.png'}: a link that leads outside of {folder}; follow it with --follow-links" in error
+    assert "images left out: 1 behind links that lead outside" in error
+    assert "2 of 3 images could not be read" in error
+    (folder / "a.psd").unlink()
+    command = ["predict", str(folder), "--model", str(export_dir / "classifier.onnx"), "--json", "--follow-links"]
+    assert run(command) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@one_variant
+def test_a_list_of_another_system_is_labelled(export_dir: Path, png_files: list[Path]) -> None:
+    listed = b"\xef\xbb\xbf" + "".join(f"{path}\r\n" for path in png_files[:3]).encode()
+    with aae_predict(export_dir, "-", "--json", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        out, error = process.communicate(listed)
+    assert (process.returncode, error) == (0, b"")
+    assert [json.loads(line)["path"] for line in out.splitlines()] == [str(path) for path in png_files[:3]]

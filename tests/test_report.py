@@ -2,11 +2,13 @@ import base64
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import chromium_page, needs_chromium
 from builds import Builds
@@ -20,18 +22,21 @@ from aae_toolkit.bench.results import BenchReport
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
+from aae_toolkit.evaluation import Evaluation, score
 from aae_toolkit.export.manifest import WEIGHTS_FILE, read_manifest
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.progress import Silent
-from aae_toolkit.report import gallery, report_page
-from aae_toolkit.report.contents import Contents, MixUp, Sources, gather, mix_ups
+from aae_toolkit.report import gallery
+from aae_toolkit.report.contents import Contents, Sources, gather
 from aae_toolkit.report.evidence import open_export
 from aae_toolkit.report.gallery import Caption, collect, picture_captions
 from aae_toolkit.report.report_page import render
+from aae_toolkit.report.scores import MixUp, by_class, confusion, mix_ups
 from aae_toolkit.report.training import Setting, read_training
 from aae_toolkit.visualization.curves import draw_learning_curves
+from aae_toolkit.visualization.many import MOST
 from aae_toolkit.visualization.pictures import draw_all
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 6 }} &amp;")
@@ -245,14 +250,44 @@ def test_data_without_labels_is_not_scored(told_dir: Path, tmp_path: Path) -> No
     assert "The data has no labels to compare with." in page_of(told_dir, data_dir=tmp_path / "data").words
 
 
+def many(n: int = 200) -> Evaluation:
+    """Scores of n classes of ten images each; class c is taken for the next one c times in ten, up to nine."""
+    names, labels = tuple(f"class {c}" for c in range(n)), np.repeat(np.arange(n), 10)
+    found = np.where(np.arange(10 * n) % 10 < np.minimum(labels, 9), (labels + 1) % n, labels)
+    y = np.eye(n, dtype=np.float32)[found]
+    return score(y, labels, tuple(range(n)), names, "semi_supervised", "validation")
+
+
+def test_of_many_classes_the_worst_are_in_the_tables_and_the_others_are_summed() -> None:
+    rows = by_class(many())
+    assert len(rows) == MOST
+    assert rows[0].accuracy == pytest.approx(0.1)
+    assert (rows[-1].class_name, rows[-1].n) == ("other (171 classes)", 1710)
+    assert rows[-1].accuracy == pytest.approx((162 + sum(range(2, 11))) / 1710)
+    table = confusion(many())
+    assert len(table.names) == len(table.counts) == MOST
+    assert (table.names[-1], table.n_others) == ("other (171 classes)", 171)
+    assert np.sum(table.counts) == 2000
+    few = many(3)
+    assert by_class(few) == few.per_class
+    assert confusion(few) == (["class 0", "class 1", "class 2"], few.confusion, 0)
+
+
 @one_variant
-def test_of_many_classes_the_mistakes_are_shown_and_no_table(
-    told_dir: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report_page, "_LARGEST_TABLE", 2)
-    words = page_of(told_dir, data_dir=data_dir).words
-    assert "3 classes are too many for a table here. aae evaluate" in words
-    assert "True class by row" not in words
+def test_a_page_of_many_classes_stays_short(told_dir: Path, data_dir: Path) -> None:
+    contents = gathered(told_dir, data_dir=data_dir)
+    names = tuple(f"{'a long name ' * 16}{c}" for c in range(200))
+    description = contents.description.model_copy(update={"class_names": names})
+    page = render(replace(contents, description=description, evaluations=[many()]), "aae report")
+    words = Reader(page).words
+    for said in (
+        "and 170 more",
+        "Shown: the 29 least accurate of 200 classes.",
+        "Shown: the 29 classes with the most mistakes. The other 171 are summed, and mistakes among them",
+        "other (171 classes)",
+    ):
+        assert said in words
+    assert page.count('class="cell') == MOST**2
 
 
 @one_variant

@@ -115,7 +115,7 @@ def test_a_parquet_row_without_an_image_is_a_row_with_an_error(tmp_path: Path) -
     assert [(str(image.path), image.error) for image in found] == [
         (f"{tmp_path}/x.parquet#0", None),
         (f"{tmp_path}/x.parquet#1", "the row holds no image"),
-        (f"{tmp_path}/x.parquet#2", "not an image that can be read; give PNG, JPEG, BMP, GIF, WebP, TIFF or PPM"),
+        (f"{tmp_path}/x.parquet#2", "not an image that can be read; give PNG, JPEG, BMP, GIF, WebP, TIFF, PPM or AVIF"),
     ]
 
 

@@ -360,15 +360,6 @@ def test_partners_are_neighbours_or_with_none_the_image_itself(
     assert without.neighbors is None
 
 
-def test_partners_may_be_mutual_neighbours_alone(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
-    terms = TERMS | {"n_neighbors": 5, "mutual_neighbors": True}
-    batches, _ = build_batches(a_run(tiny_config(variant, consistency=terms), data_dir, tmp_path))
-    assert batches.neighbors is not None
-    assert batches.neighbors.shape == (90, 5)
-    sets = [set(row) for row in batches.neighbors.tolist()]
-    assert all(image in sets[other] for image, row in enumerate(sets) for other in row)
-
-
 @pytest.mark.parametrize("with_pairs", [False, True])
 @pytest.mark.parametrize("blended", [False, True])
 def test_the_memory_begins_with_spread_labels(with_pairs: bool, blended: bool, data_dir: Path, tmp_path: Path) -> None:
@@ -395,6 +386,15 @@ def test_too_few_images_for_so_many_neighbours_are_refused(variant: Variant, dat
     with refused(expected, kind=UsageError):
         train(config, DataDirectory(data_dir), tmp_path / "model", device="cpu")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_head_for_pseudo_labels_is_not_in_the_model(data_dir: Path, tmp_path: Path) -> None:
+    terms = {"lambda_pseudo_labels": 1.0, "pseudo_label_head": True}
+    config = tiny_config("semi_supervised", ema_decay=0.9, consistency=terms)
+    train(config, DataDirectory(data_dir), tmp_path, device="cpu")
+    assert "pseudo_labels.weight" in torch.load(tmp_path / "checkpoint.pt", weights_only=True)["average"]
+    assert not any("pseudo" in name for name in load_file(tmp_path / "encoder_semi_supervised.safetensors"))
+    load_model(tmp_path)
 
 
 def test_the_second_head_is_kept_for_resuming_and_not_in_the_model(

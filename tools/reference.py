@@ -64,8 +64,9 @@ AUTO_PAGE = """\
 ## `auto`
 
 `aae train` without `--config-path` chooses settings for the data and prints each choice with its reason. `config.yml`
-holds the result. The rules are `aae_toolkit/config/auto.py`; they were chosen on validation images, and none of them
-knows a data set by name. The seed's own commands keep `seed`.
+holds the result. The rules for images are in `aae_toolkit/config/auto.py`, those for embeddings of a backbone and for
+rows of features in `aae_toolkit/config/auto_rows.py` ([Python](python-api.md#parameters)). They were chosen on
+validation images, and none of them knows a data set by name. The seed's own commands keep `seed`.
 
 {rules}
 
@@ -81,18 +82,19 @@ AUTO_RULES = {
     ),
     "augmentation": (
         "`drawings` if less than a third of the pixels differ from the background, which is the median of an image's"
-        f" border; else `photos`; `tiny` below a side of {auto._SIDE_OF_STROKES} pixels; without labels, `photos` with"
-        " `augmentation`, `elastic` and `crop` of `drawings`"
+        f" border; else `photos`; `tiny` below a side of {auto._SIDE_OF_STROKES} pixels; without labels, `photos` is"
+        " bent like `drawings` and not cropped; `top-down` is for aerial and microscope images and never chosen"
     ),
     "flips and quarter turns": (
-        f"each one after which enough of an image's {facts._NEIGHBORS} nearest neighbours stay in the image's cluster"
-        " (k-means on gradients, relative to the unchanged image): "
+        f"whatever the set says, each one after which an image still lies among like images: of its {facts._NEIGHBORS}"
+        " nearest neighbours enough are in its own cluster (k-means on gradients, relative to the unchanged image): "
         + ", ".join(f"{change.replace('_', ' ')} {100 * least:.0f}%" for change, least in auto._KEPT.items())
     ),
     "batches": (
         f"{auto._BATCH} images, or a {auto._BATCHES_AN_EPOCH}th of a smaller set, but at least {auto._SMALLEST_BATCH}"
     ),
     "epochs": f"about {auto._STEPS} steps in all, from {auto._FEWEST_EPOCHS} to {auto._MOST_EPOCHS} epochs",
+    "learning rates": f"without labels they rise over the first {100 * auto._WARMED_UP:.0f}% of the epochs",
     "EMA": (
         f"decay such that the average covers {100 * auto._AVERAGED:.0f}% of all steps, at most {auto._LONGEST_AVERAGE}"
     ),
@@ -100,14 +102,18 @@ AUTO_RULES = {
         f"neighbour pairs, balance, and pseudo-labels after {100 * auto._AVERAGED:.0f}% of the epochs"
     ),
     f"losses on y, fewer than {auto._FEW_LABELS} labels a class": (
-        "neighbour pairs, balance, and pseudo-labels that begin with spread labels and a kernel regression, anew"
-        " three times in training"
+        "neighbour pairs, balance, and pseudo-labels that begin with spread labels and a logistic regression with an"
+        " RBF kernel"
     ),
-    "losses on y, more labels": "such pseudo-labels alone",
-    "neighbours": "by gradients, and by colours too where there are some; pairs are of mutual neighbours alone",
+    "losses on y, more labels": "such pseudo-labels alone, on a head of their own",
+    "memory of pseudo-labels": (
+        f"one from the start has faded to 1/e after {100 * auto._REMEMBERED:.0f}% of the epochs: a network after"
+        " few steps knows less"
+    ),
+    "neighbours": "by gradients, and by colours too where there are some",
     "tolerance of the balance loss": (
-        f"the entropy that the classes lack to even use, if the largest has {auto._UNEVEN} times an even share (counted"
-        " on validation images, or on the labelled ones)"
+        f"if the largest class has at least {auto._UNEVEN} times an even share, the balance loss allows as much"
+        " unevenness (entropy) as the classes have, counted on validation images or on the labelled ones"
     ),
 }
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from aae_toolkit.backbones.provider import require_backbone
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption, InvertOption
 from aae_toolkit.cli.showing import dataset_line
-from aae_toolkit.data.directory import write_data_directory
+from aae_toolkit.data.directory import earlier_class_names, write_data_directory
 from aae_toolkit.data.embeddings import default_views
+from aae_toolkit.data.folder import FolderOptions
 from aae_toolkit.data.sources import Source, SourceName, load_source
 from aae_toolkit.errors import AaeError
 
@@ -37,6 +38,20 @@ _Views = Annotated[
 _RawDir = Annotated[
     Path | None,
     typer.Option(help="Directory with the files: <raw-dir>/MNIST/raw/..., or <raw-dir>/<class>/*.png for folder."),
+]
+_LabelsCsv = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV file with the columns path and label, instead of class folders; paths are relative to --raw-dir, and"
+        " an empty label means unlabelled; folder only."
+    ),
+]
+_Conflicts = Annotated[
+    Literal["refuse", "drop"],
+    typer.Option(help="Handling of equal images with different labels: refuse them, or drop each; folder only."),
+]
+_FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Follow links that lead outside of --raw-dir; folder only.")
 ]
 _Labeled = Annotated[
     int | None,
@@ -68,6 +83,9 @@ def init_datasets(
     image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels; folder only.")] = 28,
     channels: Annotated[int, typer.Option(min=1, max=3, help="Colour channels: 1 (grey) or 3 (RGB); folder only.")] = 1,
     invert: InvertOption = "no",
+    labels_csv: _LabelsCsv = None,
+    conflicts: _Conflicts = "refuse",
+    follow_links: _FollowLinks = False,
     backbone: _Backbone = None,
     backbone_weights: _BackboneWeights = None,
     views: _Views = None,
@@ -78,20 +96,23 @@ def init_datasets(
     """Split images into data sets.
 
     Writes labelled and unlabelled training images, validation and test images: stratified, seeded and disjoint. With
-    --backbone it also embeds them, once, for training on embeddings; the same command continues after a stop. Exit 1 if
-    an image of a folder cannot be read; all others are written.
+    --backbone it also embeds them, once, for training on embeddings; the same command continues after a stop. Folders
+    named train, val and test are kept as the splits. Exit 1 if an image of a folder cannot be read; all others are
+    written.
     """
     progress = ConsoleProgress()
     if channels == 2:
         raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
-    if invert != "no" and source != "folder":
-        raise typer.BadParameter(f"--invert is for --source folder only; the images of {source} need no inversion")
+    names = () if overwrite else earlier_class_names(dir_path)
+    sized = tuple(part for part, n in (("validation", validation), ("test", test)) if n is not None)
+    options = FolderOptions(invert, labels_csv, conflicts, follow_links, names, sized)
+    _require_folder(source, options)
     if backbone is None and (backbone_weights is not None or views is not None):
         raise typer.BadParameter(f"--{'views' if backbone_weights is None else 'backbone-weights'} needs --backbone")
     if backbone is not None:
         require_backbone(backbone)
     shape = channels, image_size, image_size
-    loaded = load_source(source, raw_dir, dir_path / "raw", shape, invert=invert, progress=progress)
+    loaded = load_source(source, raw_dir, dir_path / "raw", shape, folder=options, progress=progress)
     embedder = _embedder(backbone, backbone_weights, loaded, device, progress) if backbone else None
     index = write_data_directory(
         dir_path,
@@ -107,9 +128,24 @@ def init_datasets(
     )
     progress.say(dataset_line(index))
     progress.say(f"written to {dir_path}")
-    if loaded.n_unreadable:
-        n = loaded.n_unreadable + len(loaded.images)
-        raise AaeError(f"{loaded.n_unreadable} of {n} images could not be read; {dir_path} holds the others")
+    if loaded.n_left_out:
+        n = loaded.n_left_out + len(loaded.images)
+        raise AaeError(f"{loaded.n_left_out} of {n} images could not be read; {dir_path} holds the others")
+
+
+def _require_folder(source: SourceName, options: FolderOptions) -> None:
+    """Refuse options of a folder with another source."""
+    if source == "folder":
+        return
+    if options.invert != "no":
+        raise typer.BadParameter(f"--invert is for --source folder only; the images of {source} need no inversion")
+    for flag, given in (
+        ("--labels-csv", options.labels_csv is not None),
+        ("--conflicts", options.conflicts != "refuse"),
+        ("--follow-links", options.follow_links),
+    ):
+        if given:
+            raise typer.BadParameter(f"{flag} is for --source folder only; leave it out for {source}")
 
 
 def _embedder(backbone: str, weights: Path | None, source: Source, device: str, progress: ConsoleProgress) -> Embedder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter, Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -74,6 +74,7 @@ def parser() -> ArgumentParser:
         default="no",
         help="Invert brightness; auto: images whose border brightness is opposite to that of the training images.",
     )
+    add("--follow-links", action="store_true", help="Follow links that lead outside of a folder.")
     add("--batch-size", type=_at_least(1), default=64, help="Images per batch; default: 64.")
     add("--threads", type=_at_least(1), help="Threads for decoding and labelling; default: one per core.")
     on_ray.add_options(command, _at_least)
@@ -115,13 +116,15 @@ def predict(arguments: list[str]) -> None:
         raise UsageError("--json prints the predictions, --output writes them to a file; give one of them")
     gc.disable()  # imports create no garbage
     try:
+        from aae_toolkit.data.left_out import LeftOut
         from aae_toolkit.data.paths import image_files
         from aae_toolkit.predict import predict as predict_files
         from aae_toolkit.predict.classifier_file import find_classifier
 
+        left_out = LeftOut(lambda line: print(shown(line), file=sys.stderr))
         predictions = predict_files(
             find_classifier(given.model),
-            image_files(given.images, sys.stdin.buffer),
+            image_files(given.images, sys.stdin.buffer, left_out=left_out, follow_links=given.follow_links),
             batch_size=given.batch_size,
             threads=given.threads,
             processes=True,
@@ -135,26 +138,28 @@ def predict(arguments: list[str]) -> None:
     if given.output is not None:
         from aae_toolkit.predict.output import write_predictions
 
-        write_predictions(given.output, _counted(_tracked(predictions, given.images), counts), given.top_k)
+        write_predictions(given.output, _counted(_tracked(predictions, given), counts), given.top_k)
         kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("labelled", "unsure", "unreadable"))
         print(f"{counts.total()} images, {kinds}; written to {given.output}")
     else:
-        lines = predictions if sys.stdout.isatty() else _tracked(predictions, given.images)
+        lines = predictions if sys.stdout.isatty() else _tracked(predictions, given)
         for prediction in _counted(lines, counts):
             print(dumps(prediction.to_json()) if given.json else _line(prediction))
-    if counts["unreadable"]:
-        raise AaeError(f"{counts['unreadable']} of {counts.total()} images could not be read")
+    left_out.finish()
+    if failed := counts["unreadable"] + left_out.n_failed:
+        raise AaeError(f"{failed} of {counts.total() + left_out.n_failed} images could not be read")
 
 
-def _tracked(predictions: Iterator[Prediction], images: list[str]) -> Iterator[Prediction]:
-    """Yield `predictions` and show their progress on standard error; `images` as on the command line."""
+def _tracked(predictions: Iterator[Prediction], given: Namespace) -> Iterator[Prediction]:
+    """Yield `predictions` and show their progress on standard error; `given` is the command line."""
     if not sys.stderr.isatty():
         return periodic_lines(predictions, "images", say=partial(print, file=sys.stderr))
     from aae_toolkit.cli.options import ConsoleProgress
     from aae_toolkit.data.paths import STANDARD_INPUT, image_files
 
-    known = STANDARD_INPUT not in images
-    total = sum(1 for _ in image_files(images, sys.stdin.buffer)) if known else None
+    known = STANDARD_INPUT not in given.images
+    files = image_files(given.images, sys.stdin.buffer, follow_links=given.follow_links)
+    total = sum(1 for _ in files) if known else None
     return ConsoleProgress(stderr=True).track(predictions, "images", total)
 
 

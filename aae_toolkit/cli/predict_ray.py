@@ -62,16 +62,20 @@ def predict(given: Namespace) -> None:
     from dataclasses import asdict
 
     from aae_toolkit.cli.options import ConsoleProgress
+    from aae_toolkit.data.left_out import LeftOut
     from aae_toolkit.data.paths import image_files
     from aae_toolkit.predict.classifier_file import find_classifier
     from aae_toolkit.predict.on_ray import SHARD_SIZE, Cluster, Options, predict_ray
     from aae_toolkit.predict.shards import INPUT_SUFFIXES
 
+    progress = ConsoleProgress(stderr=True)
+    left_out = LeftOut(progress.say)
+    links = given.follow_links
     outcome = predict_ray(
         find_classifier(given.model),
-        image_files(given.images, sys.stdin.buffer, INPUT_SUFFIXES),
+        image_files(given.images, sys.stdin.buffer, INPUT_SUFFIXES, left_out=left_out, follow_links=links),
         given.output,
-        ConsoleProgress(stderr=True),
+        progress,
         cluster=Cluster(given.address, given.num_cpus or 1, given.num_gpus or 0, given.concurrency),
         options=Options(given.top_k, given.threshold, given.invert, given.column or "image"),
         batch_size=given.batch_size,
@@ -82,5 +86,8 @@ def predict(given: Namespace) -> None:
     else:
         before = f", {outcome.parts_before} of them from an earlier run" if outcome.parts_before else ""
         print(f"{outcome.rows} images, {outcome.errors} unreadable, in {outcome.parts} parts{before}: {outcome.output}")
+    left_out.finish()
+    if left_out.n_failed:
+        raise AaeError(f"{left_out.n_failed + outcome.errors} images could not be read, and are named above or in rows")
     if outcome.errors:
         raise AaeError(f"{outcome.errors} of {outcome.rows} images could not be read; their rows have an error")

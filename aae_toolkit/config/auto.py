@@ -21,7 +21,9 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 4, 400
 _BATCH, _SMALLEST_BATCH = 250, 32
 _BATCHES_AN_EPOCH = 20  # of a small set
 _MOST_LABELED = 125  # labelled images a step
+_WARMED_UP = 0.07  # share of the epochs over which rates rise without labels, so that no early accident stays
 _AVERAGED = 0.18  # share of all steps that the EMA of the weights covers, and that a first guess has to settle
+_REMEMBERED = 0.35  # share of the epochs in which a first pseudo-label fades to 1/e: a young network knows less than it
 _LONGEST_AVERAGE = 0.999  # EMA decay
 _FEW_LABELS = 50  # labels a class, below which neighbours are paired too
 _STROKES = 1 / 3  # share of inked pixels, below which images are drawings of lines
@@ -162,7 +164,8 @@ def _length(facts: Facts, variant: Variant) -> Choice:
         n_labeled = facts.labels_per_class * facts.n_classes
         training["labeled_batch_size"] = min(_MOST_LABELED, max(10, n_labeled // 2))
     else:
-        training |= {"use_disentanglement": False, "lambda_z_l2_regularization": 0.001}
+        warm_up = {"warmup_epochs": round(_WARMED_UP * n_epochs, 1)}
+        training |= {"use_disentanglement": False, "lambda_z_l2_regularization": 0.001, "schedule": warm_up}
     return Choice(
         {"training": training},
         f"length: {n_epochs} epochs of {steps_per_epoch} steps, batches of {batch}, EMA decay {decay}, since there are"
@@ -175,17 +178,19 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
     pseudo = {"lambda_pseudo_labels": 1.0, "confidence": 0.5}
     likeness = "gradients" if facts.image_shape[0] == 1 else "gradients-and-colours"
     neighbors = {"n_neighbors": min(10, facts.n_images - 1), "likeness": likeness}
-    pairs = neighbors | {"lambda_pairs": 1.0, "mutual_neighbors": True, **_balance(facts)}
+    pairs = neighbors | {"lambda_pairs": 1.0, **_balance(facts)}
     if variant == "unsupervised":
         terms: dict[str, Any] = pseudo | pairs | {"lambda_balance": 4.0, "looks_to_trust": _views_to_trust(facts)}
         return Choice(
             {"consistency": terms}, "terms: neighbour pairs, balance and pseudo-labels, since no label is used"
         )
     labels = f"{facts.labels_per_class} labels of the rarest class"
-    first = neighbors | {"spread_labels": True, "blend_regression": True, "relabelings": 3, "memory": 0.9}
+    memory = round(1 - 1 / max(2, _REMEMBERED * _epochs(facts, variant)), 4)
+    first = neighbors | {"spread_labels": True, "blend_regression": True, "memory": memory}
     taught = "pseudo-labels, which begin with spread labels and a regression"
     if facts.labels_per_class >= _FEW_LABELS:
-        return Choice({"consistency": pseudo | first}, f"terms: {taught}, for {labels}")
+        terms = pseudo | first | {"pseudo_label_head": True}
+        return Choice({"consistency": terms}, f"terms: {taught}, on a head of their own, for {labels}")
     terms = pseudo | first | pairs | {"lambda_balance": 2.0}
     return Choice({"consistency": terms}, f"terms: neighbour pairs, balance, and {taught}, for {labels}")
 
@@ -202,5 +207,10 @@ def _balance(facts: Facts) -> dict[str, float]:
 
 def _views_to_trust(facts: Facts) -> int:
     """Choose the views of an image, one an epoch, before its memory is a pseudo-label."""
-    n_epochs: int = _length(facts, "unsupervised").settings["training"]["n_epochs"]
-    return max(2, round(_AVERAGED * n_epochs))
+    return max(2, round(_AVERAGED * _epochs(facts, "unsupervised")))
+
+
+def _epochs(facts: Facts, variant: Variant) -> int:
+    """Number of epochs that the training will have."""
+    n_epochs: int = _length(facts, variant).settings["training"]["n_epochs"]
+    return n_epochs

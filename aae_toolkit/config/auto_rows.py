@@ -12,7 +12,7 @@ _STEPS: dict[Variant, int] = {"semi_supervised": 120, "unsupervised": 400}
 _LEAST_EPOCHS = 8  # each sample is seen so often, however many samples there are
 _N_NEIGHBORS = 5
 _MANY_FEATURES = 256
-_PICTURED = 2  # times as many steps where the decoder draws pictures
+_FEWEST_PICTURED = 240  # steps that the decoder needs to draw pictures
 _AVERAGED = 10  # of so many steps the EMA averages one, and remembers as many as that
 
 
@@ -45,10 +45,10 @@ def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, l
     training, length = _length(facts, variant)
     consistency, neighbors = _neighbors(facts)
     terms, taught = (_labeled_terms if variant == "semi_supervised" else _unlabeled_terms)(facts)
-    model, networks = _networks(facts)
+    model, autoencoder, networks = _networks(facts)
     content: dict[str, Any] = {
         "model": model,
-        "learning_rates": {"consistency_lr": 0.004, "auto_encoder_lr": 0.003, "style_lr": 0.01},
+        "learning_rates": {"consistency_lr": 0.004, "style_lr": 0.01} | autoencoder,
         "training": training,
         "consistency": consistency | terms,
     }
@@ -62,25 +62,30 @@ def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, l
     return UnsupervisedConfig.model_validate(content), choices
 
 
-def _networks(facts: RowFacts) -> tuple[dict[str, Any], Choice]:
-    """Choose the networks for rows of features, or for embeddings."""
+def _networks(facts: RowFacts) -> tuple[dict[str, Any], dict[str, float], Choice]:
+    """Choose the networks for rows of features, or for embeddings, and the autoencoder's rates in the encoder."""
     model: dict[str, Any] = {"encoder_dropout": 0.2}
     if facts.are_embeddings:
-        return model | {"hidden_size": 256, "z_size": 5}, Choice(
-            "a head of two hidden layers of 256 units on standardized embeddings",
-            "the backbone has learned the features already",
+        rates = {"auto_encoder_lr": 0.0, "generator_lr": 0.0}  # z and the decoder have `style_lr`
+        choice = Choice(
+            "a head of two hidden layers of 256 units on standardized embeddings, which labels and neighbours alone"
+            " teach",
+            "the backbone has learned the features already, and pictures would bend them",
         )
-    return model | {"hidden_size": 128, "standardize": True, "reconstruction": "gaussian"}, Choice(
+        return model | {"hidden_size": 256, "z_size": 5}, rates, choice
+    choice = Choice(
         "standardized input, Gaussian reconstruction, hidden layers of 128 units",
         "features have units of their own, no natural range, and no picture in them",
     )
+    rates = {"auto_encoder_lr": 0.003}
+    return model | {"hidden_size": 128, "standardize": True, "reconstruction": "gaussian"}, rates, choice
 
 
 def _length(facts: RowFacts, variant: Variant) -> tuple[dict[str, Any], Choice]:
     """Choose batches, epochs and the decay of the EMA: small networks need few steps."""
     n_passed = max(facts.n_samples - facts.n_labeled, facts.n_samples // 2, 1)  # samples of an epoch
     per_epoch = -(-n_passed // _BATCH_SIZE)
-    n_steps = _STEPS[variant] * (_PICTURED if facts.are_embeddings else 1)
+    n_steps = max(_STEPS[variant], _FEWEST_PICTURED if facts.are_embeddings else 0)
     n_epochs = max(_LEAST_EPOCHS, -(-n_steps // per_epoch))
     ema_decay = 1 - _AVERAGED / max(n_epochs * per_epoch, 2 * _AVERAGED)
     section = {

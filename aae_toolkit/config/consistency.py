@@ -21,7 +21,7 @@ class ConsistencyConfig(Section):
 
     augmentation: float = Field(default=1.0, ge=0, le=4)
     """Strength of the rotation, shift, shear and scaling of a view; 0 turns them off. A name is a
-    set of these strengths: `drawings`, `photos`, `top-down`, `none`."""
+    set of these strengths: `drawings`, `photos`, `top-down`, `tiny`, `none`; keys beside the name win over it."""
     elastic: float = Field(default=0.0, ge=0, le=1)
     """Elastic deformation of a view: standard deviation of shifts, in units of half the image size. [Simard et al.]."""
     horizontal_flip: bool = False
@@ -46,18 +46,14 @@ class ConsistencyConfig(Section):
     """Weight of the neighbour consistency loss: two views share a category. [IMSAT; SCAN]."""
     n_neighbors: int = Field(default=10, ge=0, le=1000)
     """Number of nearest neighbours that the second view is taken from; 0 takes it from the image itself. [SCAN]."""
-    mutual_neighbors: bool = False
-    """Take only neighbours that the image is a neighbour of too, or else the image itself."""
     likeness: Likeness = "gradients"
     """Description that neighbours are searched by; `directions` are `features` of length 1. [Dalal & Triggs; Swain &
     Ballard]."""
     spread_labels: bool = False
     """Initialize the pseudo-labels by spreading the labels from neighbour to neighbour. [Zhou et al.]."""
     blend_regression: bool = False
-    """Average the spread labels with a smoothed logistic regression; needs `spread_labels`. [Huang et al.]."""
-    relabelings: int = Field(default=0, ge=0, le=100)
-    """Number of times, evenly over the training, that pseudo-labels begin anew from the encoder's features; needs
-    `blend_regression`. [Iscen et al.]."""
+    """Average the spread labels with a smoothed logistic regression, which has an RBF kernel for images; needs
+    `spread_labels`. [Huang et al.]."""
     lambda_balance: float = Field(default=0.0, ge=0)
     """Weight of the category balance loss: all categories are equally frequent; needs `lambda_pairs`. [IMSAT]."""
     balance_tolerance: float = Field(default=0.0, ge=0)
@@ -72,6 +68,9 @@ class ConsistencyConfig(Section):
     """Weight of the pseudo-label loss: learn the likeliest category over many views; needs `ema_decay`. [FixMatch]."""
     confidence: float = Field(default=0.9, ge=0, lt=1)
     """Minimum probability of a pseudo-label; less certain images are left out. [FixMatch]."""
+    pseudo_label_head: bool = False
+    """Learn pseudo-labels by a head of their own, so that their errors reach y through the features alone; needs
+    labels. [Chen et al.]."""
     memory: float = Field(default=0.8, ge=0, lt=1)
     """Decay of the memory, the running average of the predictions, per view. [Laine & Aila]."""
     looks_to_trust: int = Field(default=1, ge=1)
@@ -111,8 +110,8 @@ class ConsistencyConfig(Section):
             raise ValueError(
                 "spread_labels needs neighbours and pseudo-labels; set n_neighbors and lambda_pseudo_labels above 0 too"
             )
+        if self.pseudo_label_head and not self.lambda_pseudo_labels:
+            raise ValueError("pseudo_label_head needs pseudo-labels; set lambda_pseudo_labels above 0 too")
         if self.blend_regression and not self.spread_labels:
             raise ValueError("blend_regression needs spread labels; set spread_labels to true too")
-        if self.relabelings and not self.blend_regression:
-            raise ValueError("relabelings need the blended regression; set blend_regression to true too")
         return self

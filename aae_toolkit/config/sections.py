@@ -207,6 +207,8 @@ class UnsupervisedConfig(VariantSection):
     def _has_no_labels(self) -> UnsupervisedConfig:
         if self.consistency.spread_labels:
             raise ValueError("consistency.spread_labels: there are no labels to spread without supervision")
+        if self.consistency.pseudo_label_head:
+            raise ValueError("consistency.pseudo_label_head: without supervision y learns from pseudo-labels too")
         return self
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ from aae_toolkit.data.embeddings import (
 from aae_toolkit.data.sources import UNLABELED, Source, SourceName
 from aae_toolkit.data.split import SPLITS, Split, SplitName
 from aae_toolkit.data.split_files import read_split
-from aae_toolkit.data.splits import split_indices
+from aae_toolkit.data.splits import draw_splits
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path, require_index, sha256, verify_sha256, write_text
 from aae_toolkit.files.documents import Name, read_document
@@ -94,7 +94,7 @@ def write_data_directory(
         AaeError: the directory cannot be written, or another process is writing there.
         UsageError: the source has too few images for these sizes, or other splits are there without `overwrite`.
     """
-    splits = _split(source, labeled, validation, test, seed)
+    splits = draw_splits(source, labeled, validation, test, seed)
     try:
         with lock_directory(path, progress), ExitStack() as placed:
             written = {name: placed.enter_context(atomic_path(path / f"{name}.npz")) for name in SPLITS}
@@ -129,26 +129,10 @@ def _place(path: Path, index: DatasetIndex, earlier: DatasetIndex | None, placed
     remove_parts(path)
 
 
-def _split(
-    source: Source, labeled: int | None, validation: int | None, test: int | None, seed: int
-) -> dict[SplitName, Split]:
-    """Draw every split; a source's own test set stays unchanged."""
-    if test is not None and source.test_images is not None:
-        raise UsageError(f"{source.name} brings its own test set of {len(source.test_images)} images; leave --test out")
-    indices = split_indices(
-        source.labels,
-        source.default_labeled if labeled is None else labeled,
-        source.default_validation if validation is None else validation,
-        0 if source.test_images is not None else source.default_test if test is None else test,
-        seed,
-    )
-    splits: dict[SplitName, Split] = {
-        name: Split(source.images[indices[name]], source.labels[indices[name]]) for name in SPLITS
-    }
-    splits["train_unlabeled"].labels[:] = UNLABELED
-    if source.test_images is not None and source.test_labels is not None:
-        splits["test"] = Split(source.test_images, source.test_labels)
-    return splits
+def earlier_class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of an existing data directory, in its order; none if there is none."""
+    earlier = _earlier(path / INDEX)
+    return earlier.class_names if earlier else ()
 
 
 def _earlier(index: Path) -> DatasetIndex | None:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from aae_toolkit.data.formats import HEAD_BYTES, NAMES, has_heif, kind_of, unread
 from aae_toolkit.errors import AaeError
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 
 Invert = Literal["auto", "yes", "no"]
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 MAX_PIXELS = 2**26  # 8192 x 8192: conversion takes about 1 GiB with transparency
 
 # Common formats only: pillow runs an interpreter for PostScript, and rare formats have seen little security review.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
+_GREY = frozenset({"1", "L", "LA", "I", "I;16"})
 _MODES = {1: "L", 3: "RGB"}
 _DARK, _LIGHT = 64, 191  # borders between these follow no convention
+_SAMPLED = 32  # rows and columns that a mean colour is taken from
+_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # TIFF tags
 
 Image.preinit()  # import the usual formats now, not at the first image
 
@@ -34,10 +37,15 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class NotedImage(NamedTuple):
-    """Image, uint8 [C, H, W] in 0-255, with notes on unexpected changes such as `inverted`."""
+    """Image, uint8 [C, H, W] in 0-255, with notes on unexpected changes such as `inverted`.
+
+    `colour` is its mean red, green and blue in 0-255 before a conversion to grey, where `read_noted` was asked for it
+    and the image has colours.
+    """
 
     pixels: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
+    colour: tuple[float, ...] | None = None
 
 
 def read_image(
@@ -48,16 +56,23 @@ def read_image(
 
 
 def read_noted(
-    path: Path | BinaryIO, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
+    path: Path | BinaryIO,
+    shape: tuple[int, int, int],
+    *,
+    invert: Invert = "no",
+    border: float | None = None,
+    sample_colour: bool = False,
 ) -> NotedImage:
     """Read an image file: turn it upright, convert it to grey or RGB, resize it to `shape` (aspect ratio not kept).
 
     Args:
-        path: PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM file, with any suffix; or a stream of its content.
+        path: PNG, JPEG, BMP, GIF, WebP, TIFF, PPM or AVIF file, with any suffix, HEIC with pillow-heif; or a stream of
+            its content.
         shape: (C, H, W) in pixels; C is 1 (grey) or 3 (RGB).
         invert: invert brightness: `yes`, `no`, or `auto`, which inverts if that brings the border closer to `border`.
         border: `border_brightness` of the training images, 0-255; None if unknown. `auto` inverts nothing if it is
             unknown, or neither dark nor light.
+        sample_colour: also return the mean colour, of a sample of the pixels.
 
     Raises:
         AaeError: `path` is absent, not a file, damaged, too large or not an image, or C is neither 1 nor 3.
@@ -68,13 +83,15 @@ def read_noted(
     try:
         with _content(path) as file, _open(file, path, (width, height)) as opened:
             several = bool(getattr(opened, "is_animated", False))
-            flat = _flatten(opened, path, _MODES[channels])
+            upright = _upright(opened, path)
+            colour = _mean_colour(upright) if sample_colour else None
+            flat = upright.convert(_MODES[channels])
     except FileNotFoundError as error:
         raise AaeError(f"{path}: no such file") from error
     except PermissionError as error:
         raise AaeError(f"{path}: may not be read ({error.strerror})") from error
     except UnidentifiedImageError as error:
-        raise AaeError(f"{path}: not an image that can be read; give PNG, JPEG, BMP, GIF, WebP, TIFF or PPM") from error
+        raise AaeError(f"{path}: not an image that can be read; give {NAMES}") from error
     except AaeError:
         raise
     except Exception as error:  # pillow's decoders raise any type on damaged files
@@ -87,7 +104,7 @@ def read_noted(
     if invert == "yes" or (invert == "auto" and _is_opposite(border_brightness(pixels), border)):
         pixels = 255 - pixels
         notes.append("inverted")
-    return NotedImage(pixels, tuple(notes))
+    return NotedImage(pixels, tuple(notes), colour)
 
 
 def border_brightness(images: NDArray[np.uint8]) -> float:
@@ -115,14 +132,21 @@ def _content(path: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
 def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image.Image:
     """Open an image without decoding it; refuse too many pixels, but decode large JPEG files at a reduced size."""
     opened: Image.Image
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    kind = kind_of(head, path.suffix.lower() if isinstance(path, Path) else "")
+    if kind is not None and (reason := unread(kind)) is not None:
+        raise AaeError(f"{path}: {reason}")
     try:
-        opened = Image.open(file, formats=_FORMATS)
+        opened = Image.open(file, formats=_formats(kind, path))
     except Image.DecompressionBombError:
         file.seek(0)
         try:
             opened = JpegImageFile(file)
         except SyntaxError:  # pillow's error for another format
             raise AaeError(f"{path}: too many pixels; scale it down to {MAX_PIXELS / 1e6:.0f} million") from None
+    if opened.format == "TIFF":
+        _refuse_preview(opened, path)
     full = opened.size
     # a progressive JPEG is decoded in memory at full size, whatever the reduced size
     if opened.width * opened.height > MAX_PIXELS and "progressive" not in opened.info:
@@ -135,8 +159,44 @@ def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image
     return opened
 
 
-def _flatten(opened: Image.Image, path: Path | BinaryIO, mode: str) -> Image.Image:
-    """Return the image upright, opaque, with 8 bits per channel, in `mode`."""
+def _formats(kind: str | None, path: Path | BinaryIO) -> tuple[str, ...]:
+    """Return pillow's names of the formats to try, and import what reads them, which the first such image needs."""
+    if kind == "AVIF":
+        try:
+            from PIL import AvifImagePlugin  # registers itself
+        except ImportError:
+            AvifImagePlugin = None  # type: ignore[assignment]  # noqa: N806
+        if AvifImagePlugin is None or not AvifImagePlugin.SUPPORTED:
+            raise AaeError(
+                f"{path}: AVIF is not read by this pillow; upgrade it to 11.3 or newer, or convert it to PNG"
+            )
+    if kind == "HEIC" and has_heif():
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        return ("HEIF",)
+    return _FORMATS if kind == "AVIF" else _FORMATS[:-1]
+
+
+def _refuse_preview(opened: Image.Image, path: Path | BinaryIO) -> None:
+    """Refuse a TIFF file whose first picture is a reduced copy, as in raw files of cameras with another suffix."""
+    tags = getattr(opened, "tag_v2", {})
+    if tags.get(_NEW_SUBFILE_TYPE, 0) & 1 or _DNG_VERSION in tags:
+        raise AaeError(f"{path}: its first picture is a reduced copy, as in camera raw; convert it to PNG")
+
+
+def _mean_colour(image: Image.Image) -> tuple[float, ...] | None:
+    """Return the mean red, green and blue, 0-255, of evenly spaced pixels: all would take as long as decoding."""
+    if image.mode in _GREY:
+        return None
+    sampled = image if max(image.size) <= _SAMPLED else image.resize((_SAMPLED, _SAMPLED), Image.Resampling.NEAREST)
+    coloured = sampled if sampled.mode == "RGB" else sampled.convert("RGB")
+    mean = coloured.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+    return mean if isinstance(mean, tuple) else None
+
+
+def _upright(opened: Image.Image, path: Path | BinaryIO) -> Image.Image:
+    """Return the image upright, opaque, with 8 bits per channel."""
     upright = ImageOps.exif_transpose(opened)
     if upright.mode == "F":
         raise AaeError(f"{path}: its pixels are floating-point numbers, whose range is unknown; give 8 or 16 bits")
@@ -147,4 +207,4 @@ def _flatten(opened: Image.Image, path: Path | BinaryIO, mode: str) -> Image.Ima
     if upright.has_transparency_data:  # draw transparent pixels on white, as viewers do
         drawn = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
-    return upright.convert(mode)
+    return upright

@@ -3,73 +3,119 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Container, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from aae_toolkit.data.formats import SUFFIXES
+from aae_toolkit.data.left_out import LeftOut
+from aae_toolkit.data.walk import Walker, is_litter
+
 STANDARD_INPUT = "-"
 _AT_ONCE = 2**16  # bytes read from standard input at a time
+_UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 
 
 def image_files(
-    named: Iterable[str], standard_input: BinaryIO, suffixes: Container[str] | None = None
+    named: Iterable[str],
+    standard_input: BinaryIO,
+    suffixes: Container[str] = SUFFIXES,
+    *,
+    left_out: LeftOut | None = None,
+    follow_links: bool = False,
 ) -> Iterator[Path]:
     """Yield the image files that `named` stands for, one by one, in constant memory.
 
-    A folder stands for the files below it with one of `suffixes`, sorted folder by folder, without hidden ones. A name
-    with `*`, `?` or `[` that is not a file is a pattern, in which `**` matches any number of folders. `-` stands for
-    the files and folders listed on standard input. A name that matches nothing is yielded as it is: its reader reports
-    the error.
+    A folder stands for the images below it, sorted folder by folder, without hidden ones. A name with `*`, `?` or `[`
+    that is not a file is a pattern, in which `**` matches any number of folders. `-` stands for the files and folders
+    listed on standard input. A name that matches nothing is yielded as it is: its reader reports the error.
 
     Args:
         named: files, folders, patterns or `-`.
         standard_input: paths, one per line, or each followed by a NUL byte, as `find -print0` writes them.
-        suffixes: suffixes to search folders for, in lower case; None searches for image files.
+        suffixes: suffixes, in lower case, of files that folders yield unseen; others are judged by their content.
+        left_out: account of what folders hold besides images.
+        follow_links: also follow links that lead outside of a folder.
     """
+    left_out = LeftOut() if left_out is None else left_out
+
+    def below(path: Path) -> Iterator[Path]:
+        """Yield the images below a folder; for other paths and for folders that hold nothing, the path itself."""
+        empty = True
+        if path.is_dir():
+            before = left_out.n_failed
+            walker = Walker(path, left_out, suffixes=suffixes, follow_links=follow_links, all_kinds=True)
+            for file, _ in walker.images(path):
+                empty = False
+                yield file
+            empty = empty and left_out.n_failed == before  # else the reason was given
+        if empty:
+            yield path
+
     for name in named:
         if name == STANDARD_INPUT:
-            for path in _listed(standard_input):
-                yield from _below(Path(path), suffixes)
+            yield from chain.from_iterable(below(Path(path)) for path in _listed(standard_input))
         else:
-            yield from _matching(name, suffixes)
+            yield from chain.from_iterable(below(path) for path in _matching(name))
 
 
-def _matching(name: str, suffixes: Container[str] | None) -> Iterator[Path]:
+def _matching(name: str) -> Iterator[Path]:
+    """Yield the files and folders that a name or pattern stands for, without those inside of such a folder."""
     import glob
 
-    if glob.has_magic(name) and not os.path.lexists(name):
-        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  (Path.glob takes no absolute pattern)
-        for path in matches or [name]:
-            yield from _below(Path(path), suffixes)
-    else:
-        yield from _below(Path(name), suffixes)
-
-
-def _below(path: Path, suffixes: Container[str] | None) -> Iterator[Path]:
-    """Yield the image files below a folder; for other paths and empty folders, the path itself."""
-    empty = True
-    if path.is_dir():
-        from aae_toolkit.data.images import SUFFIXES  # imports pillow, meanwhile the model is opened
-
-        for folder, folders, files in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for file in (Path(folder, name) for name in sorted(files)):
-                if not file.name.startswith(".") and file.suffix.lower() in (suffixes or SUFFIXES):
-                    empty = False
-                    yield file
-    if empty:
+    if not glob.has_magic(name) or os.path.lexists(name):
+        yield Path(name)
+        return
+    # Brackets in the name of a folder that exists are no pattern; elsewhere they may be either.
+    existing = _existing(name)
+    rest = name[len(existing) :]
+    patterns = glob.escape(existing) + rest, glob.escape(existing) + rest.replace("[", "[[]")
+    found = (sorted(glob.glob(pattern, recursive=True)) for pattern in patterns)  # noqa: PTH207  (absolute patterns)
+    folders: set[Path] = set()
+    for path in map(Path, next(filter(None, found), [name])):
+        # Hidden files are matched only where the pattern itself begins with a dot.
+        if (is_litter(path.name) and not path.name.startswith(".")) or not folders.isdisjoint(path.parents):
+            continue
+        if path.is_dir():
+            folders.add(path)
         yield path
 
 
+def _existing(name: str) -> str:
+    """Return the longest beginning of a pattern, up to a separator, that is an existing path."""
+    ends = [match.end() for match in re.finditer(r"[/\\]" if os.sep == "\\" else "/", name)]
+    return next((name[:end] for end in reversed(ends) if os.path.lexists(name[:end])), "")
+
+
 def _listed(stream: BinaryIO) -> Iterator[str]:
-    """Yield the paths in a stream, NUL-separated if a NUL is in its first bytes, else one per line; skip empty ones."""
-    rest, separator = b"", b""
-    while content := os.read(stream.fileno(), _AT_ONCE):
-        rest += content
+    """Yield the paths in a stream, NUL-separated if a NUL is in its first bytes, else one per line; skip empty ones.
+
+    A byte-order mark and the carriage returns of Windows' line ends are dropped, and UTF-16 is decoded.
+    """
+    rest, separator = os.read(stream.fileno(), _AT_ONCE), b""
+    if rest.startswith(_UTF16_MARKS):
+        while content := os.read(stream.fileno(), _AT_ONCE):
+            rest += content
+        yield from (line for line in rest.decode("utf-16", "replace").splitlines() if line.strip())
+        return
+    rest = rest.removeprefix(_UTF8_MARK)
+    more = bool(rest)
+    while more:
         if not separator and (b"\0" in rest or b"\n" in rest):
             separator = b"\0" if b"\0" in rest else b"\n"
         if separator:
             *whole, rest = rest.split(separator)
-            yield from (os.fsdecode(line) for line in whole if line.strip())
+            yield from (_path(line, separator) for line in whole if line.strip())
+        content = os.read(stream.fileno(), _AT_ONCE)
+        more, rest = bool(content), rest + content
     if rest.strip():
-        yield os.fsdecode(rest)
+        yield _path(rest, separator)
+
+
+def _path(line: bytes, separator: bytes) -> str:
+    """Return a path of a list; only a file of that very name keeps a carriage return at its end."""
+    if separator != b"\0" and line.endswith(b"\r") and not os.path.lexists(line):
+        line = line[:-1]
+    return os.fsdecode(line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,18 +11,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_toolkit.data.folder import FolderOptions, read_folder
 from aae_toolkit.data.idx import read_idx
-from aae_toolkit.data.images import SUFFIXES, Invert, read_noted
+from aae_toolkit.data.split import UNLABELED as UNLABELED
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.files import require_own
 from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.progress import Progress, Silent
 
 SourceName = Literal["mnist", "fashion-mnist", "kmnist", "digits", "folder"]
-UNLABELED = -1
 _DOWNLOADING = ".aae-download-"
-UNLABELED_FOLDERS = ("_unlabeled", "_unlabelled")
-_MAX_REPORTED = 20  # unreadable files reported one by one; the rest is counted
 
 _MNIST_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 _GARMENTS = (
@@ -54,7 +50,9 @@ class Source:
         default_labeled: default size of the labelled set; None takes all remaining labelled images.
         default_validation: default size of the validation set.
         default_test: default size of the test set, for a source without its own.
-        n_unreadable: number of files that could not be read.
+        n_left_out: number of images that should have been read, and were not.
+        given_validation: int64, indices of the validation images, if they are given; the source is split without them.
+        given_test: likewise of the test images.
     """
 
     name: SourceName
@@ -66,7 +64,9 @@ class Source:
     default_labeled: int | None
     default_validation: int
     default_test: int
-    n_unreadable: int = 0
+    n_left_out: int = 0
+    given_validation: NDArray[np.int64] | None = None
+    given_test: NDArray[np.int64] | None = None
 
 
 def load_source(
@@ -75,7 +75,7 @@ def load_source(
     download_dir: Path,
     image_shape: tuple[int, int, int],
     *,
-    invert: Invert = "no",
+    folder: FolderOptions | None = None,
     progress: Progress | None = None,
 ) -> Source:
     """Load a source by name.
@@ -85,8 +85,8 @@ def load_source(
         raw_dir: directory with the files (required for `folder`); if given, nothing is downloaded.
         download_dir: directory that the MNIST family is downloaded to if `raw_dir` is not given.
         image_shape: (C, H, W) that the images of a `folder` are converted to; the other sources keep their own.
-        invert: for a `folder`, invert brightness: `yes`, `no`, or `auto`, which inverts images with a light border.
-        progress: listener for unreadable and for changed images of a folder.
+        folder: options of a `folder`.
+        progress: listener for the classes of a folder, and for images that are left out or changed.
 
     Raises:
         AaeError: files are absent or damaged, or a download failed.
@@ -97,7 +97,7 @@ def load_source(
     if name == "folder":
         if raw_dir is None:
             raise UsageError("--source folder needs --raw-dir: a directory with one sub-directory of images per class")
-        return _folder(raw_dir, image_shape, invert, progress or Silent())
+        return _folder(raw_dir, image_shape, folder or FolderOptions(), progress or Silent())
     return _mnist_family(name, raw_dir, download_dir)
 
 
@@ -175,86 +175,22 @@ def _digits() -> Source:
     )
 
 
-def _folder(raw_dir: Path, image_shape: tuple[int, int, int], invert: Invert, progress: Progress) -> Source:
-    if not raw_dir.is_dir():
-        raise AaeError(f"{raw_dir} is not a directory; expected one sub-directory of images per class")
-    directories = sorted(d for d in raw_dir.iterdir() if d.is_dir() and not d.name.startswith("."))
-    classes = [d for d in directories if not d.name.startswith("_")]
-    unlabeled = [d for d in directories if d.name in UNLABELED_FOLDERS]
-    for directory in classes + unlabeled:
-        require_own(directory)
-        if not directory.name.isprintable() or not _is_text(directory.name):
-            raise AaeError(f"class directory {directory.name!r} has an unprintable name; rename it")
-    for directory in directories:
-        if directory not in classes + unlabeled:
-            progress.say(f"{directory} is left out: the name of a class must not begin with an underscore")
-    files = [(path, label) for label, directory in enumerate(classes) for path in _image_files(directory)]
-    files += [(path, UNLABELED) for directory in unlabeled for path in _image_files(directory)]
-    if not files:
-        raise AaeError(
-            f"{raw_dir} holds no images; expected <class>/*.png or *.jpg, and optionally {UNLABELED_FOLDERS[0]}/"
-        )
-    images, labels, n_unreadable = _read_all(raw_dir, files, image_shape, invert, progress)
-    for label, directory in enumerate(classes):
-        if not (labels == label).any():
-            raise AaeError(f"class directory {directory} holds no images that can be read; add some or remove it")
-    held_out = (int((labels != UNLABELED).sum()) or len(labels)) // 5
+def _folder(raw_dir: Path, image_shape: tuple[int, int, int], options: FolderOptions, progress: Progress) -> Source:
+    found = read_folder(raw_dir, image_shape, options, progress)
+    given = [indices for indices in (found.validation, found.test) if indices is not None]
+    remaining = np.delete(found.labels, np.concatenate(given)) if given else found.labels
+    held_out = (int((remaining != UNLABELED).sum()) or len(remaining)) // 5
     return Source(
         name="folder",
-        class_names=tuple(directory.name for directory in classes),
-        images=images,
-        labels=labels,
+        class_names=found.class_names,
+        images=found.images,
+        labels=found.labels,
         test_images=None,
         test_labels=None,
         default_labeled=None,
         default_validation=held_out,
         default_test=held_out,
-        n_unreadable=n_unreadable,
+        n_left_out=found.n_left_out,
+        given_validation=found.validation,
+        given_test=found.test,
     )
-
-
-def _read_all(
-    raw_dir: Path,
-    files: list[tuple[Path, int]],
-    image_shape: tuple[int, int, int],
-    invert: Invert,
-    progress: Progress,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Return images uint8 [N, C, H, W], their labels, and the number of unreadable files, which are reported."""
-    images = np.empty((len(files), *image_shape), np.uint8)  # a list would be copied once all are read
-    labels: list[int] = []
-    n_unreadable = 0
-    notes: Counter[str] = Counter()
-    for path, label in progress.track(files, "reading", len(files)):
-        try:
-            if not path.resolve().is_relative_to(raw_dir.resolve()):
-                raise AaeError(f"{path}: a link that leads outside of {raw_dir}")
-            image = read_noted(path, image_shape, invert=invert, border=0.0)
-        except AaeError as error:
-            n_unreadable += 1
-            if n_unreadable <= _MAX_REPORTED:
-                progress.say(str(error))
-            continue
-        images[len(labels)] = image.pixels
-        labels.append(label)
-        notes.update(image.notes)
-    if n_unreadable > _MAX_REPORTED:
-        progress.say(f"and {n_unreadable - _MAX_REPORTED} more")
-    for note, n in notes.items():
-        progress.say(f"{n} of {len(files)} images: {note}")
-    if not labels:
-        raise AaeError(f"none of the {len(files)} images in {raw_dir} can be read")
-    return images[: len(labels)], np.array(labels, dtype=np.int64), n_unreadable
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # not in the file system's encoding
-        return False
-    return True
-
-
-def _image_files(directory: Path) -> list[Path]:
-    files = (p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
-    return sorted(p for p in files if not any(part.startswith(".") for part in p.relative_to(directory).parts))

@@ -5,10 +5,52 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.sources import Source
+from aae_toolkit.data.split import SPLITS, UNLABELED, Split, SplitName
 from aae_toolkit.errors import UsageError
 
 Indices = NDArray[np.int64]
+
+
+def draw_splits(
+    source: Source, labeled: int | None, validation: int | None, test: int | None, seed: int
+) -> dict[SplitName, Split]:
+    """Draw every split of a source; what is given, such as its own test set, stays unchanged.
+
+    Sizes and seed are those of `write_data_directory`.
+
+    Raises:
+        UsageError: the source has too few images for these sizes, or a size is asked for of a given split.
+    """
+    if test is not None and source.test_images is not None:
+        raise UsageError(f"{source.name} brings its own test set of {len(source.test_images)} images; leave --test out")
+    given: dict[str, Indices] = {}
+    for name, asked, indices in (
+        ("validation", validation, source.given_validation),
+        ("test", test, source.given_test),
+    ):
+        if indices is not None:
+            if asked is not None:
+                raise UsageError(f"the {len(indices)} {name} images are given and kept as they are; leave --{name} out")
+            given[name] = indices
+    pool = np.setdiff1d(np.arange(len(source.labels)), np.concatenate([*given.values(), np.array([], np.int64)]))
+    sizes = {
+        "validation": source.default_validation if validation is None else validation,
+        "test": 0 if source.test_images is not None else source.default_test if test is None else test,
+    } | dict.fromkeys(given, 0)
+    drawn = split_indices(
+        source.labels[pool],
+        source.default_labeled if labeled is None else labeled,
+        sizes["validation"],
+        sizes["test"],
+        seed,
+    )
+    indices_of = {name: pool[indices] for name, indices in drawn.items()} | given
+    splits = {name: Split(source.images[indices_of[name]], source.labels[indices_of[name]]) for name in SPLITS}
+    splits["train_unlabeled"].labels[:] = UNLABELED
+    if source.test_images is not None and source.test_labels is not None:
+        splits["test"] = Split(source.test_images, source.test_labels)
+    return splits
 
 
 def split_indices(

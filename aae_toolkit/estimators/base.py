@@ -33,6 +33,7 @@ from aae_toolkit.evaluation import Integers, encode
 from aae_toolkit.models import scaling
 from aae_toolkit.models.description import ArrayFacts, FeatureScaling
 from aae_toolkit.models.directory import TrainedModel
+from aae_toolkit.models.labels import dtype_name
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.in_memory import train_in_memory
 
@@ -224,7 +225,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         rows: NDArray[Any],
         sample_shape: tuple[int, ...],
         labels: Integers,
-        classes: Sequence[Any],
+        classes: NDArray[Any] | None = None,
         n_categories: int | None = None,
     ) -> Self:
         """Train a model on samples.
@@ -233,7 +234,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             rows: validated samples [n, F].
             sample_shape: shape of one sample before images became rows.
             labels: class indices int64 [n], -1 where unknown.
-            classes: labels by class index.
+            classes: sorted labels, by class index; None without labels.
             n_categories: K; None: the configuration's, or the number of classes.
         """
         self.sample_shape_ = sample_shape
@@ -247,7 +248,8 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         images, known = scaling.to_images(rows, scale, shape), labels != UNLABELED
         labeled, rest = (Split(images[which], labels[which]) for which in (known, ~known))
         splits: dict[SplitName, Split] = {"train_labeled": labeled, "train_unlabeled": rest, "validation": labeled}
-        data = ArrayData(splits, shape, tuple(map(str, classes)))
+        names = () if classes is None else tuple(classes.tolist())
+        data = ArrayData(splits, shape, tuple(map(str, names)))
         config = resolve_config(
             self.config,
             self._variant,
@@ -268,7 +270,8 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 model, self.history_ = train_in_memory(config, data, device=self.device, progress=progress)
         except UsageError as error:
             raise ValueError(str(error)) from error
-        arrays = ArrayFacts(scaling=scale, classes=tuple(classes))
+        dtype = None if classes is None else dtype_name(classes.dtype)
+        arrays = ArrayFacts(scaling=scale, classes=names, dtype=dtype)
         description = model.description.model_copy(update={"arrays": arrays})
         self._take(dataclasses.replace(model, description=description))
         return self

@@ -7,16 +7,29 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.estimators.base import DTYPES, AAEEstimator, flat
+from aae_toolkit.estimators.labels import read_labels
 from aae_toolkit.models.directory import TrainedModel
 
 
 class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Classifier that learns from few labels and many unlabelled samples, which have y = -1 as in scikit-learn.
+
+    `predict` and `classes_` give labels of the dtype of y, also after `load` and `load_classifier`:
+
+    - integers and whole floats: -1 is no label; unsigned integers and bool cannot hold -1, so all samples have a label.
+    - text (`<U6`, StringDType): all samples have a label, except for the missing values of a StringDType.
+    - objects: labels of one type, returned as objects of that type; -1, None, pandas.NA, and NaN except among numbers
+      are no label.
+    - types of pandas: missing values are no label; labels have the type that numpy gives them without these.
+    - lists: as objects, but labels have the type that numpy gives them without those that are none.
+
+    Refused, since they cannot be kept or have two meanings: labels of several types, fractions, infinity, NaN among
+    numbers, bytes, dates, tuples, and the texts "-1", "-1.0" and "nan", which numpy makes of -1 and NaN among words.
+    Empty texts and texts that cannot be printed are refused too.
 
     Attributes:
         classes_: the labels, sorted.
@@ -28,22 +41,19 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
     _variant = "semi_supervised"
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train on samples X and labels y [n] of any type; -1 marks a sample without a label.
+        """Train on samples X and labels y [n]; -1 marks a sample without a label.
 
         Raises:
-            ValueError: there are fewer than two classes, or scikit-learn refuses the arrays.
+            ValueError: there are fewer than two classes, y cannot be kept as it is, or scikit-learn refuses the arrays.
         """
         rows, sample_shape = flat(X)
-        rows, given = validate_data(self, rows, y, dtype=DTYPES, ensure_min_samples=2)
-        known = _is_labeled(given)
-        targets = np.array(given[known].tolist())  # an array of objects becomes one of their own type
-        check_classification_targets(targets)
-        self.classes_, codes = np.unique(targets, return_inverse=True)
+        given = None if y is None else read_labels(y)
+        rows, codes = validate_data(self, rows, given and given.codes, dtype=DTYPES, ensure_min_samples=2)
+        assert given is not None  # scikit-learn has refused None
+        self.classes_ = given.classes
         if len(self.classes_) < 2:
             raise ValueError(f"y has {len(self.classes_)} class; a classifier needs two or more (-1 is no label)")
-        labels = np.full(len(given), UNLABELED, dtype=np.int64)
-        labels[known] = codes
-        return self._fit(rows, sample_shape, labels, self.classes_.tolist())
+        return self._fit(rows, sample_shape, codes, self.classes_)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict the label of each sample, [n], from the likeliest category."""
@@ -53,12 +63,13 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy on the samples that have a label; 0 if none has."""
-        truth = np.asarray(y)
-        known = _is_labeled(truth)
-        if not known.any():
+        truth = read_labels(y)
+        if not truth.known.any():
             return 0.0
-        weights = None if sample_weight is None else np.asarray(sample_weight)[known]
-        return float(np.average((self.predict(X) == truth)[known], weights=weights))
+        codes = {label: code for code, label in enumerate(self.classes_.tolist())}
+        expected = np.array([codes.get(label, UNLABELED) for label in truth.classes.tolist()])[truth.codes]
+        weights = None if sample_weight is None else np.asarray(sample_weight)[truth.known]
+        return float(np.average((self._labels(X) == expected)[truth.known], weights=weights))
 
     def _category(self, wanted: Any) -> int:
         labels = self.classes_.tolist()
@@ -69,12 +80,4 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
     def _take(self, model: TrainedModel) -> None:
         super()._take(model)
         assert model.description.arrays is not None
-        self.classes_ = np.array(model.description.arrays.classes)
-
-
-def _is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which labels are not -1, bool [n]; text labels never are -1."""
-    if y.dtype.kind in "US":
-        return np.ones(len(y), dtype=bool)
-    labeled: NDArray[np.bool_] = (y != UNLABELED).astype(bool)
-    return labeled
+        self.classes_ = model.description.arrays.labels

@@ -87,7 +87,7 @@ class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-
         rows, sample_shape = flat(X)
         rows = validate_data(self, rows, dtype=DTYPES, ensure_min_samples=2)
         unlabeled = np.full(len(rows), UNLABELED, dtype=np.int64)
-        self._fit(rows, sample_shape, unlabeled, (), n_categories=max(2, self.n_clusters))
+        self._fit(rows, sample_shape, unlabeled, n_categories=max(2, self.n_clusters))
         if self.n_clusters == 1:  # networks have two categories or more; both are this cluster
             description = self.model_.description
             update = {"category_to_class": (0, 0), "class_names": description.class_names[:1]}

@@ -48,7 +48,7 @@ def resolve_config(
         if are_rows:
             content["training"] |= {"augment_labeled": False} if variant == "semi_supervised" else {}
             content["consistency"] |= {"augmentation": 0.0, "elastic": 0.0}
-            if content["consistency"]["likeness"] == "gradients":
+            if content["consistency"]["likeness"].startswith("gradients"):
                 content["consistency"]["likeness"] = "pixels"
         consistency = content["consistency"]
         n_labeled, n_unlabeled = data.size("train_labeled"), data.size("train_unlabeled")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aae_toolkit.backbones.description import BackboneDescription, thumbnail_shape
@@ -14,6 +16,7 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_index
 from aae_toolkit.files.checksums import require_equal_sha256
 from aae_toolkit.files.documents import Name, brief, parse_document, parse_json, read_limited
+from aae_toolkit.models.labels import DTYPE_PATTERN, Label, label_array
 
 FILE_NAME = "model.json"
 
@@ -72,12 +75,26 @@ class FeatureScaling(BaseModel):
 
 
 class ArrayFacts(BaseModel):
-    """Facts about the arrays that a model was trained from; `classes` are their labels as given."""
+    """Facts about the arrays of a fit.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    `classes` are their labels as given, and `dtype` is their numpy type, which files of an earlier version lack.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     scaling: FeatureScaling
-    classes: tuple[int | float | str, ...]
+    classes: tuple[Label, ...]
+    dtype: str | None = Field(default=None, pattern=DTYPE_PATTERN)
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """Class labels in the type in which they were given, [number of classes]."""
+        return np.array(self.classes) if self.dtype is None else label_array(self.classes, self.dtype)
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> ArrayFacts:
+        _ = self.labels  # raises ValueError where the labels of a file are not of its type
+        return self
 
 
 class ModelDescription(BaseModel):

@@ -217,12 +217,13 @@ class Networks(nn.Module):
         mode_decoder: bool,
         conditional_style_prior: bool = False,
         n_over_clusters: int | None = None,
+        pseudo_label_head: bool = False,
     ) -> None:
         """Build the networks with torch's default initialization.
 
-        With `conditional_style_prior` the Gaussian discriminator judges z together with y. The mode decoder and the
-        over-clustering head, a second y head on the encoder's features, are built last: the initial weights of the
-        other networks are the same with or without them.
+        With `conditional_style_prior` the Gaussian discriminator judges z together with y. The mode decoder and further
+        heads on the encoder's features are built last: the initial weights of the other networks are the same with or
+        without them.
         """
         super().__init__()
         self.architecture = architecture
@@ -234,6 +235,7 @@ class Networks(nn.Module):
         self.mode_decoder = ModeDecoder(architecture) if mode_decoder else None
         n_features = self.encoder.y_head.in_features
         self.over_clustering = nn.Linear(n_features, n_over_clusters) if n_over_clusters else None
+        self.pseudo_labels = nn.Linear(n_features, architecture.n_classes) if pseudo_label_head else None
 
 
 def decode_modes(decoder: Decoder, architecture: Architecture) -> Tensor:

@@ -25,7 +25,8 @@ class OnnxClassifier:
     pixels in 0-255. Its shape is [n, C, H, W], [n, H, W], or [n, C·H·W].
 
     Attributes:
-        classes_: the class labels of an estimator; for a clusterer or a model from `aae train`, the class names.
+        classes_: the class labels of an estimator, of their dtype; for a clusterer or a model from `aae train`, the
+            class names.
         image_shape: (C, H, W) in pixels.
         n_features_in_: C·H·W.
     """
@@ -39,8 +40,8 @@ class OnnxClassifier:
         except ValueError as error:
             raise AaeError(f"{path} is damaged: its metadata does not say what it takes; export it again") from error
         self._scaling = None if arrays is None else arrays.scaling
-        self.classes_: NDArray[Any] = np.array(
-            arrays.classes if arrays is not None and arrays.classes else self._file.class_names
+        self.classes_: NDArray[Any] = (
+            arrays.labels if arrays is not None and arrays.classes else np.array(self._file.class_names)
         )
         _, c, h, w = self._file.input_shape
         self.image_shape: tuple[int, int, int] = (c, h, w)

@@ -20,7 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.data.images import SUFFIXES, read_noted
+from aae_toolkit.data.formats import SUFFIXES
+from aae_toolkit.data.images import read_noted
 from aae_toolkit.data.split_files import map_images
 from aae_toolkit.errors import AaeError
 from aae_toolkit.predict.decoding import Decoded, Decoder

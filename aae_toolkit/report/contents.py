@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from aae_toolkit.backbones.description import WEIGHTS_FILE as BACKBONE_FILE
 from aae_toolkit.data.directory import DataDirectory, DatasetIndex
 from aae_toolkit.data.sources import UNLABELED
@@ -25,8 +23,6 @@ from aae_toolkit.report.gallery import Gallery, collect, curve_captions, picture
 from aae_toolkit.report.training import CONFIG_FILE, Training, read_training
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.visualization.pictures import DIRECTORY
-
-_N_MIX_UPS = 10
 
 
 @dataclass(frozen=True)
@@ -46,14 +42,6 @@ class Sources:
     bench: Path | None = None
     data_dir: Path | None = None
     split: SplitName = "validation"
-
-
-class MixUp(NamedTuple):
-    """Number of images of one class that were labelled as another."""
-
-    true: str
-    given: str
-    n: int
 
 
 class File(NamedTuple):
@@ -121,16 +109,6 @@ def gather(sources: Sources, progress: Progress) -> Contents:
         benchmark=benchmark,
         files=_files(sources.model_dir, description),
     )
-
-
-def mix_ups(evaluation: Evaluation) -> list[MixUp]:
-    """List the most frequent mistakes, in descending order."""
-    names = [report.class_name for report in evaluation.per_class]
-    counts = np.array(evaluation.confusion)
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:_N_MIX_UPS]
-    pairs = [divmod(int(i), len(names)) for i in order]
-    return [MixUp(names[i], names[j], int(counts[i, j])) for i, j in pairs if counts[i, j]]
 
 
 def _pictures(model_dir: Path, model: TrainedModel, data: DataDirectory | None, progress: Progress) -> Gallery:

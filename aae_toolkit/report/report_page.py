@@ -9,10 +9,11 @@ from aae_toolkit import __version__
 from aae_toolkit.html import rendering
 from aae_toolkit.html.rendering import command as line
 from aae_toolkit.machine.environment import describe_environment
-from aae_toolkit.report.contents import Contents, Sources, mix_ups
+from aae_toolkit.report.contents import Contents, Sources
+from aae_toolkit.report.scores import by_class, confusion, mix_ups
 from aae_toolkit.report.training import CONFIG_FILE
-
-_LARGEST_TABLE = 30  # classes; a larger table is unreadable
+from aae_toolkit.visualization.many import MOST
+from aae_toolkit.visualization.names import shorten
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,11 @@ def render(contents: Contents, command: str) -> str:
         measured_on=rendering.facts(contents.benchmark.report.environment) if contents.benchmark else {},
         speed=contents.benchmark.speed if contents.benchmark else None,
         level=3,
+        by_class=by_class,
+        confusion=confusion,
         mix_ups=mix_ups,
-        largest_table=_LARGEST_TABLE,
+        most=MOST,
+        shorten=shorten,
     )
 
 

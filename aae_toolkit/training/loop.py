@@ -11,7 +11,6 @@ from aae_toolkit.distributed.collectives import mean_over_processes, wait_for_al
 from aae_toolkit.errors import AaeError
 from aae_toolkit.training.batches import Batch, Batches
 from aae_toolkit.training.checkpoint import save_checkpoint
-from aae_toolkit.training.relabeling import is_due, relabel
 from aae_toolkit.training.run import Run, TrainingState
 from aae_toolkit.training.step import PhaseRunner, rate_factor
 from aae_toolkit.training.stop import Stopped, StopRequest
@@ -47,8 +46,6 @@ def train_epochs(state: TrainingState, batches: Batches, run: Run, stop: StopReq
         means = _train_steps(state, batches, run, stop)
         epoch = TrainedEpoch(state.epoch + 1, means, state.seconds, batches.n_images / state.seconds)
         state.epoch, state.step, state.sums, state.n_runs, state.seconds = state.epoch + 1, 0, {}, {}, 0.0
-        if is_due(run, state.epoch):
-            relabel(state, run)
         yield epoch
 
 

@@ -14,7 +14,6 @@ from aae_toolkit.training.neighbors import (
     describe_images,
     describe_in_parts,
     is_thinned,
-    mutual_only,
     nearest_neighbors,
     spread_labels,
 )
@@ -48,11 +47,7 @@ def find_neighborhoods(
         first = _blended_rows(passed, labeled, run)
     elif neighbors is not None and labeled_neighbors is not None:
         first = _first_y(passed, labeled, neighbors, labeled_neighbors, run)
-    if not terms.lambda_pairs or neighbors is None:
-        return None, first
-    if terms.mutual_neighbors and not is_thinned(n):  # most images are nobody's neighbour among thinned ones
-        neighbors = mutual_only(neighbors)
-    return neighbors, first
+    return (neighbors if terms.lambda_pairs else None), first
 
 
 def _search(passed: Split, labeled: Split, run: Run) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

@@ -141,23 +141,6 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
-def mutual_only(neighbors: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Keep the neighbours, int64 [N, k], that have the image among their own neighbours too.
-
-    They are repeated to fill a row. An image without any is its own neighbour.
-    """
-    from scipy.sparse import csr_array
-
-    n, k = neighbors.shape
-    links = csr_array((np.ones(n * k, bool), neighbors.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
-    both = csr_array(links.multiply(links.T))
-    counts = np.diff(both.indptr)[:, np.newaxis]
-    places = both.indptr[:-1, np.newaxis] + np.arange(k) % np.maximum(counts, 1)
-    found = np.append(both.indices, 0)[np.minimum(places, both.nnz)]
-    mutual: NDArray[np.int64] = np.where(counts > 0, found, np.arange(n)[:, np.newaxis])
-    return mutual
-
-
 def spread_labels(
     neighbors: NDArray[np.int64], labeled_neighbors: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:

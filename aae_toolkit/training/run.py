@@ -1,17 +1,16 @@
-"""A training: the part that stays, the part that changes, and the images that it passes over."""
+"""A training: the part that stays, and the part that changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
 from aae_toolkit.config import VariantConfig
 from aae_toolkit.data.arrays import TrainingData
-from aae_toolkit.data.split import Split, join_unlabeled
 from aae_toolkit.files.lock import DirectoryLock
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
@@ -56,31 +55,3 @@ class TrainingState:
     n_runs: dict[str, int] = field(default_factory=dict)  # number of values in each sum
     seconds: float = 0.0  # time of these steps
     history: list[dict[str, Any]] = field(default_factory=list)  # lines of metrics.jsonl
-
-
-class Inputs(NamedTuple):
-    """Images of a training.
-
-    Attributes:
-        passed: images of an epoch, without labels.
-        labeled: labelled images.
-        streams: whether the images stay in their files, since they are too large for the device.
-    """
-
-    passed: Split
-    labeled: Split
-    streams: bool
-
-
-def training_inputs(run: Run) -> Inputs:
-    """Open the training splits.
-
-    Raises:
-        AaeError: images are unreadable.
-    """
-    streams = run.data.inputs_bytes > run.config.training.resident_mib * 2**20
-    labeled, unlabeled = (run.data.load_inputs(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
-    if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch takes all of them, without labels
-        # Mapped images are read into memory here; few sets are that large and mostly labelled.
-        unlabeled = join_unlabeled(unlabeled, labeled)
-    return Inputs(unlabeled, labeled, streams)

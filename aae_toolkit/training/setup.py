@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from aae_toolkit.backbones.description import thumbnail_shape
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig, with_flags
 from aae_toolkit.data.arrays import TrainingData
+from aae_toolkit.data.split import join_unlabeled
 from aae_toolkit.distributed.batch_norm import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.checksums import verify_sha256
@@ -21,7 +22,7 @@ from aae_toolkit.models.networks import Networks
 from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.neighborhoods import find_neighborhoods
 from aae_toolkit.training.phases import build_phases
-from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState, training_inputs
+from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState
 from aae_toolkit.training.standardizing import Moments, moments_of, set_moments
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.terms.memory import Memory
@@ -92,7 +93,12 @@ def build_batches(run: Run) -> tuple[Batches, NDArray[np.float32] | None]:
             raise UsageError(
                 f"{name} {size} is of all {world.size} processes together; give a multiple of {world.size}"
             )
-    passed, labeled, streams = training_inputs(run)
+    streams = run.data.inputs_bytes > training.resident_mib * 2**20
+    labeled, unlabeled = (run.data.load_inputs(name, mapped=streams) for name in ("train_labeled", "train_unlabeled"))
+    passed = unlabeled
+    if len(unlabeled) < len(labeled):  # mostly labelled images: an epoch takes all of them, without labels
+        # Mapped images are read into memory here; few sets are that large and mostly labelled.
+        passed = join_unlabeled(unlabeled, labeled)
     if len(passed) < 2 * world.size:
         raise AaeError(f"{len(passed)} training images; at least {2 * world.size} are needed")
     cycled = labeled if isinstance(run.config, SemiSupervisedConfig) else None
@@ -137,6 +143,7 @@ def initial_state(
         mode_decoder=with_modes,
         conditional_style_prior=config.training.use_conditional_style_prior,
         n_over_clusters=n_over_clusters,
+        pseudo_label_head=terms.pseudo_label_head,
     ).to(runtime.device)
     if moments is None and (model.standardize or model.reconstruction == "gaussian"):
         moments = moments_of(

@@ -42,7 +42,7 @@ SETTINGS = (
     Setting(
         "learning_rates.consistency_lr",
         *(1 / 4, 4),
-        "It trains the category in every shipped configuration, and the best rate depends on the images.",
+        "It trains the category in every shipped configuration but `seed`, and the best rate depends on the images.",
         most=1,
         needs="consistency.is_on",
     ),

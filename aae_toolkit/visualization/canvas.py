@@ -35,6 +35,8 @@ _MARKERS = "os^DvP*<>p"
 _HATCHES = ("", "////", "....", "xxxx", "----", "++++", "oooo", "\\\\\\\\", "||||", "OOOO")
 MAIN_COLOR, CONTRAST_COLOR = _PETROFF[0], _PETROFF[2]
 _DPI = 120
+_STRETCH = 2.3  # ratio of sides up to which images in a grid keep theirs, as its square root
+_TALLEST = 22  # inches of a grid of images
 _PAD = 0.08  # inches around the drawing
 _TITLE_SIZE, _NOTE_SIZE = 11, 9  # points
 _CHARACTER = 0.57  # mean width of a character, as a fraction of the font size
@@ -126,8 +128,9 @@ def tile_centres(n: int, size: int) -> list[float]:
 def cell_size(image_shape: tuple[int, int, int], n_rows: int) -> tuple[float, float]:
     """Return width and height in inches of one image in a grid of `n_rows` rows, limited for extreme aspect ratios."""
     side = min(0.7, max(0.3, 20 / n_rows))
-    stretch = min(2.5, max(0.4, (image_shape[2] / image_shape[1]) ** 0.5))
-    return side * stretch, side / stretch
+    stretch = min(_STRETCH, max(1 / _STRETCH, (image_shape[2] / image_shape[1]) ** 0.5))
+    shrink = min(1.0, _TALLEST / (n_rows * side / stretch))
+    return shrink * side * stretch, shrink * side / stretch
 
 
 def show_image(axes: Any, image: NDArray[Any]) -> None:

@@ -12,14 +12,15 @@ from aae_toolkit.evaluation import Integers, contingency_table, majority_accurac
 from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import (
     CONTRAST_COLOR,
+    GroupStyle,
     cell_size,
-    group_styles,
     new_figure,
     note,
     show_image,
     tile,
     tile_centres,
 )
+from aae_toolkit.visualization.many import MOST, OTHERS_COLOR, largest, left_out, legend_of, others
 from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _MIDDLE = (0.025, 0.975)  # quantiles of the images' z0 where the steps begin an
 _N_SAMPLES = 8  # real images beside each mode
 _MARGIN = 2.2  # inches for the names on the left
 _LEGEND_ROWS = 16
+_CUT = 1.3  # height of the axis over the highest bar, where the bar of all other categories is cut
 NEVER = "never predicted"
 
 
@@ -38,15 +40,16 @@ def style_rows(view: View) -> Figure:
     """Draw decoded images: a row per category, with the first style varied over its range in real images."""
     lowest, highest = np.quantile(view.z[:, 0], _MIDDLE)
     steps = np.linspace(lowest, highest, _N_STYLES, dtype=np.float32)
-    k, z_size = view.n_categories, view.model.architecture.z_size
-    y = np.repeat(np.eye(k, dtype=np.float32), _N_STYLES, axis=0)  # [K * steps, K]
+    shown, z_size = largest(view.category_sizes), view.model.architecture.z_size
+    k = len(shown)
+    y = np.repeat(np.eye(view.n_categories, dtype=np.float32)[shown], _N_STYLES, axis=0)  # [shown * steps, K]
     z = np.repeat(view.z.mean(axis=0, keepdims=True), len(y), axis=0)
     z[:, 0] = np.tile(steps, k)
     pictures = view.decode(y, z)
     kept = (view.read(pictures) == y.argmax(axis=1)).reshape(k, _N_STYLES)
     labels = [
-        view.category_name(category) + (f"\n{NEVER}" if n == 0 else "")
-        for category, n in enumerate(view.category_sizes)
+        view.category_name(category) + (f"\n{NEVER}" if view.category_sizes[category] == 0 else "")
+        for category in shown
     ]
     drawn, axes = _rows(view, list(pictures.reshape(k, _N_STYLES, *view.image_shape)), _N_STYLES, labels)
     axes.set_xticks(tile_centres(_N_STYLES, view.image_shape[2]), [f"{step:.2g}" for step in steps], fontsize=8)
@@ -54,7 +57,8 @@ def style_rows(view: View) -> Figure:
     note(
         drawn,
         f"The encoder puts {rough_percent(kept.mean())} of these {kept.size} pictures back in their row. z0 of the"
-        f" middle 95% of images is {lowest:.2f} to {highest:.2f}; of the prior N(0, 1), -1.96 to 1.96.",
+        f" middle 95% of images is {lowest:.2f} to {highest:.2f}; of the prior N(0, 1), -1.96 to 1.96."
+        f"{left_out(k, view.n_categories)}",
     )
     return drawn
 
@@ -62,11 +66,13 @@ def style_rows(view: View) -> Figure:
 def modes_and_samples(view: View) -> Figure:
     """Draw each category's mode (z = 0) beside random real images of it; images of another class are framed."""
     order, height, width = np.random.default_rng(_SEED).permutation(len(view.images)), *view.image_shape[1:]
+    shown = largest(view.category_sizes)
     modes, rows, labels, framed = view.modes(), [], [], []
-    for category, size in enumerate(view.category_sizes):
+    for row_index, category in enumerate(shown):
         members = order[view.categories[order] == category][:_N_SAMPLES]
         rows.append([modes[category], *view.images[members]])
-        framed += [(category, column) for column, wrong in enumerate(view.wrong[members], 1) if wrong]
+        framed += [(row_index, column) for column, wrong in enumerate(view.wrong[members], 1) if wrong]
+        size = view.category_sizes[category]
         labels.append(f"{view.category_name(category)}\n{_purity(view, category)}{size} images")
     drawn, axes = _rows(view, rows, _N_SAMPLES + 1, labels)
     xs, ys = tile_centres(_N_SAMPLES + 1, width), tile_centres(len(rows), height)
@@ -78,59 +84,87 @@ def modes_and_samples(view: View) -> Figure:
     axes.axvline(xs[0] + (width + 1) / 2, color="0.3", linewidth=1)
     axes.set_xticks([xs[0], (xs[1] + xs[-1]) / 2], ["mode", "real images"], fontsize=8)
     frames = f" {len(framed)} of the real images shown are framed: of another class." if view.known.any() else ""
-    note(drawn, f"{_overall_purity(view)}{_empty(view)}{frames}")
+    note(drawn, f"{_overall_purity(view)}{_empty(view)}{frames}{left_out(len(shown), view.n_categories)}")
     return drawn
 
 
 def sizes(view: View) -> Figure:
-    """Draw the number of images in each category, split by true class where it is known."""
-    k, names = view.n_categories, view.names.texts
-    positions, groups = np.arange(k), _table(view)
-    entries = list(zip(names, group_styles(len(names)), groups, strict=True))
-    n_columns = -(-sum(bool(counts.any()) for *_, counts in entries) // _LEGEND_ROWS)
-    drawn = new_figure(max(6.0, 0.32 * k + 1.5) + 1.5 * n_columns, 4.8)
+    """Draw the number of images in each category, split by true class where it is known.
+
+    Of many categories, the smallest are one bar, which may end at the upper edge.
+    """
+    shown = largest(view.category_sizes, MOST if view.n_categories <= MOST else MOST - 1)
+    n_others, shown_sizes = view.n_categories - len(shown), view.category_sizes[shown]
+    entries = _by_class(view, shown)
+    n_columns = -(-len(entries) // _LEGEND_ROWS)
+    drawn = new_figure(max(6.0, 0.32 * (len(shown) + bool(n_others)) + 1.5) + 1.5 * n_columns, 4.8)
     axes = drawn.subplots()
-    bottom = np.zeros(k, dtype=np.int64)
+    positions, bottom = np.arange(len(shown)), np.zeros(len(shown), dtype=np.int64)
     for name, appearance, counts in entries:
-        if counts.any():
-            bars = axes.bar(positions, counts, bottom=bottom, color=appearance.color, label=name)
-            for bar in bars:
-                bar.set(hatch=appearance.hatch, edgecolor="white", linewidth=0)
+        for bar in axes.bar(positions, counts, bottom=bottom, color=appearance.color, label=name):
+            bar.set(hatch=appearance.hatch, edgecolor="white", linewidth=0)
         bottom += counts
     if not view.known.all():
-        unknown = view.category_sizes - bottom
-        axes.bar(positions, unknown, bottom=bottom, color="0.75", label="no label")
-    axes.axhline(len(view.images) / k, color="0.2", linestyle="--", linewidth=1, label="equal shares")
-    for category in np.flatnonzero(view.category_sizes == 0).tolist():
-        axes.text(category, 0, f" {NEVER}", rotation=90, ha="center", va="bottom", fontsize=8, color=CONTRAST_COLOR)
-    labels = [view.category_name(category) for category in range(k)]
-    crowded = max(map(len, labels)) * k > 80
-    axes.set_xticks(positions, labels, fontsize=8, rotation=90 if crowded else 0)
+        axes.bar(positions, shown_sizes - bottom, bottom=bottom, color="0.75", label="no label")
+    labels = [view.category_name(category) for category in shown]
+    if n_others:
+        _bar_of_others(axes, len(shown), len(view.images) - shown_sizes.sum(), shown_sizes.max())
+        labels.append(others(n_others, "categories"))
+    axes.axhline(len(view.images) / view.n_categories, color="0.2", linestyle="--", linewidth=1, label="equal shares")
+    for position in np.flatnonzero(shown_sizes == 0).tolist():
+        axes.text(position, 0, f" {NEVER}", rotation=90, ha="center", va="bottom", fontsize=8, color=CONTRAST_COLOR)
+    crowded = max(map(len, labels)) * len(labels) > 80
+    axes.set_xticks(range(len(labels)), labels, fontsize=8, rotation=90 if crowded else 0)
     axes.set_xlabel("category (the class it stands for)", fontsize=9)
-    axes.set_xlim(-0.7, k - 0.3)
+    axes.set_xlim(-0.7, len(labels) - 0.3)
     axes.set_ylabel("images")
     drawn.legend(title="true class", loc="outside right center", fontsize=8, ncols=max(1, n_columns))
-    note(drawn, f"{_overall_purity(view)}{_empty(view)}")
+    note(drawn, f"{_overall_purity(view)}{_empty(view)}{left_out(len(shown), view.n_categories)}")
     return drawn
+
+
+def _by_class(view: View, shown: Integers) -> list[tuple[str, GroupStyle, Integers]]:
+    """Return name, style and numbers of images in the `shown` categories, for each class with images there."""
+    table, names = _table(view)[:, shown], view.names.texts
+    legend = legend_of(names, table.sum(axis=1))
+    counts = np.zeros((len(legend.names), len(shown)), dtype=np.int64)
+    np.add.at(counts, legend.places, table)
+    return [entry for entry in zip(legend.names, legend.styles, counts, strict=True) if entry[2].any()]
+
+
+def _bar_of_others(axes: Any, position: int, total: int, highest: int) -> None:
+    """Draw the bar of all other categories, cut where it would make the `highest` of the others too small to see."""
+    limit = int(_CUT * max(1, highest))
+    axes.bar(position, min(total, limit), color=OTHERS_COLOR)
+    if total > limit:
+        axes.set_ylim(0, limit)
+        cut = f"{total} images, cut here "
+        axes.text(position, limit, cut, rotation=90, ha="center", va="top", fontsize=8)
 
 
 def mode_decoder_modes(view: View) -> Figure:
     """Draw the mode decoder's image of each category."""
-    k, modes = view.n_categories, view.mode_decoder_modes()
+    shown, modes = largest(view.category_sizes), view.mode_decoder_modes()
+    k = len(shown)
     n_columns = min(10, k)
     n_rows = -(-k // n_columns)
     width, height = (1.5 * side for side in cell_size(view.image_shape, n_rows))
     drawn = new_figure(max(5.0, n_columns * max(width, 0.9)), n_rows * (height + 0.45) + 1.1)
     grid = drawn.subplots(n_rows, n_columns, squeeze=False)
-    kept = view.read(modes) == np.arange(k)
-    for category, axes in enumerate(grid.flat):
-        if category >= k:
+    n_kept = (view.read(modes) == np.arange(view.n_categories)).sum()
+    for position, axes in enumerate(grid.flat):
+        if position >= k:
             axes.remove()
             continue
+        category = shown[position]
         show_image(axes, modes[category])
         empty = f"\n{NEVER}" if view.category_sizes[category] == 0 else ""
         axes.set_title(view.category_name(category, narrow=True) + empty, fontsize=7)
-    note(drawn, f"The encoder reads {kept.sum()} of the {k} modes as their own category.")
+    note(
+        drawn,
+        f"The encoder reads {n_kept} of the {view.n_categories} modes as their own category."
+        f"{left_out(k, view.n_categories)}",
+    )
     return drawn
 
 
@@ -183,4 +217,5 @@ def _empty(view: View) -> str:
     empty = np.flatnonzero(view.category_sizes == 0)
     if len(empty) == 0:
         return " No category is empty."
-    return f" Never predicted: {', '.join(map(str, empty))} ({len(empty)} of {view.n_categories})."
+    more = f" and {len(empty) - MOST} more" if len(empty) > MOST else ""
+    return f" Never predicted: {', '.join(map(str, empty[:MOST]))}{more} ({len(empty)} of {view.n_categories})."

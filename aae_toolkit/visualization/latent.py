@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.evaluation import Floats
 from aae_toolkit.text import rough_percent
-from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, group_styles, new_figure, note
+from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, GroupStyle, new_figure, note
+from aae_toolkit.visualization.many import OTHERS_COLOR, legend_of
 from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
@@ -45,24 +47,16 @@ def latent_space(view: View) -> Figure:
     else:
         groups, names = view.categories[chosen], [view.category_name(k) for k in range(view.n_categories)]
     points, wrong = _tsne(view, chosen), view.wrong[chosen]
-    n_columns = -(-len(names) // _LEGEND_ROWS)
+    sizes = np.bincount(groups[groups != UNLABELED], minlength=len(names))
+    legend = legend_of(names, sizes, "classes" if labelled else "categories")
+    places = np.where(groups == UNLABELED, UNLABELED, legend.places[groups])
+    n_columns = -(-len(legend.names) // _LEGEND_ROWS)
     drawn = new_figure(7.5 + 1.5 * n_columns, 7)
     axes: Any = drawn.subplots()
-    for group, appearance in enumerate(group_styles(len(names))):
-        member, size = groups == group, 9 if appearance.marker == "o" else 14
-        right, missed = points[member & ~wrong], points[member & wrong]
+    for place, (name, appearance) in enumerate(zip(legend.names, legend.styles, strict=True)):
+        member = places == place
         if member.any():
-            axes.scatter(
-                *right.T,
-                s=size,
-                color=appearance.color,
-                marker=appearance.marker,
-                label=names[group],
-                linewidths=0,
-            )
-            axes.scatter(
-                *missed.T, s=34, color=appearance.color, marker="X", edgecolors="black", linewidths=0.7, zorder=3
-            )
+            _scatter(axes, points[member & ~wrong], points[member & wrong], name, appearance)
     if wrong.any():
         axes.scatter(
             [], [], s=34, color="white", marker="X", edgecolors="black", label=f"misclassified ({wrong.sum()})"
@@ -77,6 +71,22 @@ def latent_space(view: View) -> Figure:
     )
     note(drawn, f"{len(chosen)} images{errors}. y and z count alike; distances between islands mean nothing.")
     return drawn
+
+
+def _scatter(axes: Any, right: Floats, missed: Floats, name: str, appearance: GroupStyle) -> None:
+    """Draw the images of a group; those of all other groups lie below, with small crosses, so that they hide none."""
+    summed, size = appearance.color == OTHERS_COLOR, 9 if appearance.marker == "o" else 14
+    cross = {"s": 16, "edgecolors": "0.35", "zorder": 0.95} if summed else {"s": 34, "edgecolors": "black", "zorder": 3}
+    axes.scatter(
+        *right.T,
+        s=size,
+        color=appearance.color,
+        marker=appearance.marker,
+        label=name,
+        linewidths=0,
+        zorder=0.9 if summed else 1,
+    )
+    axes.scatter(*missed.T, color=appearance.color, marker="X", linewidths=0.7, **cross)
 
 
 def _tsne(view: View, chosen: Any) -> Floats:

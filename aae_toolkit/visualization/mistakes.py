@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aae_toolkit.evaluation import Floats, Integers
+from aae_toolkit.evaluation import Floats, Integers, contingency_table
 from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import CONTRAST_COLOR, cell_size, new_figure, note, show_image
+from aae_toolkit.visualization.many import most_confused, others, with_others
 from aae_toolkit.visualization.names import shorten
 from aae_toolkit.visualization.view import View
 
@@ -27,14 +28,19 @@ def no_labels(view: View) -> str | None:
 
 
 def confusion(view: View) -> Figure:
-    """Draw the share of each true class (row) that is given each class (column), with counts if there is room."""
-    from matplotlib.colors import PowerNorm
-    from sklearn.metrics import confusion_matrix
+    """Draw the share of each true class (row) that is given each class (column), with counts if there is room.
 
-    labels, classes, names = view.labels[view.known], view.classes[view.known], view.names.texts
-    n = len(names)
-    table = confusion_matrix(labels, classes, labels=range(n))
-    totals = table.sum(axis=1)
+    Of many classes, those with the most mistakes are drawn, and the others as one.
+    """
+    from matplotlib.colors import PowerNorm
+
+    labels, classes, all_names = view.labels[view.known], view.classes[view.known], view.names.texts
+    all_counts = contingency_table(labels, classes, len(all_names), len(all_names))
+    shown = most_confused(all_counts)
+    n_others = len(all_names) - len(shown)
+    table = with_others(with_others(all_counts, shown).T, shown).T
+    names = [*(all_names[c] for c in shown), *([others(n_others)] if n_others else [])]
+    n, totals = len(names), table.sum(axis=1)
     side = min(14.0, max(4.2, 0.5 * n if n <= _MAX_NUMBERED else 0.3 * n))
     drawn = new_figure(side + 2.4, side + 1.7)
     axes = drawn.subplots()
@@ -54,7 +60,12 @@ def confusion(view: View) -> Figure:
             if count:
                 color = "white" if shares[row, column] > 0.4 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
-    note(drawn, f"{rough_percent(np.trace(table) / len(labels))} of {len(labels)} are right.{_worst(table, names)}")
+    right = rough_percent(np.trace(all_counts) / len(labels))
+    summed = (
+        f" Shown: the {len(shown)} classes with the most mistakes. The other {n_others} are summed, and mistakes among"
+        " them are in the last cell too."
+    )
+    note(drawn, f"{right} of {len(labels)} are right.{_worst(all_counts, all_names)}{summed if n_others else ''}")
     return drawn
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LIMIT = 14  # columns of text; a Chinese character takes two
+_MARK = "\u200e"  # left-to-right mark, which has no width
 _REGULAR = (400, "normal", "regular")
 _LAST_RESORT = "Last Resort"  # matplotlib's font of placeholders claims every character and draws none
 
@@ -38,7 +39,12 @@ def class_labels(names: Sequence[str]) -> ClassLabels:
         for index, (text, fine) in enumerate(zip(short, readable, strict=True))
     ]
     unreadable = tuple(name for name, fine in zip(names, readable, strict=True) if not fine)
-    return ClassLabels(tuple(texts), families, unreadable)
+    return ClassLabels(tuple(map(_in_place, texts)), families, unreadable)
+
+
+def _in_place(text: str) -> str:
+    """Keep a name of right-to-left letters from reordering the words and numbers beside it."""
+    return f"{_MARK}{text}{_MARK}" if any(unicodedata.bidirectional(c) in ("R", "AL") for c in text) else text
 
 
 def shorten(text: str, limit: int = _LIMIT) -> str:
@@ -57,7 +63,8 @@ def _head(text: str, limit: int) -> str:
 
 
 def _columns(text: str) -> int:
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    seen = (c for c in text if not unicodedata.combining(c) and c != _MARK)
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in seen)
 
 
 def _families_for(text: str) -> tuple[tuple[str, ...], set[str]]:

@@ -12,6 +12,7 @@ from aae_toolkit.data.split import Split
 from aae_toolkit.errors import AaeError
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Progress
+from aae_toolkit.text import one_line
 from aae_toolkit.visualization import categories, latent, mistakes, reconstructions
 from aae_toolkit.visualization.canvas import save, style, title
 from aae_toolkit.visualization.view import View
@@ -154,8 +155,8 @@ def draw(view: View, names: Sequence[str], output_dir: Path) -> list[Path]:
     written, progress = [], view.progress
     if view.names.unreadable:
         progress.say(
-            f"no installed font has the characters of {', '.join(view.names.unreadable)}; pictures show class numbers"
-            " instead (install a font, such as Debian's fonts-noto-cjk)"
+            f"no installed font has the characters of {one_line(', '.join(view.names.unreadable))}; pictures show class"
+            " numbers instead (install a font, such as Debian's fonts-noto-cjk)"
         )
     try:
         with style(view.names.families):

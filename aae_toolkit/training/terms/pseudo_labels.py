@@ -11,18 +11,24 @@ from aae_toolkit.training.terms.term import Encodings, Term
 
 
 class PseudoLabels(Term[Encodings]):
-    """Cross-entropy of trusted images under their likeliest category; other images count as 0."""
+    """Cross-entropy of trusted images under their likeliest category; other images count as 0.
+
+    The logits are y's, or those of a head of their own: the labels alone then teach y's head. [Chen et al.].
+    """
 
     name = "pseudo_labels"
     views = ("image",)
 
     def __init__(self, weight: float, config: VariantConfig, networks: Networks) -> None:
-        """Keep the confidence that a category must exceed."""
+        """Keep the confidence that a category must exceed, and the head."""
         super().__init__(weight, config, networks)
         self.confidence = config.consistency.confidence
+        self.head = networks.pseudo_labels
+        self.trains = () if self.head is None else ("pseudo_labels",)
 
     def __call__(self, inputs: Encodings) -> Tensor:
         """Compare the image view's logits with the memory."""
         assert inputs.recalled is not None
         y = inputs.recalled.y * inputs.recalled.trusted.unsqueeze(1)
-        return losses.pseudo_label(y, inputs.y_logits_of("image"), self.confidence)
+        logits = inputs.y_logits_of("image") if self.head is None else self.head(inputs.features_of("image")).float()
+        return losses.pseudo_label(y, logits, self.confidence)

@@ -61,7 +61,7 @@ class Term(ABC, Generic[Inputs]):
 
     name: ClassVar[str]
     views: ClassVar[tuple[str, ...]] = ()
-    trains: ClassVar[tuple[str, ...]] = ()
+    trains: tuple[str, ...] = ()
 
     def __init__(self, weight: float, config: VariantConfig, networks: Networks) -> None:
         """Keep the weight; a subclass keeps what else it needs of the configuration and the networks."""

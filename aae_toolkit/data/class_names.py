@@ -1,0 +1,52 @@
+"""Class names of a folder: their order, and names that people or file systems take for the same."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from aae_toolkit.errors import AaeError
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def in_order(names: Iterable[str], earlier: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return names in natural order, numbers by their value: 0, 1, 2, 10.
+
+    Args:
+        names: names of classes, each once.
+        earlier: order of an existing data directory, kept if it has the same names: its models count on it.
+    """
+    names = set(names)
+    return earlier if set(earlier) == names else tuple(sorted(names, key=_natural))
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    parts = _DIGITS.split(name)  # text and digits alternate, so that like is compared with like
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def require_distinct(names: Iterable[str], place: str) -> None:
+    """Refuse unprintable names, and two that differ only in case, in spaces, or in how Unicode writes them.
+
+    Raises:
+        AaeError: a name is refused; `place` says where it was found.
+    """
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        if not name.isprintable() or not _is_text(name):
+            raise AaeError(f"class name {name!r} in {place} is unprintable; rename it")
+        key = " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
+        twin = known.setdefault(key, name)
+        if twin != name:
+            both = f"{twin!a} and {name!a}"  # escapes tell apart what prints alike
+            raise AaeError(f"{place} has the classes {both}, which read alike; rename one, or join them")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # not in the file system's encoding
+        return False
+    return True
