@@ -70,7 +70,8 @@ def test_parts_of_samples_and_of_categories_give_the_same_as_the_whole(monkeypat
     whole = blend(neighbors, [features[:400]], features[400:], labels, 20, IMAGES)
     monkeypatch.setattr(blending, "_COLUMNS", 7)
     parts = (features[first : min(first + 150, 400)] for first in range(0, 400, 150))
-    assert np.array_equal(blend(neighbors, parts, features[400:], labels, 20, IMAGES), whole)
+    # Not to the bit: some processors sum the products of a part in another order.
+    np.testing.assert_allclose(blend(neighbors, parts, features[400:], labels, 20, IMAGES), whole, rtol=1e-5)
 
 
 def test_many_categories_are_blended_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
