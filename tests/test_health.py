@@ -182,6 +182,8 @@ def test_the_advice_against_a_collapse_fits_the_settings() -> None:
     alone = balanced.model_copy(update={"training": balanced.training.model_copy(update={"use_autoencoder": False})})
     assert "generator_lr (now 0.002)" in without
     assert "generator_lr" not in said_of([0], config=alone)
+    still = balanced.learning_rates.model_copy(update={"generator_lr": 0.0})  # as with a backbone
+    assert "generator_lr" not in said_of([0], config=balanced.model_copy(update={"learning_rates": still}))
 
 
 def test_a_training_that_collapsed_says_so_at_its_end(

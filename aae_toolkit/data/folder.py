@@ -126,7 +126,7 @@ def _sorted(layout: Layout, class_names: tuple[str, ...], walker: Walker) -> lis
     for folder, label, part in folders:
         found = []
         for path, real in walker.images(folder):
-            # What contradicts an earlier label, or is held out too, is decoded again, for the reader to name it.
+            # Decoded again, for the reader to name it: what contradicts an earlier label, or is held out too.
             if real in read and (label == UNLABELED or read[real] == (label, part)):
                 walker.left_out.n_twice += 1
             else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from aae_toolkit.data.formats import SUFFIXES, kind_of_file, unread
 from aae_toolkit.data.left_out import OUTSIDE, UNREAD_FORMAT, UNREADABLE, LeftOut
 
-# What operating systems leave in folders; names in lower case, beside all hidden ones.
+# Names, in lower case, that operating systems leave in folders beside hidden ones.
 _LITTER = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"}
     | {"system volume information", "lost+found"}

@@ -152,7 +152,7 @@ def _advice(config: VariantConfig, *, has_backbone: bool) -> str:
         if not has_backbone:
             advice.append("photographs need a backbone (aae init-datasets --backbone)")
         advice.append(f"raise lambda_balance (now {terms.lambda_balance:g})")
-    if config.training.use_autoencoder:
-        rates = config.learning_rates.model_dump()
-        advice.append(f"lower generator_lr (now {rates['generator_lr']:g})")
+    generator_lr = config.learning_rates.generator_lr
+    if config.training.use_autoencoder and generator_lr:
+        advice.append(f"lower generator_lr (now {generator_lr:g})")
     return ", ".join(advice[:-1]) + (", or " if len(advice) > 1 else "") + advice[-1]
