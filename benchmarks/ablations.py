@@ -20,7 +20,7 @@ Overrides = dict[str, dict[str, Any]]
 NO_AUTOENCODER: Overrides = {"training": {"use_autoencoder": False}}
 NO_TERMS: Overrides = {
     "consistency": {key: 0.0 for key in ConsistencyConfig.model_fields if key.startswith("lambda_")}
-    | {"spread_labels": False, "blend_regression": False}
+    | {"spread_labels": False, "blend_regression": False, "cluster_first": False}
 }
 AUTOENCODER_ALWAYS: Overrides = {"training": {"autoencoder_every": 1, "autoencoder_after": 0.0}}
 

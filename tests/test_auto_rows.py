@@ -28,6 +28,12 @@ def test_terms_that_need_rows_without_labels_are_off_without_any() -> None:
     assert not none.consistency.is_on
 
 
+@pytest.mark.parametrize("are_embeddings", [False, True])
+def test_without_labels_a_clustering_comes_first(are_embeddings: bool) -> None:
+    facts = RowFacts(300, 1280, are_embeddings=are_embeddings)
+    assert choose_for_rows(facts, "unsupervised")[0].consistency.cluster_first
+
+
 @pytest.mark.parametrize("n_samples", [2, 3, 5, 12])
 def test_a_few_rows_have_fewer_neighbours_than_rows(n_samples: int) -> None:
     config, _ = choose_for_rows(RowFacts(n_samples, 4), "unsupervised")

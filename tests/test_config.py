@@ -195,6 +195,7 @@ def test_a_refusal_exits_with_status_2_and_counts_the_further_complaints(load):
         ("consistency.likeness", "colours"),
         ("consistency.spread_labels", 1),
         ("consistency.blend_regression", 1),
+        ("consistency.cluster_first", 1),
         ("model.standardize", 1),
         ("model.reconstruction", "laplace"),
         ("model.hidden_size", "two\nlines"),
@@ -301,6 +302,17 @@ def test_without_supervision_there_are_no_labels_to_spread(load):
     section = {"training": {"ema_decay": 0.9}, "consistency": {"lambda_pseudo_labels": 1, "spread_labels": True}}
     with refused("'unsupervised': consistency.spread_labels: there are no labels", kind=UsageError):
         load(yaml.safe_dump({"unsupervised": section}), "unsupervised")
+
+
+def test_clusters_begin_pseudo_labels_only_without_labels(load):
+    section = {"training": {"ema_decay": 0.9}, "consistency": {"lambda_pseudo_labels": 1, "cluster_first": True}}
+    assert load(yaml.safe_dump({"unsupervised": section}), "unsupervised").consistency.cluster_first
+    with refused("'semi_supervised': consistency.cluster_first: labels begin", "spread_labels", kind=UsageError):
+        load(yaml.safe_dump({"semi_supervised": section}))
+    for missing in ("lambda_pseudo_labels", "n_neighbors"):
+        without = section | {"consistency": section["consistency"] | {missing: 0}}
+        with refused("cluster_first needs neighbours and pseudo-labels; set n_neighbors", kind=UsageError):
+            load(yaml.safe_dump({"unsupervised": without}), "unsupervised")
 
 
 def test_pseudo_labels_have_a_head_of_their_own_only_where_labels_teach_the_other(load):

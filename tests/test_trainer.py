@@ -380,6 +380,21 @@ def test_the_memory_begins_with_spread_labels(with_pairs: bool, blended: bool, d
     assert memory.n_looks.tolist() == (4.0 * known).tolist()
 
 
+def test_the_memory_begins_with_clusters(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aae_toolkit.training.neighborhoods._CLUSTERED", 60)  # of 90 images
+    terms = {"lambda_pseudo_labels": 1.0, "cluster_first": True, "likeness": "pixels"}
+    run = a_run(tiny_config("unsupervised", ema_decay=0.9, consistency=terms), data_dir, tmp_path)
+    batches, first_y = build_batches(run)
+    assert batches.neighbors is None
+    assert first_y is not None
+    assert first_y.sum(axis=1).tolist().count(1) == 60
+    assert (first_y.sum(axis=0) > 0).all()
+    memory = initial_state(run, 90, first_y).runners[-1].phase.memory
+    assert memory is not None
+    assert memory.y.tolist() == first_y.tolist()
+    assert memory.n_looks.tolist() == (first_y.any(axis=1) * 4.0).tolist()
+
+
 def test_too_few_images_for_so_many_neighbours_are_refused(variant: Variant, data_dir: Path, tmp_path: Path) -> None:
     config = tiny_config(variant, consistency=TERMS | {"n_neighbors": 90})
     expected = "90 training images have no 90 neighbours; lower n_neighbors"

@@ -129,5 +129,11 @@ def _labeled_terms(facts: RowFacts) -> tuple[dict[str, Any], Choice]:
 
 def _unlabeled_terms(facts: RowFacts) -> tuple[dict[str, Any], Choice]:
     """Choose the terms that find categories without labels."""
-    section = {"lambda_pairs": 1.0, "lambda_balance": 2.0}
-    return section, Choice("neighbour pairs and balance", "there are no labels")
+    section = {
+        "cluster_first": True,
+        "lambda_pairs": 1.0,
+        "lambda_pseudo_labels": 1.0,
+        "confidence": 0.0,
+        "memory": 0.95,
+    }
+    return section, Choice("pseudo-labels from a spectral clustering, and neighbour pairs", "there are no labels")

@@ -54,6 +54,8 @@ class ConsistencyConfig(Section):
     blend_regression: bool = False
     """Average the spread labels with a smoothed logistic regression, which has an RBF kernel for images; needs
     `spread_labels`. [Huang et al.]."""
+    cluster_first: bool = False
+    """Initialize the pseudo-labels by a spectral clustering; without supervision only. [von Luxburg]."""
     lambda_balance: float = Field(default=0.0, ge=0)
     """Weight of the category balance loss: all categories are equally frequent; needs `lambda_pairs`. [IMSAT]."""
     balance_tolerance: float = Field(default=0.0, ge=0)
@@ -106,10 +108,11 @@ class ConsistencyConfig(Section):
             for name in ("lambda_balance", "lambda_over_clustering"):
                 if getattr(self, name):
                     raise ValueError(f"{name} needs pairs; set lambda_pairs above 0 too")
-        if self.spread_labels and not (self.lambda_pseudo_labels and self.n_neighbors):
-            raise ValueError(
-                "spread_labels needs neighbours and pseudo-labels; set n_neighbors and lambda_pseudo_labels above 0 too"
-            )
+        for name in ("spread_labels", "cluster_first"):
+            if getattr(self, name) and not (self.lambda_pseudo_labels and self.n_neighbors):
+                raise ValueError(
+                    f"{name} needs neighbours and pseudo-labels; set n_neighbors and lambda_pseudo_labels above 0 too"
+                )
         if self.pseudo_label_head and not self.lambda_pseudo_labels:
             raise ValueError("pseudo_label_head needs pseudo-labels; set lambda_pseudo_labels above 0 too")
         if self.blend_regression and not self.spread_labels:

@@ -193,6 +193,12 @@ class SemiSupervisedConfig(VariantSection):
     model: ModelConfig = ModelConfig()
     training: SemiSupervisedTrainingConfig = SemiSupervisedTrainingConfig()
 
+    @model_validator(mode="after")
+    def _has_labels(self) -> SemiSupervisedConfig:
+        if self.consistency.cluster_first:
+            raise ValueError("consistency.cluster_first: labels begin the pseudo-labels; set spread_labels instead")
+        return self
+
 
 class UnsupervisedConfig(VariantSection):
     """Section `unsupervised`."""

@@ -8,17 +8,22 @@ from numpy.typing import NDArray
 from aae_toolkit.data.split import Split
 from aae_toolkit.errors import UsageError
 from aae_toolkit.training.blending import IMAGES, blend, taught
+from aae_toolkit.training.clustering import cluster
 from aae_toolkit.training.neighbors import (
     CANDIDATES,
     Search,
     describe_images,
     describe_in_parts,
+    evenly,
     is_thinned,
     nearest_neighbors,
     spread_labels,
 )
 from aae_toolkit.training.run import Run
 from aae_toolkit.training.standardizing import moments_of
+
+_CLUSTERED = 4096  # most images that are clustered
+_VALUES = ("features", "directions")  # descriptions by values that are standardized
 
 
 def find_neighborhoods(
@@ -32,18 +37,20 @@ def find_neighborhoods(
         UsageError: there are too few images.
     """
     terms, n = run.config.consistency, len(passed)
-    if not (terms.lambda_pairs or terms.spread_labels):
+    if not (terms.lambda_pairs or terms.spread_labels or terms.cluster_first):
         return None, None
     if terms.n_neighbors == 0:
         return np.arange(n)[:, np.newaxis], None
     if n <= terms.n_neighbors:
         raise UsageError(f"{n} training images have no {terms.n_neighbors} neighbours; lower n_neighbors")
     run.progress.say(f"looking for {terms.n_neighbors} neighbours of {n} images...")
-    are_rows = passed.embeddings is not None or terms.likeness in ("features", "directions")
+    are_rows = passed.embeddings is not None or terms.likeness in _VALUES
     neighbors = labeled_neighbors = first = None
-    if terms.lambda_pairs or not (terms.blend_regression and are_rows):
+    if terms.lambda_pairs or (terms.spread_labels and not (terms.blend_regression and are_rows)):
         neighbors, labeled_neighbors = _search(passed, labeled, run)
-    if terms.blend_regression and are_rows:
+    if terms.cluster_first:
+        first = _clustered(passed, run)
+    elif terms.blend_regression and are_rows:
         first = _blended_rows(passed, labeled, run)
     elif neighbors is not None and labeled_neighbors is not None:
         first = _first_y(passed, labeled, neighbors, labeled_neighbors, run)
@@ -88,3 +95,17 @@ def _blended_rows(passed: Split, labeled: Split, run: Run) -> NDArray[np.float32
     chosen = n_unlabeled + taught(len(labeled))
     blended = blend(neighbors, [features[:n_unlabeled]], features[chosen], labeled.labels, n_categories)
     return np.concatenate([blended, np.eye(n_categories, dtype=np.float32)[labeled.labels]])[: len(passed)]
+
+
+def _clustered(passed: Split, run: Run) -> NDArray[np.float32]:
+    """Compute the first y, float32 [N, K], by clustering an evenly thinned set; it is zero for all others."""
+    likeness, device = run.config.consistency.likeness, run.runtime.device
+    chosen = evenly(len(passed), _CLUSTERED)
+    run.progress.say(f"looking for {run.n_categories} clusters of {len(chosen)} images...")
+    features = passed.compared[chosen].astype(np.float32)
+    if passed.embeddings is None:  # those of a backbone have a scale of their own
+        moments = moments_of([passed.images]) if likeness in _VALUES else None
+        features = describe_images(passed.images, device, likeness, moments, at=chosen).cpu().numpy()
+    first = np.zeros((len(passed), run.n_categories), np.float32)
+    first[chosen, cluster(features, run.n_categories)] = 1
+    return first
