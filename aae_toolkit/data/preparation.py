@@ -34,7 +34,7 @@ class Preparation:
 
     orientation: Literal["exif"] = "exif"
     background: tuple[int, int, int] = (255, 255, 255)
-    range: tuple[float, float] | None = None
+    range: tuple[int | float, int | float] | None = None
     invert: Invert = "no"
     fit: Fit = "squash"
     resampling: Literal["bilinear"] = "bilinear"
