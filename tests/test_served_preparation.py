@@ -299,8 +299,8 @@ def test_a_trained_export_labels_60_more_pictures_right(tmp_path: Path, capsys: 
     command = ["init-datasets", "--source", "folder", "--dir-path", data, "--raw-dir", raw, "--image-size", SIDE]
     assert run([*map(str, command), "--invert", "yes"]) == 0
     (tmp_path / "config.yml").write_text(
-        "semi_supervised:\n  model: {hidden_size: 16, z_size: 2}\n"
-        "  training: {n_epochs: 40, batch_size: 16, precision: fp32}\n"
+        "semi_supervised:\n  model: {hidden_size: 64, z_size: 2}\n"
+        "  training: {n_epochs: 150, batch_size: 16, precision: fp32}\n"
     )
     command = ["train", "semi-supervised", "--dir-path", data, "--output-dir-path", model, "--device", "cpu"]
     assert run([*map(str, command), "--config-path", str(tmp_path / "config.yml")]) == 0
