@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,23 @@ def test_another_preparation_in_a_file_contradicts_the_model(models: Any) -> Non
     older = description.model_copy(update={"preparation": None})
     del facts["aae.preparation"]
     assert contradiction(facts, "classifier", contract, older) is None
+
+
+def test_data_that_were_prepared_otherwise_are_noted(
+    models: Any, model_dir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    description = described(DataDirectory(models("deep") / "data"))
+    assert description.preparation_note(DataDirectory(models("deep") / "data")) is None
+    said = description.preparation_note(DataDirectory(models("plain") / "data"))
+    assert said is not None
+    assert said.endswith("otherwise than the model's: range None instead of (0, 4095), invert no instead of yes")
+    other = shutil.copytree(data_dir, tmp_path / "data")
+    index = json.loads((other / "dataset.json").read_text())
+    index["preparation"]["fit"] = "crop"
+    (other / "dataset.json").write_text(json.dumps(index))
+    for data, noted in ((data_dir, False), (other, True)):
+        assert run(["evaluate", "--json", "--model-dir-path", str(model_dir), "--dir-path", str(data)]) == 0
+        assert ("fit crop instead of squash" in capsys.readouterr().err) == noted
 
 
 @pytest.mark.parametrize("source", ["mnist", "digits"])
