@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from aae_toolkit.data.images import Invert
+from aae_toolkit.data.preparation import InvertChoice
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.files import sha256
 from aae_toolkit.predict.classifier_file import ClassifierFile
@@ -24,6 +24,7 @@ from aae_toolkit.predict.image_files import BATCH_SIZE, Prediction, decoder_of, 
 from aae_toolkit.predict.parts import (
     begin_or_continue,
     count_attempt,
+    count_notes,
     errors_of,
     finish,
     manifest_of,
@@ -65,6 +66,7 @@ class Outcome:
         errors: number of rows without a label.
         parts: number of parts.
         parts_before: number of parts that were there before the run.
+        notes: number of rows with each note.
     """
 
     output: str
@@ -72,6 +74,7 @@ class Outcome:
     errors: int
     parts: int
     parts_before: int
+    notes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Options:
 
     top_k: int = 0
     threshold: float = 0.0
-    invert: Invert = "no"
+    invert: InvertChoice = "as-trained"
     column: str = "image"
 
 
@@ -115,7 +118,9 @@ def predict_ray(
     with ClassifierFile(model) as classifier:
         decoder = decoder_of(classifier, options.invert)
     shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=options.column)
-    if options.invert != "no" and (npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)):
+    if options.invert != "as-trained" and (
+        npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)
+    ):
         raise UsageError(f"--invert is for image files; {npz} holds arrays of pixels")
     manifest = manifest_of(shards, sha256(model), asdict(options))
     done = begin_or_continue(output, manifest)
@@ -126,7 +131,7 @@ def predict_ray(
         errors += sum(progress.track(_run(job, todo, cluster), "parts", len(shards), len(done)))
     require_all(output, manifest)
     finish(output, manifest, errors)
-    return Outcome(str(output), manifest.rows, errors, len(shards), len(done))
+    return Outcome(str(output), manifest.rows, errors, len(shards), len(done), count_notes(output, manifest))
 
 
 @dataclass(frozen=True)
