@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from aae_toolkit.cli.commands import application
 from aae_toolkit.cli.predict import parser
-from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, auto, shipped_configs
+from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, auto, auto_rows, shipped_configs
 from aae_toolkit.config.augmentation_sets import AUGMENTATION_SETS
 from aae_toolkit.files import write_text
 from aae_toolkit.training import facts
@@ -70,6 +70,10 @@ validation images, and none of them knows a data set by name. The seed's own com
 
 {rules}
 
+With a backbone, and for rows of features in Python:
+
+{row_rules}
+
 The named sets of augmentation, which `consistency.augmentation` takes instead of a number:
 
 {sets}
@@ -115,6 +119,26 @@ AUTO_RULES = {
         f"if the largest class has at least {auto._UNEVEN} times an even share, the balance loss allows as much"
         " unevenness (entropy) as the classes have, counted on validation images or on the labelled ones"
     ),
+}
+
+ROW_RULES = {
+    "networks": (
+        "with a backbone two hidden layers of 256 units on standardized embeddings, which the autoencoder's losses do"
+        " not train; else 128 units, standardized input and Gaussian reconstruction"
+    ),
+    "length": (
+        f"about {auto_rows._STEPS['semi_supervised']} steps with labels, {auto_rows._STEPS['unsupervised']} without,"
+        f" at least {auto_rows._FEWEST_PICTURED} with a backbone and at least {auto_rows._LEAST_EPOCHS} epochs, in"
+        f" batches of {auto_rows._BATCH_SIZE}"
+    ),
+    "EMA": f"decay such that the average covers a {auto_rows._AVERAGED}th of all steps, at most 0.999",
+    "neighbours": (
+        f"{auto_rows._N_NEIGHBORS} by standardized features, or by their direction beyond"
+        f" {auto_rows._MANY_FEATURES} features; fewer than half of the rows"
+    ),
+    "losses on y, some labels": "pseudo-labels that begin with spread labels and a logistic regression",
+    "losses on y, without labels": "neighbour pairs, and pseudo-labels that begin with a spectral clustering",
+    "losses on y, nothing but labels": "the label loss",
 }
 
 COMMANDS = """\
@@ -176,12 +200,15 @@ def configuration_page() -> str:
 
 def _auto() -> str:
     """Rules of `auto`, and the named sets of augmentation with the keys that are on in each."""
-    rules = "\n".join([*_table("choice", "rule"), *(_row(*rule) for rule in AUTO_RULES.items())])
+    rules, row_rules = (
+        "\n".join([*_table("choice", "rule"), *(_row(*rule) for rule in rules.items())])
+        for rules in (AUTO_RULES, ROW_RULES)
+    )
     lines = _table("set", "strengths")
     for name, strengths in AUGMENTATION_SETS.items():
         on = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in strengths.items() if value)
         lines.append(_row(f"`{name}`", on or "none"))
-    return AUTO_PAGE.format(rules=rules, sets="\n".join(lines))
+    return AUTO_PAGE.format(rules=rules, row_rules=row_rules, sets="\n".join(lines))
 
 
 def _sections(section: BaseModel, path: str = "") -> Iterator[tuple[str, BaseModel]]:
