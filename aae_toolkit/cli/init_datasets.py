@@ -105,7 +105,7 @@ def init_datasets(
         raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
     names = () if overwrite else earlier_class_names(dir_path)
     sized = tuple(part for part, n in (("validation", validation), ("test", test)) if n is not None)
-    options = FolderOptions(invert, labels_csv, conflicts, follow_links, names, sized)
+    options = FolderOptions(invert, labels_csv, conflicts, follow_links, names, sized, processes=True)
     _require_folder(source, options)
     if backbone is None and (backbone_weights is not None or views is not None):
         raise typer.BadParameter(f"--{'views' if backbone_weights is None else 'backbone-weights'} needs --backbone")

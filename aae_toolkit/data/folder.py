@@ -35,6 +35,7 @@ class FolderOptions:
         follow_links: also follow links that lead outside.
         earlier_names: class names of an existing data directory, whose order is kept.
         sized: parts whose sizes are asked for, and which therefore must not be given.
+        processes: allow many files to be read by processes; see `data.decoding.decoded_ahead`.
     """
 
     invert: Invert = "no"
@@ -43,6 +44,7 @@ class FolderOptions:
     follow_links: bool = False
     earlier_names: tuple[str, ...] = ()
     sized: tuple[str, ...] = ()
+    processes: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def read_folder(
             f"{raw_dir} holds no images; expected <class>/*.png or *.jpg, and optionally {UNLABELED_FOLDERS[0]}/"
         )
     reader = PictureReader(image_shape, options.invert, class_names, left_out)
-    pictures = reader.read(files, progress)
+    pictures = reader.read(files, progress, processes=options.processes)
     if pictures.files:
         pictures = reader.without_conflicts(pictures, progress, drop=options.conflicts == "drop")
     left_out.finish()

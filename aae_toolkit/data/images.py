@@ -197,7 +197,8 @@ def _mean_colour(image: Image.Image) -> tuple[float, ...] | None:
 
 def _upright(opened: Image.Image, path: Path | BinaryIO) -> Image.Image:
     """Return the image upright, opaque, with 8 bits per channel."""
-    upright = ImageOps.exif_transpose(opened)
+    ImageOps.exif_transpose(opened, in_place=True)  # else it copies each image that is upright
+    upright = opened
     if upright.mode == "F":
         raise AaeError(f"{path}: its pixels are floating-point numbers, whose range is unknown; give 8 or 16 bits")
     if upright.mode.startswith("I"):  # up to 32 bits per pixel; convert() would clip them at 255
