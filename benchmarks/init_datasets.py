@@ -5,17 +5,20 @@
 Draws JPEG files of one megapixel with the texture of photographs into the work directory, once: ten classes, no two
 with equal pixels. Command: the whole of it, start and writing included. Plain: pillow decodes, converts and resizes in
 two processes, whose imports are not counted, and the pixels go into one array. The rounds are interleaved; ratios are
-of one round each, so that what else the machine does falls on both sides. Pixels must agree before times count.
+of one round each, so that what else the machine does falls on both sides. Processor time, of all processes, is less
+affected by other work, but counts imports on both sides. Pixels must agree before times count.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -102,29 +105,37 @@ def require_equal(data: DataDirectory, expected: NDArray[np.uint8]) -> None:
     assert found == sorted(image.tobytes() for image in expected), "the command has other pixels than plain pillow"
 
 
+def timed(call: Callable[[], object]) -> dict[str, float]:
+    """Seconds of a call, and seconds of processor time of this process and those that it started and ended."""
+    usages = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    start, spent = time.perf_counter(), sum(sum(resource.getrusage(who)[:2]) for who in usages)
+    call()
+    after = sum(sum(resource.getrusage(who)[:2]) for who in usages)
+    return {"seconds": time.perf_counter() - start, "cpu_seconds": after - spent}
+
+
 def compare(folder: Path, data: Path, channels: int, side: int, rounds: int) -> dict[str, object]:
-    """Print both medians in seconds and the median ratio; return all."""
+    """Print the medians and the median ratio, in seconds and in processor time; return all."""
     paths = sorted(folder.glob("*/*.jpg"))
+    calls: dict[str, Callable[[], object]] = {
+        "aae init-datasets": partial(command, folder, data, channels, side),
+        "plain pillow": partial(plain, paths, channels, side),
+    }
     command(folder, data, channels, side)
     require_equal(DataDirectory(data), plain(paths, channels, side))
-    taken: dict[str, list[float]] = {"command": [], "plain": []}
-    for _ in range(rounds):
-        start = time.perf_counter()
-        command(folder, data, channels, side)
-        between = time.perf_counter()
-        plain(paths, channels, side)
-        taken["command"].append(between - start)
-        taken["plain"].append(time.perf_counter() - between)
-    ratios = [own / other for own, other in zip(taken["command"], taken["plain"], strict=True)]
-    interval = median_interval(ratios)
-    between_ = "" if interval is None else f" ({interval[0]:.2f}-{interval[1]:.2f})"
-    size = f"{channels} x {side} x {side}"
-    print(
-        f"{size:14}  aae init-datasets {median(taken['command']):7.2f} s  plain pillow {median(taken['plain']):7.2f} s"
-        f"  {median(ratios):.2f}x{between_}  n = {rounds}",
-        flush=True,
-    )
-    return {"size": [channels, side, side], "seconds": taken, "median_ratio": median(ratios), "interval": interval}
+    taken = [{name: timed(call) for name, call in calls.items()} for _ in range(rounds)]
+    found: dict[str, object] = {"size": [channels, side, side], "rounds": taken}
+    for unit in ("seconds", "cpu_seconds"):
+        own, other = ([of_round[name][unit] for of_round in taken] for name in calls)
+        ratios = [a / b for a, b in zip(own, other, strict=True)]
+        interval = median_interval(ratios)
+        found |= {f"{unit}_ratio": median(ratios), f"{unit}_interval": interval}
+        between = "" if interval is None else f" ({interval[0]:.2f}-{interval[1]:.2f})"
+        medians = "  ".join(f"{name} {median(t):7.2f} s" for name, t in zip(calls, (own, other), strict=True))
+        size = f"{channels} x {side} x {side}"
+        kind = "wall" if unit == "seconds" else "cpu"
+        print(f"{size:13} {kind:4}  {medians}  {median(ratios):.2f}x{between}  n = {rounds}", flush=True)
+    return found
 
 
 def main(

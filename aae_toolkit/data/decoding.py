@@ -30,7 +30,7 @@ def decoded_ahead(
     """Yield what `decode` returns for each file, in order, while the next files are being decoded.
 
     Pillow decodes without Python's lock, so threads suffice for few or large images. For small ones most of the time
-    is spent in Python itself; many files are therefore decoded by processes, if allowed and if there is more than one worker.
+    is spent in Python itself; several workers therefore decode many files as processes, if allowed.
 
     Args:
         decode: returns a result for each file of a list; processes need to pickle it.
@@ -80,8 +80,14 @@ def _processes(workers: int) -> Executor:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
+    from aae_toolkit.machine.interrupts import interrupts_blocked
+
     # Spawn, since a fork would copy locks that ONNX Runtime's threads hold.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_live_as_long_as_the_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_live_as_long_as_the_parent)
+    with interrupts_blocked():
+        for _ in range(workers):
+            pool.submit(int)  # starts a process
+    return pool
 
 
 def _live_as_long_as_the_parent() -> None:
