@@ -85,7 +85,8 @@ def read_noted(
             several = bool(getattr(opened, "is_animated", False))
             upright = _upright(opened, path)
             colour = _mean_colour(upright) if sample_colour else None
-            flat = upright.convert(_MODES[channels])
+            mode = _MODES[channels]
+            flat = upright if upright.mode == mode else upright.convert(mode)  # else it copies
     except FileNotFoundError as error:
         raise AaeError(f"{path}: no such file") from error
     except PermissionError as error:
