@@ -59,6 +59,7 @@ def _in_order(
 ) -> Iterator[R]:
     """Yield the results of jobs of `job` files each, in order; at most `at_once` jobs run or wait to be taken."""
     running: deque[tuple[list[Path], Future[list[R]]]] = deque()
+    files: list[Path] = []
     try:
         while True:
             while len(running) < at_once and (files := list(islice(paths, job))):
@@ -69,7 +70,7 @@ def _in_order(
             running.popleft()
             yield from results
     except BrokenExecutor as error:
-        unfinished = [path for files, _ in running for path in files]
+        unfinished = [path for held, _ in running for path in held] or files
         raise AaeError(
             f"a process that decodes images died; it had one of {len(unfinished)} files, {unfinished[0]} to"
             f" {unfinished[-1]}: remove the one that crashes its decoder, or free memory if that ran out"
