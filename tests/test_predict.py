@@ -141,7 +141,7 @@ def test_many_files_are_decoded_by_processes_with_the_same_result(
 ) -> None:
     paths = [*png_files[:70], Path("absent.png"), *png_files[70:]]
     alone = list(predict(export_dir / "classifier.onnx", paths, threads=1))
-    monkeypatch.setattr("aae_toolkit.predict.decoding._MANY", 100)
+    monkeypatch.setattr("aae_toolkit.data.decoding._MANY", 100)
     together = list(predict(export_dir / "classifier.onnx", paths, threads=2, processes=True, batch_size=16))
     assert [(p.path, p.label, p.error) for p in together] == [(p.path, p.label, p.error) for p in alone]
     np.testing.assert_allclose([p.probability or 0 for p in together], [p.probability or 0 for p in alone], atol=1e-6)

@@ -9,13 +9,14 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, get_context, parent_process, resource_tracker
+from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from aae_toolkit.bench.session import Job, Session
 from aae_toolkit.errors import AaeError
+from aae_toolkit.machine.interrupts import interrupts_blocked
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +35,7 @@ class Worker:
         self._process = context.Process(target=_answer, args=(theirs, job), daemon=True)
         variables = dict.fromkeys(_THREAD_VARIABLES, str(job.threads))
         variables["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # a higher number starts child processes
-        with _environment(variables), _interrupts_blocked():
+        with _environment(variables), interrupts_blocked():
             self._process.start()
         theirs.close()
 
@@ -124,14 +125,3 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT in a process started meanwhile: Ctrl-C reaches the whole group, and the parent handles it."""
-    resource_tracker.ensure_running()  # the first start would do this and unblock signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -136,12 +136,11 @@ def init_datasets(
     names = () if overwrite else earlier_class_names(dir_path)
     sized = tuple(part for part, n in (("validation", validation), ("test", test)) if n is not None)
     preparation = Preparation(background=_colour(background), range=_limits(value_range), invert=invert, fit=fit)
-    options = FolderOptions(preparation, value_range == "auto", labels_csv, conflicts, follow_links, names, sized)
+    options = FolderOptions(
+        preparation, value_range == "auto", labels_csv, conflicts, follow_links, names, sized, processes=True
+    )
     _require_folder(source, options)
-    if backbone is not None:
-        require_backbone(backbone)
-    elif backbone_weights is not None or views is not None:
-        raise typer.BadParameter(f"--{'views' if backbone_weights is None else 'backbone-weights'} needs --backbone")
+    _check_backbone(backbone, backbone_weights, views)
     shape = channels, image_size, image_size
     loaded = load_source(source, raw_dir, dir_path / "raw", shape, folder=options, progress=progress)
     embedder = _embedder(backbone, backbone_weights, loaded, device, progress) if backbone else None
@@ -167,6 +166,14 @@ def _require_all(loaded: Source, dir_path: Path) -> None:
     if loaded.n_left_out:
         n = loaded.n_left_out + len(loaded.images)
         raise AaeError(f"{loaded.n_left_out} of {n} images could not be read; {dir_path} holds the others")
+
+
+def _check_backbone(backbone: str | None, weights: Path | None, views: int | None) -> None:
+    """Refuse a backbone that is not there, and options of one without it."""
+    if backbone is not None:
+        require_backbone(backbone)
+    elif weights is not None or views is not None:
+        raise typer.BadParameter(f"--{'views' if weights is None else 'backbone-weights'} needs --backbone")
 
 
 def _require_folder(source: SourceName, options: FolderOptions) -> None:

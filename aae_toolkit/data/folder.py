@@ -37,6 +37,7 @@ class FolderOptions:
         follow_links: also follow links that lead outside.
         earlier_names: class names of an existing data directory, whose order is kept.
         sized: parts whose sizes are asked for, and which therefore must not be given.
+        processes: allow many files to be read by processes; see `data.decoding.decoded_ahead`.
     """
 
     preparation: Preparation = DEFAULT
@@ -46,6 +47,7 @@ class FolderOptions:
     follow_links: bool = False
     earlier_names: tuple[str, ...] = ()
     sized: tuple[str, ...] = ()
+    processes: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def read_folder(
         )
     preparation = _with_range(options, files, progress)
     reader = PictureReader(image_shape, preparation, class_names, left_out)
-    pictures = reader.read(files, progress)
+    pictures = reader.read(files, progress, processes=options.processes)
     if pictures.files:
         pictures = reader.without_conflicts(pictures, progress, drop=options.conflicts == "drop")
     left_out.finish()

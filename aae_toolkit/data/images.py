@@ -87,7 +87,8 @@ def read_noted(
         notes = ["first picture of several"] if getattr(opened, "is_animated", False) else []
         upright, said = _upright(opened, preparation, path)
         colour = _mean_colour(upright) if sample_colour else None
-        flat = upright.convert(_MODES[channels])
+        mode = _MODES[channels]
+        flat = upright if upright.mode == mode else upright.convert(mode)  # else it copies
     fitted, corner = _fitted(flat, preparation, (width, height))
     own_border = border_brightness(_planes(fitted)) if match_border or preparation.invert == "auto" else 0.0
     if fitted.size != (width, height):
@@ -247,7 +248,8 @@ def _mean_colour(image: Image.Image) -> tuple[float, ...] | None:
 def _upright(opened: Image.Image, preparation: Preparation, path: Path | BinaryIO) -> tuple[Image.Image, list[str]]:
     """Return the image upright, opaque, with 8 bits per channel; and notes."""
     depth, notes = depth_of(opened), list[str]()
-    upright = ImageOps.exif_transpose(opened)
+    ImageOps.exif_transpose(opened, in_place=True)  # else it copies each image that is upright
+    upright = opened
     if depth is not None:
         upright, notes = to_8_bits(upright, depth, preparation.range, path)
     if upright.has_transparency_data:

@@ -1,19 +1,15 @@
-"""Decoding of image files ahead of their consumer, in order, within bounded memory."""
+"""Decoding of image files for a classifier, ahead of it."""
 
 from __future__ import annotations
 
 import io
-import os
-import signal
-import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import chain, islice
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from aae_toolkit.data.decoding import decoded_ahead
 from aae_toolkit.data.images import read_noted
 from aae_toolkit.data.preparation import DEFAULT, Preparation
 from aae_toolkit.errors import AaeError
@@ -21,8 +17,6 @@ from aae_toolkit.errors import AaeError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-_MANY = 512  # images from which starting processes, which takes a quarter of a second, pays off
 
 
 class Decoded(NamedTuple):
@@ -64,83 +58,7 @@ class Decoder(NamedTuple):
 def decode_ahead(
     paths: Iterable[Path], decoder: Decoder, batch_size: int, workers: int, *, processes: bool = False
 ) -> Iterator[list[Decoded]]:
-    """Yield batches of decoded files, while the next ones are being decoded.
-
-    Pillow decodes without Python's lock, so threads suffice for few or large images. For small ones most of the time
-    is spent in Python itself; many files are therefore decoded by processes, if allowed.
-
-    Args:
-        paths: image files, read on demand; batches keep their order.
-        decoder: decoder of the files.
-        batch_size: files per batch.
-        workers: number of threads or processes. At most two more batches wait to be taken.
-        processes: allow processes for many files. They import the caller's main module: a script needs the usual
-            `if __name__ == "__main__"`.
-
-    Raises:
-        AaeError: a process died; an image may have crashed its decoder.
-    """
-    remaining = iter(paths)
-    first = list(islice(remaining, _MANY)) if processes else []
-    many = len(first) == _MANY
-    remaining = chain(first, remaining)
-    job = batch_size if many else 1
-    with _processes(workers) if many else _threads(workers) as pool:
-        at_once = 2 * batch_size // job + workers
-        decoded = chain.from_iterable(_in_order(pool, decoder, remaining, job, at_once))
+    """Yield batches of decoded files, while the next ones are being decoded; see `data.decoding.decoded_ahead`."""
+    with closing(decoded_ahead(decoder.decode, paths, batch_size, workers, processes=processes)) as decoded:
         while batch := list(islice(decoded, batch_size)):
             yield batch
-
-
-def _in_order(
-    pool: Executor, decoder: Decoder, paths: Iterator[Path], job: int, at_once: int
-) -> Iterator[list[Decoded]]:
-    """Yield the results of jobs of `job` files each, in order; at most `at_once` jobs run or wait to be taken."""
-    running = deque(pool.submit(decoder.decode, files) for files in islice(_chunks(paths, job), at_once))
-    while running:
-        yield running.popleft().result()
-        running.extend(pool.submit(decoder.decode, files) for files in islice(_chunks(paths, job), 1))
-
-
-def _chunks(paths: Iterator[Path], size: int) -> Iterator[list[Path]]:
-    while chunk := list(islice(paths, size)):
-        yield chunk
-
-
-@contextmanager
-def _threads(workers: int) -> Iterator[Executor]:
-    pool = ThreadPoolExecutor(workers)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _processes(workers: int) -> Iterator[Executor]:
-    import multiprocessing
-    from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-
-    # Spawn, since a fork would copy locks that ONNX Runtime's threads hold.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_live_as_long_as_the_parent)
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise AaeError("a process that decodes images died; a damaged image may have crashed its decoder") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _live_as_long_as_the_parent() -> None:
-    """Ignore Ctrl-C, which the parent handles, and exit when the parent ends, also if it is killed."""
-    import multiprocessing
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
