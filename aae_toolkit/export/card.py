@@ -47,7 +47,7 @@ def _backbone(a: Architecture) -> list[str]:
 
 
 def _specs(specs: tuple[TensorSpec, ...]) -> str:
-    return "; ".join(f"`{s.name}` {s.dtype} [{', '.join(map(str, s.shape))}]" for s in specs)
+    return "; ".join(f"`{s.name}` {s}" for s in specs)
 
 
 def _accuracy(manifest: Manifest) -> str:

@@ -78,6 +78,7 @@ class ArrayFacts(BaseModel):
     """Facts about the arrays of a fit.
 
     `classes` are their labels as given, and `dtype` is their numpy type, which files of an earlier version lack.
+    `features` are the names of their columns, if they were a data frame.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -85,6 +86,7 @@ class ArrayFacts(BaseModel):
     scaling: FeatureScaling
     classes: tuple[Label, ...]
     dtype: str | None = Field(default=None, pattern=DTYPE_PATTERN)
+    features: tuple[str, ...] = ()
 
     @property
     def labels(self) -> NDArray[Any]:
