@@ -27,7 +27,7 @@ def checked(module: nn.Module, contract: Contract) -> Iterator[nn.Module]:
     def check(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         for spec, given in zip(contract.inputs, inputs, strict=True):
             dtype, sizes = getattr(torch, spec.dtype), [int(size) for size in spec.shape[1:]]
-            if torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+            if torch._C._is_tracing():
                 # a scripted function keeps its branches, which a trace of Python loses
                 torch.jit.script(_require)(given, dtype, sizes, spec.name, str(spec), _NAMES)
             else:
@@ -38,9 +38,11 @@ def checked(module: nn.Module, contract: Contract) -> Iterator[nn.Module]:
 
 
 def _require(given: Tensor, dtype: int, sizes: list[int], name: str, expected: str, names: list[str]) -> Tensor:
-    if given.dtype != dtype or given.shape[1:] != sizes:
-        found = names[given.dtype] if given.dtype < len(names) else "of another type"
-        raise ValueError(f"{name} is {found} {given.shape}; expected {expected}")
+    """Check an input in TorchScript, where types are numbers and shapes are lists."""
+    found: int = given.dtype  # type: ignore[assignment]
+    if found != dtype or list(given.shape[1:]) != sizes:
+        kind = names[found] if found < len(names) else "of another type"
+        raise ValueError(f"{name} is {kind} {given.shape}; expected {expected}")
     return given
 
 

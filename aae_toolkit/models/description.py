@@ -145,12 +145,6 @@ class ModelDescription(BaseModel):
                 f"the model takes images {wanted}, the data's are {tuple(shape)} (C, H, W); give data of its shape"
             )
 
-    def require_class_names(self, class_names: tuple[str, ...]) -> None:
-        """Raise `AaeError` unless the data's classes are the model's, in order; data without labels always passes."""
-        if class_names and class_names != self.class_names:
-            own, other = ", ".join(self.class_names[:12]), ", ".join(class_names[:12])
-            raise AaeError(f"the model's classes are {own}; the data's are {other}; give data with the model's classes")
-
 
 def read_description(directory: Path, *, sha256: str | None = None) -> ModelDescription:
     """Read `model.json` of a model or export directory; its checksum is verified where `sha256` is given.

@@ -114,7 +114,8 @@ def predict_ray(
     """
     with ClassifierFile(model) as classifier:
         decoder = decoder_of(classifier, options.invert)
-    shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=options.column)
+    column = options.column
+    shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=column, progress=progress)
     if options.invert != "no" and (npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)):
         raise UsageError(f"--invert is for image files; {npz} holds arrays of pixels")
     manifest = manifest_of(shards, sha256(model), asdict(options))

@@ -32,9 +32,9 @@ function startClassifier(model) {
   const classify = latestOnly(async (pixels) => {
     if (pixels === null) return forget();
     showPixels(element("seen"), pixels, model.imageShape);
-    const { label, probabilities } = await model.classify(pixels);
+    const { label, probabilities, warning } = await model.classify(pixels);
     bars.show(probabilities, label);
-    say(result, `${model.classNames[label]}, ${percent(probabilities[label])}`);
+    say(result, `${model.classNames[label]}, ${percent(probabilities[label])}${warning && ` (${warning})`}`);
   });
 
   forget();
