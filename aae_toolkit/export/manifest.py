@@ -82,7 +82,8 @@ class ArtifactEntry(BaseModel):
     gate: ReductionGate | None = None
     compiled_for: str | None = None
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def oldest_onnxruntime(self) -> str | None:
         """Oldest release of ONNX Runtime that loads the file, such as `1.18`; None for other files or newer opsets."""
         ir, opset = self.ir_version or 0, self.opset or 0
