@@ -121,6 +121,10 @@ def test_a_split_of_unknown_classes_alone_is_one_line(model_dir: Path, data_dir:
 def test_no_class_in_common_is_refused_and_data_without_labels_is_not() -> None:
     with refused("the model's classes are a, b; the data's are c; give data with classes of the model"):
         match_classes(("a", "b"), ("c",))
+    with refused("the model with these data has the classes 'A' and 'a', which read alike"):
+        match_classes(("a", "b"), ("A", "b"))
+    with refused(r"'cafe\u0301' and 'caf\xe9', which read alike"):
+        match_classes(("caf\xe9", "b"), ("cafe\u0301", "b"))
     split = Split(np.zeros((2, 1, 1, 1), np.uint8), np.array([-1, -1]))
     assert match_classes(("a", "b"), ()).relabel(split).labels.tolist() == [-1, -1]
     assert match_classes(("a", "b"), ()).unknown(split) == {}

@@ -120,7 +120,7 @@ class Manifest(BaseModel):
     def oldest_onnxruntime(self) -> str | None:
         """Oldest release of ONNX Runtime that loads every ONNX file; None without any, or with newer opsets."""
         releases = [entry.oldest_onnxruntime for entry in self.artifacts if entry.opset]
-        return max(releases) if releases and all(releases) else None
+        return max(filter(None, releases), default=None) if all(releases) else None
 
     def save(self, directory: Path) -> None:
         """Write `manifest.json`, whole or not at all."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_toolkit.data.class_names import require_distinct
 from aae_toolkit.data.split import UNLABELED, Split
 from aae_toolkit.errors import AaeError
 
@@ -43,7 +44,7 @@ def match_classes(model: Sequence[str], data: Sequence[str]) -> ClassMatch:
     """Match class names; data without labels has none.
 
     Raises:
-        AaeError: no class of the data is the model's.
+        AaeError: no class of the data is the model's, or one differs from it only in case or Unicode's form.
     """
     known = {name: index for index, name in enumerate(model)}
     indices = np.array([known.get(name, UNLABELED) for name in data], dtype=np.int64)
@@ -52,6 +53,8 @@ def match_classes(model: Sequence[str], data: Sequence[str]) -> ClassMatch:
             f"the model's classes are {listed(model)}; the data's are {listed(data)}; give data with classes of the"
             " model"
         )
+    if (indices == UNLABELED).any():
+        require_distinct({*model, *data}, "the model with these data")
     return ClassMatch(tuple(data), indices)
 
 
