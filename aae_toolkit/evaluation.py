@@ -5,7 +5,8 @@ Sources: the seed document, section 7.2 (majority accuracy); Kuhn, 1955, through
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.data.split import Split, SplitName
 from aae_toolkit.errors import AaeError
+from aae_toolkit.models.classes import match_classes
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Encoder, ImageEncoder, scale
 
@@ -47,9 +49,22 @@ def encode(encoder: Encoder | ImageEncoder, inputs: NDArray[Any]) -> tuple[Float
 
 
 def load_for(model: TrainedModel, data: DataDirectory, name: SplitName) -> Split:
-    """Read a split: stored embeddings where they are of the model's own backbone, else the images."""
+    """Read a split: stored embeddings where they are of the model's own backbone, else the images.
+
+    Its labels are the model's class indices; images of classes that the model does not know have none.
+
+    Raises:
+        AaeError: a file is absent or damaged, or no class of the data is the model's.
+    """
+    match = match_classes(model.description.class_names, data.class_names)
     own = model.architecture.backbone
-    return data.load_inputs(name) if own is not None and own == data.backbone else data.load(name)
+    return match.relabel(data.load_inputs(name) if own is not None and own == data.backbone else data.load(name))
+
+
+def unknown_classes(model: TrainedModel, data: DataDirectory, name: SplitName) -> dict[str, int]:
+    """Count the images of a split by classes that the model does not know."""
+    counts = data.index.splits[name].class_counts
+    return {c: n for c, n in counts.items() if n and c not in model.description.class_names}
 
 
 def encode_split(model: TrainedModel, split: Split) -> tuple[Floats, Floats]:
@@ -113,7 +128,8 @@ class Evaluation:
 
     `accuracy` is the accuracy of the label, under the stored category -> class map. `majority_accuracy` refits that map
     on the scored images, as the seed does. `hungarian_accuracy` uses a one-to-one map; it is None where K is not the
-    number of classes. `confusion[i][j]` counts images of class i labelled j.
+    number of classes. `confusion[i][j]` counts images of class i labelled j. `missing_classes` have no image, and
+    images of `unknown_classes`, which the model does not know, were not scored.
     """
 
     variant: Variant
@@ -127,14 +143,24 @@ class Evaluation:
     per_class: list[ClassReport]
     confusion: list[list[int]]
     never_predicted_categories: list[int]
+    missing_classes: list[str] = field(default_factory=list)
+    unknown_classes: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `aae evaluate --json` prints."""
         return asdict(self)
 
 
-def evaluate(model: TrainedModel, split: Split, split_name: SplitName) -> Evaluation:
+def evaluate(
+    model: TrainedModel, split: Split, split_name: SplitName, *, unknown: Mapping[str, int] | None = None
+) -> Evaluation:
     """Score a trained model on the labelled images of a split.
+
+    Args:
+        model: the trained model.
+        split: images with the model's class indices, as `load_for` gives them.
+        split_name: name of the split.
+        unknown: counts of `unknown_classes`, for the result.
 
     Raises:
         AaeError: the split has no labels, another image shape than the model, or more classes.
@@ -144,13 +170,16 @@ def evaluate(model: TrainedModel, split: Split, split_name: SplitName) -> Evalua
         description.require_image_shape(split.images.shape[1:])
     known = split.labels != UNLABELED
     if not known.any():
-        raise AaeError(f"the {split_name} split has no labels to compare with")
+        of = " of the model's classes" if unknown else ""
+        raise AaeError(f"the {split_name} split has no labels{of} to compare with")
     labels = split.labels[known]
     n_classes = len(description.class_names)
     if labels.max() >= n_classes:
         raise AaeError(f"the data has class index {labels.max()}, the model knows {n_classes} classes")
     y, _ = encode_split(model, split.of(known))
-    return score(y, labels, description.category_to_class, description.class_names, description.variant, split_name)
+    names = description.class_names
+    scored = score(y, labels, description.category_to_class, names, description.variant, split_name)
+    return replace(scored, unknown_classes=dict(unknown or {}))
 
 
 def score(
@@ -192,6 +221,7 @@ def score(
         ],
         confusion=confusion_matrix(labels, predicted, labels=range(n_classes)).tolist(),
         never_predicted_categories=np.flatnonzero(table.sum(axis=0) == 0).tolist(),
+        missing_classes=[class_names[c] for c in np.flatnonzero(table.sum(axis=1) == 0)],
     )
 
 

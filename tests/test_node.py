@@ -84,7 +84,14 @@ def test_both_variants_get_the_labels_that_python_gives(
     ("content", "said"),
     [
         (np.zeros((2, 1, 6, 5), np.uint8), "the model takes [N, 1,6,6]"),
+        (np.zeros((2, 6, 6, 1), np.uint8), "the model takes [N, 1,6,6]"),
+        (np.zeros((2, 36), np.uint8), "the model takes [N, 1,6,6]"),
+        (np.zeros((1, 6, 6), np.uint8), "the model takes [N, 1,6,6]"),
         (np.zeros((2, 1, 6, 6), np.float32), "does not hold uint8"),
+        (np.zeros((2, 1, 6, 6), np.int64), "does not hold uint8"),
+        (np.zeros((2, 1, 6, 6), np.int8), "does not hold uint8"),
+        (np.zeros((2, 1, 6, 6), bool), "does not hold uint8"),
+        (np.zeros((6, 6, 1, 2), np.uint8).T, "does not hold uint8 in C order"),
         (None, "is not a .npy file"),
     ],
 )
@@ -96,6 +103,51 @@ def test_what_cannot_be_labelled_is_one_line(
     done = label(example, export_dir, images)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert said in done.stderr
+
+
+@pytest.mark.slow
+@one_variant
+def test_pixels_of_0_and_1_are_a_warning_and_a_short_file_is_refused(
+    example: Path, export_dir: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "images.npy"
+    np.save(images, np.ones((2, 1, 6, 6), np.uint8))
+    done = label(example, export_dir, images)
+    assert (done.returncode, done.stdout.count("\n"), done.stderr.count("\n")) == (0, 2, 1)
+    assert "holds no value above 1, and pixels are 0 to 255" in done.stderr
+    images.write_bytes(images.read_bytes()[:-1])
+    done = label(example, export_dir, images)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is damaged: 71 of 72 bytes" in done.stderr
+
+
+CHECKED = """
+import { checkPixels } from %s;
+const shape = [1, 6, 6];
+const given = [new Uint8Array(36).fill(200), new Uint8Array(36).fill(1), new Uint8Array(35), new Float32Array(36),
+  new Uint8ClampedArray(36), new Array(36).fill(0), null];
+for (const pixels of given) {
+  try { console.log(checkPixels(pixels, shape) || "right"); } catch (error) { console.log(error.message); }
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node here")
+def test_arrays_that_the_page_is_given_are_refused_or_doubted(tmp_path: Path) -> None:
+    module = tmp_path / "pixels.mjs"
+    shutil.copy(REPOSITORY / "aae_toolkit" / "web" / "static" / "pixels.js", module)
+    code = CHECKED % json.dumps(str(module))
+    done = subprocess.run(["node", "--input-type=module", "-e", code], capture_output=True, text=True, check=True)
+    expected = "expected a Uint8Array of 1 x 6 x 6 = 36"
+    assert done.stdout.splitlines() == [
+        "right",
+        "no pixel is above 1 of 255: is this black or scaled to 0-1?",
+        f"pixels are Uint8Array of length 35; {expected}",
+        f"pixels are Float32Array of length 36; {expected}",
+        f"pixels are Uint8ClampedArray of length 36; {expected}",
+        f"pixels are Array of length 36; {expected}",
+        f"pixels are null of length undefined; {expected}",
+    ]
 
 
 def test_the_example_is_pinned_to_what_pages_are_pinned_to_and_names_no_registry() -> None:

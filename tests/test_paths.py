@@ -141,10 +141,29 @@ def test_a_pattern_names_nothing_twice_and_no_litter(photos: Path) -> None:
         b"\xef\xbb\xbfphotos/0.png\0photos/b\0",
         "photos/0.png\r\nphotos/b\r\n".encode("utf-16"),
         b"\xfe\xff" + "photos/0.png\nphotos/b".encode("utf-16-be"),
+        b"photos/0.png  \n\tphotos/b \r\n",
+        b"\"photos/0.png\"\n'photos/b' \n",
+        '"photos/0.png" \r\nphotos/b\t\r\n'.encode("utf-16"),
     ],
 )
 def test_lists_of_other_systems_are_read(photos: Path, piped: bytes) -> None:
     assert found("-", piped=piped) == ["photos/0.png", "photos/b/10.JPG", "photos/b/2.png"]
+
+
+def test_home_is_the_user_s_in_a_list(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(photos.resolve()))
+    assert found("-", piped=b'~/0.png\n"~/b/2.png"\n') == [f"{photos.resolve()}/0.png", f"{photos.resolve()}/b/2.png"]
+    assert found("-", piped=b"~/0.png\0") == ["~/0.png"]  # exact
+
+
+def test_a_file_that_is_named_so_keeps_its_blanks_and_quotes(photos: Path) -> None:
+    names = [" b.png", "c.png ", '"d.png"', "~"]
+    for name in names:
+        Path(name).touch()
+    Path("c.png").touch()
+    assert found("-", piped="\n".join(names).encode()) == names
+    assert found("-", piped="\0".join(["c.png ", " absent "]).encode()) == ["c.png ", " absent "]
+    assert found("-", piped=b" absent \n") == [" absent "]
 
 
 def test_a_name_that_ends_with_a_carriage_return_is_itself(photos: Path) -> None:

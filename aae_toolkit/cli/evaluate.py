@@ -23,19 +23,22 @@ def evaluate(
 ) -> None:
     """Score a trained model.
 
-    Prints accuracy, clustering scores, and one line per class.
+    Prints accuracy, clustering scores, and one line per class. Classes are matched by name: those without images are
+    named, and images of classes that the model does not know are counted, not scored.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.evaluation import evaluate as evaluate_model
-    from aae_toolkit.evaluation import load_for
+    from aae_toolkit.evaluation import load_for, unknown_classes
     from aae_toolkit.models.directory import load_model
 
     model, data = load_model(model_dir_path), DataDirectory(dir_path)
-    model.description.require_class_names(data.class_names)
+    images, progress = load_for(model, data, split), ConsoleProgress(stderr=json)
+    evaluation = evaluate_model(model, images, split, unknown=unknown_classes(model, data, split))
     if note := model.description.preparation_note(data):
-        ConsoleProgress(stderr=True).say(note)
-    evaluation = evaluate_model(model, load_for(model, data, split), split)
+        progress.say(note)
+    if images.images.max() <= 1:
+        progress.say(f"{split} images of {data.path} hold no value above 1, and pixels are 0 to 255")
     if json:
         print_json(evaluation.to_json())
     else:
-        show_evaluation(evaluation, ConsoleProgress())
+        show_evaluation(evaluation, progress)

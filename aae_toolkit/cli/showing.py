@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from aae_toolkit.cli.options import ConsoleProgress
+from aae_toolkit.models.classes import listed, unknown_line
 from aae_toolkit.text import percent
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def show_evaluation(evaluation: Evaluation, progress: ConsoleProgress) -> None:
             progress.say(f"Label {report.class_name}: {share}, Best matching label; {report.best_category}")
     if evaluation.never_predicted_categories:
         progress.say(f"never predicted: categories {', '.join(map(str, evaluation.never_predicted_categories))}")
+    if evaluation.missing_classes:
+        progress.say(f"not scored, without images: {listed(evaluation.missing_classes)}")
+    if evaluation.unknown_classes:
+        progress.say(unknown_line(evaluation.unknown_classes))
     table = Table(title=f"{evaluation.variant.replace('_', '-')}, {evaluation.split}, n = {evaluation.n}")
     table.add_column("score")
     table.add_column("value", justify="right")

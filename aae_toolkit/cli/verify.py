@@ -31,11 +31,14 @@ def verify(
     from aae_toolkit.parity.check import replay_golden
 
     progress = ConsoleProgress(stderr=json)
-    report = replay_golden(ExportDirectory.open(export, trust=trust), device=device, progress=progress)
+    opened = ExportDirectory.open(export, trust=trust)
+    report, oldest = replay_golden(opened, device=device, progress=progress), opened.manifest.oldest_onnxruntime
     if json:
-        print_json(report.to_json())
+        print_json(report.to_json() | {"oldest_onnxruntime": oldest})
     else:
         show_parity(report, progress)
     report.require()
     checked = "every checksum holds" if not trust else "every checksum that is there holds"
     progress.say(f"{export}: {checked}, and all {len(report.results)} replays give the golden vectors")
+    if oldest:
+        progress.say(f"its ONNX files run on ONNX Runtime {oldest} or newer")

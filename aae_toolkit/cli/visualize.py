@@ -31,7 +31,7 @@ def visualize(
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.data.sources import UNLABELED
     from aae_toolkit.evaluation import evaluate as evaluate_model
-    from aae_toolkit.evaluation import load_for
+    from aae_toolkit.evaluation import load_for, unknown_classes
     from aae_toolkit.files import require_own
     from aae_toolkit.models.directory import load_model
     from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
@@ -47,13 +47,13 @@ def visualize(
         if given is not None and given != actual:
             progress.say(f"{flag} {given} is ignored: the model in {model_dir_path} has {actual}")
     data = DataDirectory(dir_path)
-    model.description.require_class_names(data.class_names)
     if note := model.description.preparation_note(data):
         progress.say(note)
     progress.say("loading data started...")
     progress.say(dataset_line(data.index))
     validation = load_for(model, data, "validation")
     if (validation.labels != UNLABELED).any():
-        show_evaluation(evaluate_model(model, validation, "validation"), progress)
+        unknown = unknown_classes(model, data, "validation")
+        show_evaluation(evaluate_model(model, validation, "validation", unknown=unknown), progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)
     progress.say(f"{len(written)} pictures written to {model_dir_path / DIRECTORY}")

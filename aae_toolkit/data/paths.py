@@ -98,7 +98,7 @@ def _listed(stream: BinaryIO) -> Iterator[str]:
     if rest.startswith(_UTF16_MARKS):
         while content := os.read(stream.fileno(), _AT_ONCE):
             rest += content
-        yield from (line for line in rest.decode("utf-16", "replace").splitlines() if line.strip())
+        yield from (_likeliest(line) for line in rest.decode("utf-16", "replace").splitlines() if line.strip())
         return
     rest = rest.removeprefix(_UTF8_MARK)
     more = bool(rest)
@@ -115,7 +115,15 @@ def _listed(stream: BinaryIO) -> Iterator[str]:
 
 
 def _path(line: bytes, separator: bytes) -> str:
-    """Return a path of a list; only a file of that very name keeps a carriage return at its end."""
-    if separator != b"\0" and line.endswith(b"\r") and not os.path.lexists(line):
-        line = line[:-1]
-    return os.fsdecode(line)
+    """Return a path of a list; where paths end at NUL bytes, each is exact."""
+    return os.fsdecode(line) if separator == b"\0" else _likeliest(os.fsdecode(line))
+
+
+def _likeliest(line: str) -> str:
+    """Return the path of a line: without blanks and quotes around it, and without `~`, unless a file is named so."""
+    plain = line.removesuffix("\r")
+    bare = unquoted = plain.strip()
+    if len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'":
+        unquoted = bare[1:-1]
+    candidates = line, plain, bare, unquoted, os.path.expanduser(unquoted)  # noqa: PTH111  (a text, not a path)
+    return next(filter(os.path.lexists, candidates), plain)

@@ -214,8 +214,13 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _encode(self, X: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Encode samples: category probabilities [n, K] and styles [n, Z], float64 if X is, else float32."""
         check_is_fitted(self)
-        rows = validate_data(self, flat(X)[0], reset=False, dtype=DTYPES)
-        images = scaling.to_images(rows, self._scaling, self.model_.architecture.image_shape)
+        given, sample_shape = flat(X)
+        image_shape = self.model_.architecture.image_shape
+        if len(sample_shape) > 1:  # scikit-learn checks rows
+            scaling.require_form((len(given), *sample_shape), image_shape)
+        rows = validate_data(self, given, reset=False, dtype=DTYPES)
+        scaling.require_scale(rows, self._scaling, getattr(given, "dtype", rows.dtype))
+        images = scaling.to_images(rows, self._scaling, image_shape)
         y, z = encode(self.model_.encoder, images)
         dtype = np.result_type(rows.dtype, np.float32)
         return y.astype(dtype), z.astype(dtype)
@@ -242,9 +247,12 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         shape = scaling.image_shape_of(sample_shape if self.image_shape is None else tuple(self.image_shape))
         if math.prod(shape) != rows.shape[1]:
             raise ValueError(f"image_shape {shape} holds {math.prod(shape)} pixels; X has {rows.shape[1]} features")
+        if len(sample_shape) > 1:
+            scaling.require_form((len(rows), *sample_shape), shape)
         if are_rows and self.encoder == "conv":
             raise ValueError("encoder='conv' is for images; give image_shape, or X as [n, H, W] or [n, C, H, W]")
         scale = scaling.fit_scaling(rows, images=not are_rows)
+        scaling.require_scale(rows, scale, rows.dtype)
         images, known = scaling.to_images(rows, scale, shape), labels != UNLABELED
         labeled, rest = (Split(images[which], labels[which]) for which in (known, ~known))
         splits: dict[SplitName, Split] = {"train_labeled": labeled, "train_unlabeled": rest, "validation": labeled}
@@ -271,7 +279,8 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         except UsageError as error:
             raise ValueError(str(error)) from error
         dtype = None if classes is None else dtype_name(classes.dtype)
-        arrays = ArrayFacts(scaling=scale, classes=names, dtype=dtype)
+        features = tuple(getattr(self, "feature_names_in_", ()))
+        arrays = ArrayFacts(scaling=scale, classes=names, dtype=dtype, features=features)
         description = model.description.model_copy(update={"arrays": arrays})
         self._take(dataclasses.replace(model, description=description))
         return self

@@ -21,6 +21,7 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
         f"- categories stand for classes by: {description.category_to_class_from}",
         f"- written by aae_toolkit {manifest.toolkit_version} with "
         + ", ".join(f"{package} {version}" for package, version in manifest.versions.items()),
+        *([f"- ONNX files: ONNX Runtime {oldest} or newer"] if (oldest := manifest.oldest_onnxruntime) else []),
         f"- {_accuracy(manifest)}",
         f"- parity: {_verdict(manifest)}",
         "",
@@ -53,7 +54,7 @@ def _backbone(a: Architecture) -> list[str]:
 
 
 def _specs(specs: tuple[TensorSpec, ...]) -> str:
-    return "; ".join(f"`{s.name}` {s.dtype} [{', '.join(map(str, s.shape))}]" for s in specs)
+    return "; ".join(f"`{s.name}` {s}" for s in specs)
 
 
 def _accuracy(manifest: Manifest) -> str:

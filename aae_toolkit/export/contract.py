@@ -38,6 +38,10 @@ class TensorSpec(BaseModel):
     shape: tuple[str | int, ...]
     meaning: str
 
+    def __str__(self) -> str:
+        """Return type and shape, such as `uint8 [N, 1, 28, 28]`."""
+        return f"{self.dtype} [{', '.join(map(str, self.shape))}]"
+
 
 class Contract(BaseModel):
     """Inputs and outputs of an artifact, in order."""

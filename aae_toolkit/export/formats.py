@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import BATCH_AXIS, Contract, Format
+from aae_toolkit.export.input_checks import checked, checks_in_aoti
 from aae_toolkit.files import atomic_path
 from aae_toolkit.files.archives import check_archive
 
@@ -117,7 +118,7 @@ def onnx_facts(model: Any) -> dict[str, Any]:
 
 
 def _write_torchscript(module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad(), checked(module, contract):
         warnings.filterwarnings(
             "ignore", category=FutureWarning, message=".*torch.jit.*"
         )  # deprecated upstream, still supported here
@@ -130,7 +131,8 @@ def _write_torchscript(module: nn.Module, contract: Contract, path: Path, metada
 
 
 def _write_torch_export(module: nn.Module, contract: Contract, path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    program = torch.export.export(module, _sample(contract), dynamic_shapes=_dynamic_batch(contract))
+    with checked(module, contract):
+        program = torch.export.export(module, _sample(contract), dynamic_shapes=_dynamic_batch(contract))
     with warnings.catch_warnings():
         # weights that are slices of a larger tensor are saved completely, which parity checks
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
@@ -145,7 +147,7 @@ def _write_aoti(
 ) -> dict[str, Any]:
     """Compile machine code for the type of processor or GPU of this machine alone."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns of a CUDA toolkit without a GPU
-    with torch.no_grad():
+    with torch.no_grad(), checks_in_aoti(contract):
         sample = tuple(tensor.to(device) for tensor in _sample(contract))
         program = torch.export.export(copy.deepcopy(module).to(device), sample, dynamic_shapes=_dynamic_batch(contract))
         torch._inductor.aoti_compile_and_package(

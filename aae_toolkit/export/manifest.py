@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
@@ -16,6 +16,10 @@ from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
 FILE_NAME = "manifest.json"
 WEIGHTS_FILE = "weights.safetensors"
+
+# Newest IR version and opset that each release of ONNX Runtime loads, where they change. Measured: an Identity model of
+# each version was loaded in each release; the opsets agree with onnxruntime.ai/docs/reference/compatibility.html.
+_ONNXRUNTIME = (("1.18", 10, 21), ("1.21", 10, 22), ("1.23", 11, 23), ("1.24", 13, 25))
 
 
 def golden_file(precision: Precision = "fp32") -> str:
@@ -78,6 +82,14 @@ class ArtifactEntry(BaseModel):
     gate: ReductionGate | None = None
     compiled_for: str | None = None
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def oldest_onnxruntime(self) -> str | None:
+        """Oldest release of ONNX Runtime that loads the file, such as `1.18`; None for other files or newer opsets."""
+        ir, opset = self.ir_version or 0, self.opset or 0
+        fits = (release for release, newest_ir, newest in _ONNXRUNTIME if ir <= newest_ir and opset <= newest)
+        return next(fits, None) if self.opset else None
+
 
 class Manifest(BaseModel):
     """Content of `manifest.json`.
@@ -105,6 +117,12 @@ class Manifest(BaseModel):
     sha256: dict[str, str]
     parity: dict[str, Any] | None = None
     accuracy: float | None = None
+
+    @property
+    def oldest_onnxruntime(self) -> str | None:
+        """Oldest release of ONNX Runtime that loads every ONNX file; None without any, or with newer opsets."""
+        releases = [entry.oldest_onnxruntime for entry in self.artifacts if entry.opset]
+        return max(filter(None, releases), default=None) if all(releases) else None
 
     def save(self, directory: Path) -> None:
         """Write `manifest.json`, whole or not at all."""

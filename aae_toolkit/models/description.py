@@ -82,6 +82,7 @@ class ArrayFacts(BaseModel):
     """Facts about the arrays of a fit.
 
     `classes` are their labels as given, and `dtype` is their numpy type, which files of an earlier version lack.
+    `features` are the names of their columns, if they were a data frame.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -89,6 +90,7 @@ class ArrayFacts(BaseModel):
     scaling: FeatureScaling
     classes: tuple[Label, ...]
     dtype: str | None = Field(default=None, pattern=DTYPE_PATTERN)
+    features: tuple[str, ...] = ()
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -155,12 +157,6 @@ class ModelDescription(BaseModel):
         if not (differences := self.preparation.differences(data.preparation)):
             return None
         return f"the images of {data.path} were prepared otherwise than the model's: {differences}"
-
-    def require_class_names(self, class_names: tuple[str, ...]) -> None:
-        """Raise `AaeError` unless the data's classes are the model's, in order; data without labels always passes."""
-        if class_names and class_names != self.class_names:
-            own, other = ", ".join(self.class_names[:12]), ", ".join(class_names[:12])
-            raise AaeError(f"the model's classes are {own}; the data's are {other}; give data with the model's classes")
 
 
 def read_description(directory: Path, *, sha256: str | None = None) -> ModelDescription:

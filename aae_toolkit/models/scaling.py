@@ -1,8 +1,12 @@
-"""Scaling between a user's arrays and the pixels that networks take, in numpy alone for deployed classifiers."""
+"""Scaling between a user's arrays and the pixels that networks take, in numpy alone for deployed classifiers.
+
+Arrays of another form are refused, and values of another scale too, with a warning where that is not certain.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,8 @@ from aae_toolkit.models.description import FeatureScaling
 
 Rows = NDArray[Any]
 PIXELS = FeatureScaling(offset=(0.0,), span=(255.0,))  # scaling of uint8
+_CHANNELS = (1, 3, 4)  # of usual images
+_NARROW = 0.01  # part of the range in `fit` below which images may be 0-1 instead of 0-255
 
 
 def fit_scaling(rows: Rows, *, images: bool) -> FeatureScaling:
@@ -60,4 +66,73 @@ def image_shape_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(shape) > 3 or math.prod(shape) == 0:
         raise ValueError(f"X holds arrays {shape}; expected features [n, F], or images [n, H, W] or [n, C, H, W]")
     c, h, w = (1,) * (3 - len(shape)) + shape
+    if len(shape) == 3 and w in _CHANNELS and c not in _CHANNELS:
+        _warn(f"X holds arrays {shape}, read as {c} channels of {h} x {w} pixels; expected [n, C, H, W]")
     return c, h, w
+
+
+def require_form(shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
+    """Check the shape of samples: [n, C, H, W], [n, H, W] of one channel, or rows [n, C*H*W] in that order.
+
+    Raises:
+        ValueError: it is another one, such as [n, H, W, C].
+    """
+    c, h, w = image_shape
+    forms = {image_shape, (c * h * w,)} | ({(h, w)} if c == 1 else set())
+    if len(shape) > 1 and shape[0] > 0 and shape[1:] in forms:
+        return
+    hint = ""
+    if shape in forms:
+        hint = "; give a single sample as X[None]"
+    elif shape[1:] == (h, w, c):
+        hint = "; its axes are [n, H, W, C], so give X.transpose(0, 3, 1, 2)"
+    elif shape[1:] in {(*form[:-2], w, h) for form in forms if len(form) > 1}:
+        hint = "; rows and columns are swapped, so give X.swapaxes(-1, -2)"
+    raise ValueError(f"X has shape {shape}; expected [n, {c}, {h}, {w}] or rows [n, {c * h * w}]{hint}")
+
+
+def require_scale(rows: Rows, scaling: FeatureScaling, given: Any) -> None:
+    """Warn where values seem to be of another scale than in `fit`.
+
+    Args:
+        rows: finite samples [n, F].
+        scaling: scaling of the samples in `fit`.
+        given: numpy type in which they were given.
+
+    Raises:
+        ValueError: the values cannot be pixels, though `scaling` is that of pixels.
+    """
+    low, high = float(rows.min()), float(rows.max())
+    if scaling == PIXELS:
+        if low < 0 or high > 255:
+            raise ValueError(f"X holds values from {low:g} to {high:g}; expected pixels from 0 to 255")
+        if high > 1:
+            return
+        if given.kind == "b" or (rows != np.floor(rows)).any():
+            raise ValueError(
+                f"X is {given} from {low:g} to {high:g}; expected pixels from 0 to 255: multiply it by 255"
+            )
+        _warn(f"X holds no value above {high:g}, and pixels are 0 to 255; if it is 0 to 1, multiply it by 255")
+        return
+    offset, span = np.array(scaling.offset), np.array(scaling.span)
+    if len(span) == 1:  # all pixels share one range
+        first, last = (low - offset[0]) / span[0], (high - offset[0]) / span[0]
+        if first < -1 or last > 2 or 0 < last - first < _NARROW:
+            _warn(f"X holds values from {low:g} to {high:g}, in fit {_range(scaling, 0)}; is it of the same scale?")
+        return
+    means = (rows.mean(axis=0, dtype=np.float64) - offset) / span
+    far = np.flatnonzero((means < -1) | (means > 2))
+    if len(far):
+        mean = rows[:, far[0]].mean(dtype=np.float64)
+        _warn(
+            f"{len(far)} of {len(span)} features of X lie far outside of their range in fit and are clipped: feature"
+            f" {far[0]} has a mean of {mean:g}, in fit {_range(scaling, far[0])}; is it of the same scale?"
+        )
+
+
+def _range(scaling: FeatureScaling, feature: int) -> str:
+    return f"{scaling.offset[feature]:g} to {scaling.offset[feature] + scaling.span[feature]:g}"
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=6)  # of the caller of `predict`

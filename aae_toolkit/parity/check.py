@@ -24,6 +24,7 @@ from aae_toolkit.export.contract import ARTIFACTS, Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import SUFFIXES
 from aae_toolkit.export.metadata import contradiction
+from aae_toolkit.models.classes import match_classes, unknown_line
 from aae_toolkit.parity.cases import BATCH_SIZES, Case, golden_case, reference_cases
 from aae_toolkit.parity.comparison import (
     GATES,
@@ -102,18 +103,21 @@ def check_parity(
         export: the opened export.
         split: images to compare on, and their labels for accuracies.
         split_name: name of the split, for the report.
-        class_names: class names of the data, which must be those of the model; empty where the data has none.
+        class_names: class names of the data, matched with those of the model; empty where the data has none.
         device: device that artifacts run on; the reference runs on the CPU.
         batch_sizes: batch sizes, each run over the whole split.
         per_layer: find the node at which a refused ONNX file diverges from the model.
         progress: receives a step for each comparison.
 
     Raises:
-        AaeError: a file cannot be loaded, or the images have another shape or other classes than the model's.
+        AaeError: a file cannot be loaded, or the images have another shape than the model's, or none of its classes.
         ParityError: there is nothing to compare.
     """
     export.description.require_image_shape(split.images.shape[1:])
-    export.description.require_class_names(class_names)
+    match = match_classes(export.description.class_names, class_names)
+    if unknown := match.unknown(split):
+        progress.say(unknown_line(unknown))
+    split = match.relabel(split)
     if len(split) == 0 or not export.artifacts:
         raise ParityError(
             f"nothing compared: {len(split)} images, {len(export.artifacts)} artifacts; parity is not proven"

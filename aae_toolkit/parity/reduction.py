@@ -23,6 +23,7 @@ from aae_toolkit.export.manifest import ArtifactEntry, ReductionGate, golden_fil
 from aae_toolkit.export.metadata import metadata_of
 from aae_toolkit.export.reduced import write_reduced
 from aae_toolkit.files import atomic_path, sha256
+from aae_toolkit.models.classes import match_classes
 from aae_toolkit.models.deployed import DeployedClassifier
 from aae_toolkit.parity.cases import reference_cases
 from aae_toolkit.parity.comparison import Comparison, compare
@@ -63,7 +64,7 @@ def add_reduced(
         The export with the new file.
 
     Raises:
-        AaeError: the data has another image shape or other classes than the model.
+        AaeError: the data has another image shape than the model, or none of its classes.
         DeviceError: the device did not run.
         GateError: the file loses too much accuracy, or is not faster or not smaller.
         UsageError: the export has no ONNX classifier to compare with, or the data no validation images.
@@ -71,9 +72,8 @@ def add_reduced(
     full = export.entry(f"classifier{SUFFIXES[Format.ONNX]}")
     if full is None:
         raise UsageError(f"{precision} is judged against classifier.onnx, which {export.path} lacks; add --format onnx")
-    validation = data.load("validation")
+    validation = match_classes(export.description.class_names, data.class_names).relabel(data.load("validation"))
     export.description.require_image_shape(validation.images.shape[1:])
-    export.description.require_class_names(data.class_names)
     if len(validation) == 0:
         raise UsageError(f"{precision} is judged on validation images, of which {data.path} has none")
     path, golden_path = export.path / reduced_file(precision), export.path / golden_file(precision)

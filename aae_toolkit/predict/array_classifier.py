@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ class OnnxClassifier:
     """Classifier in `classifier.onnx`, which labels arrays.
 
     X has the form and scale that the exported estimator was fitted with; for a model from `aae train` it is uint8
-    pixels in 0-255. Its shape is [n, C, H, W], [n, H, W], or [n, C·H·W].
+    pixels in 0-255. Its shape is [n, C, H, W], [n, H, W] where C is 1, or [n, C·H·W] in that order; any other is
+    refused, such as [n, H, W, C]. Values that seem to be of another scale, such as 0-1 for 0-255, give a warning, and
+    so do columns of a data frame that cannot be compared with those of `fit`.
 
     Attributes:
         classes_: the class labels of an estimator, of their dtype; for a clusterer or a model from `aae train`, the
@@ -39,7 +42,9 @@ class OnnxClassifier:
             arrays = None if facts == "null" else ArrayFacts.model_validate_json(facts)
         except ValueError as error:
             raise AaeError(f"{path} is damaged: its metadata does not say what it takes; export it again") from error
-        self._scaling = None if arrays is None else arrays.scaling
+        self._is_of_pixels = arrays is None
+        self._scaling = scaling.PIXELS if arrays is None else arrays.scaling
+        self._features = () if arrays is None else arrays.features
         self.classes_: NDArray[Any] = (
             arrays.labels if arrays is not None and arrays.classes else np.array(self._file.class_names)
         )
@@ -65,21 +70,36 @@ class OnnxClassifier:
         return self._run(X, "probabilities")
 
     def _run(self, X: ArrayLike, output: str) -> NDArray[Any]:
-        images = self._images(np.asarray(X))
+        images = self._images(X)
         batches = [images[first : first + _BATCH_SIZE] for first in range(0, len(images), _BATCH_SIZE)]
         return np.concatenate([self._file.run(batch)[output] for batch in batches])
 
-    def _images(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
-        if samples.ndim < 2 or len(samples) == 0 or math.prod(samples.shape[1:]) != self.n_features_in_:
-            raise ValueError(f"X has shape {samples.shape}; expected [n, {', '.join(map(str, self.image_shape))}]")
+    def _images(self, X: ArrayLike) -> NDArray[np.uint8]:
+        self._require_columns(X)
+        samples = np.asarray(X)
+        scaling.require_form(samples.shape, self.image_shape)
+        if self._is_of_pixels and samples.dtype != np.uint8:
+            raise ValueError(f"X is {samples.dtype}; this classifier takes pixels, uint8 from 0 to 255")
+        if samples.dtype.kind not in "biuf":
+            raise ValueError(f"X is {samples.dtype}; this classifier takes numbers")
         rows = samples.reshape(len(samples), -1)
-        if self._scaling is None:
-            if rows.dtype != np.uint8:
-                raise ValueError(f"X is {rows.dtype}; this classifier takes pixels, uint8 from 0 to 255")
-            return rows.reshape(-1, *self.image_shape)
         if not np.isfinite(rows).all():
             raise ValueError("X holds NaN or infinity")
+        scaling.require_scale(rows, self._scaling, samples.dtype)
         return scaling.to_uint8(scaling.to_images(rows, self._scaling, self.image_shape))
+
+    def _require_columns(self, X: Any) -> None:
+        """Compare the columns of a data frame with those of the estimator's `fit`, as scikit-learn does."""
+        columns = getattr(X, "columns", ())
+        names = tuple(columns) if all(isinstance(name, str) for name in columns) else ()
+        if names and self._features and names != self._features:
+            if len(names) == len(self._features):
+                at = next(i for i, pair in enumerate(zip(names, self._features, strict=True)) if pair[0] != pair[1])
+                raise ValueError(f"column {at} of X is {names[at]!r}; expected {self._features[at]!r}, as in fit")
+            raise ValueError(f"X has {len(names)} columns; expected {len(self._features)}, as in fit")
+        if bool(names) != bool(self._features):
+            which = "X has feature names, but fit had none" if names else "X has no feature names, but fit had some"
+            warnings.warn(f"{which}: its columns are taken in their order", UserWarning, stacklevel=5)
 
 
 def load_classifier(path: str | Path, *, device: str = "cpu", threads: int | None = None) -> OnnxClassifier:

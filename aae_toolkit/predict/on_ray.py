@@ -117,7 +117,8 @@ def predict_ray(
     """
     with ClassifierFile(model) as classifier:
         decoder = decoder_of(classifier, options.invert)
-    shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=options.column)
+    column = options.column
+    shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=column, progress=progress)
     if options.invert != "as-trained" and (
         npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)
     ):

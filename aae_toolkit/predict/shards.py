@@ -23,13 +23,14 @@ from aae_toolkit.data.formats import SUFFIXES
 from aae_toolkit.data.split_files import map_images
 from aae_toolkit.errors import AaeError
 from aae_toolkit.predict.decoding import Decoded, Decoder
+from aae_toolkit.progress import Progress
 
 Shape = tuple[int, int, int]  # C, H, W in pixels
 Source = Path | bytes | NDArray[np.uint8] | None  # file, encoded image, pixels, or None for an empty row
 
 _TABLES: dict[str, Literal["npz", "parquet"]] = {".npz": "npz", ".parquet": "parquet"}
 INPUT_SUFFIXES = SUFFIXES | _TABLES.keys()
-_READ_ROWS = 256  # rows read from a Parquet file at a time
+_READ_ROWS = 256  # rows read from a Parquet file at a time, and of an npz file for its scale
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class Shard:
         return cls(**content | {"names": tuple(content["names"])})
 
 
-def plan_shards(files: Iterable[Path], shape: Shape, *, shard_size: int, column: str) -> list[Shard]:
+def plan_shards(
+    files: Iterable[Path], shape: Shape, *, shard_size: int, column: str, progress: Progress | None = None
+) -> list[Shard]:
     """Divide files into shards, in order; the same files give the same shards.
 
     Args:
@@ -73,6 +76,7 @@ def plan_shards(files: Iterable[Path], shape: Shape, *, shard_size: int, column:
         shape: (C, H, W) of the model input, required of npz files.
         shard_size: maximum number of images per shard; Parquet files are divided between row groups only.
         column: image column of Parquet files.
+        progress: listener for doubts about the scale of npz files.
 
     Raises:
         AaeError: no images are given, or an npz or Parquet file is absent, damaged, or holds no such images.
@@ -83,7 +87,12 @@ def plan_shards(files: Iterable[Path], shape: Shape, *, shard_size: int, column:
             shards += _cut_files(list(group), shard_size)
             continue
         for path in group:
-            shards += _cut_npz(path, shape, shard_size) if kind == "npz" else _cut_parquet(path, column, shard_size)
+            if kind == "parquet":
+                shards += _cut_parquet(path, column, shard_size)
+                continue
+            shards += _cut_npz(path, shape, shard_size)
+            if progress and _npz_images(path)[:_READ_ROWS].max(initial=0) <= 1:
+                progress.say(f"{path}: its first images hold no value above 1, and pixels are 0 to 255")
     if not shards:
         raise AaeError("nothing to label: no images at the given paths")
     return shards

@@ -11,9 +11,10 @@ from aae_toolkit.data.directory import DataDirectory, DatasetIndex
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.data.split import SplitName
 from aae_toolkit.errors import UsageError
-from aae_toolkit.evaluation import Evaluation, evaluate, load_for
+from aae_toolkit.evaluation import Evaluation, evaluate, load_for, unknown_classes
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.files import sha256
+from aae_toolkit.models.classes import match_classes, unknown_line
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel, load_model, weights_path
@@ -86,7 +87,7 @@ def gather(sources: Sources, progress: Progress) -> Contents:
     description = model.description
     data = None if sources.data_dir is None else DataDirectory(sources.data_dir)
     if data is not None:
-        description.require_class_names(data.class_names)
+        match_classes(description.class_names, data.class_names)
         description.require_image_shape(data.image_shape)
         if note := description.preparation_note(data):
             progress.say(note)
@@ -106,7 +107,7 @@ def gather(sources: Sources, progress: Progress) -> Contents:
         curves=curves,
         pictures=_pictures(sources.model_dir, model, data, progress),
         data=None if data is None else data.index,
-        evaluations=[] if data is None else _score(model, data, sources.split),
+        evaluations=[] if data is None else _score(model, data, sources.split, progress),
         export=export,
         benchmark=benchmark,
         files=_files(sources.model_dir, description),
@@ -123,13 +124,15 @@ def _pictures(model_dir: Path, model: TrainedModel, data: DataDirectory | None, 
     return collect(directory, picture_captions(decoder=decoder, mode_decoder=mode_decoder))
 
 
-def _score(model: TrainedModel, data: DataDirectory, split: SplitName) -> list[Evaluation]:
-    """Score the validation split and the requested one, where they have labels."""
+def _score(model: TrainedModel, data: DataDirectory, split: SplitName, progress: Progress) -> list[Evaluation]:
+    """Score the validation split and the requested one, where they have labels of the model's classes."""
     scored = []
     for name in dict.fromkeys(("validation", split)):
-        images = load_for(model, data, name)
+        images, unknown = load_for(model, data, name), unknown_classes(model, data, name)
+        if unknown:
+            progress.say(f"{name}: {unknown_line(unknown)}")
         if (images.labels != UNLABELED).any():
-            scored.append(evaluate(model, images, name))
+            scored.append(evaluate(model, images, name, unknown=unknown))
     return scored
 
 

@@ -9,6 +9,7 @@ from aae_toolkit import __version__
 from aae_toolkit.html import rendering
 from aae_toolkit.html.rendering import command as line
 from aae_toolkit.machine.environment import describe_environment
+from aae_toolkit.models.classes import listed, unknown_line
 from aae_toolkit.report.contents import Contents, Sources
 from aae_toolkit.report.scores import by_class, confusion, mix_ups
 from aae_toolkit.report.training import CONFIG_FILE
@@ -59,6 +60,8 @@ def render(contents: Contents, command: str) -> str:
         speed=contents.benchmark.speed if contents.benchmark else None,
         level=3,
         by_class=by_class,
+        listed=listed,
+        unknown_line=unknown_line,
         confusion=confusion,
         mix_ups=mix_ups,
         most=MOST,

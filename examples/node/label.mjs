@@ -28,9 +28,14 @@ async function main([exportDir, imagesPath]) {
   const wanted = model.architecture.image_shape;
   if (String(shape) !== String(wanted)) throw new Error(`the model takes [N, ${wanted}]; ${imagesPath} has [${[n, ...shape]}]`);
 
+  const size = shape.reduce((a, b) => a * b);
+  if (data.length !== n * size) throw new Error(`${imagesPath} is damaged: ${data.length} of ${n * size} bytes`);
+  if (n && data.every((value) => value <= 1)) {
+    console.error(`label.mjs: warning: ${imagesPath} holds no value above 1, and pixels are 0 to 255`);
+  }
+
   ort.env.wasm.numThreads = 1; // its workers would keep the process alive
   const session = await ort.InferenceSession.create(await readFile(join(exportDir, "classifier.onnx")));
-  const size = shape.reduce((a, b) => a * b);
   const classes = model.class_names.length;
   for (let first = 0; first < n; first += BATCH_SIZE) {
     const count = Math.min(BATCH_SIZE, n - first);

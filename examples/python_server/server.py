@@ -158,9 +158,13 @@ def from_lists(lists: list[Any], shape: tuple[int, int, int]) -> Pixels:
         pixels = np.array(lists)
     except ValueError:  # lists of several lengths
         pixels = np.empty(0)
-    shapes = (shape, shape[1:]) if shape[0] == 1 else (shape,)
-    if pixels.shape not in shapes or pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
-        raise HTTPException(422, f"expected lists of whole numbers from 0 to 255, of shape {list(shape)}")
+    expected = f"expected lists of whole numbers from 0 to 255, of shape {list(shape)}"
+    if pixels.shape not in ((shape, shape[1:]) if shape[0] == 1 else (shape,)):
+        raise HTTPException(422, f"found shape {list(pixels.shape)}; {expected}")
+    if pixels.dtype.kind not in "iu":
+        raise HTTPException(422, f"found {pixels.dtype}; {expected}")
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise HTTPException(422, f"found numbers from {pixels.min()} to {pixels.max()}; {expected}")
     return pixels.astype(np.uint8).reshape(shape)
 
 
@@ -216,7 +220,9 @@ async def predict(request: Request) -> Response:
     for row, image in zip(rows, sent, strict=True):
         if image.notes:
             row["notes"] = image.notes
-    return JSONResponse({"predictions": rows})
+    dark = [i for i, image in enumerate(sent) if isinstance(items[i], list) and image.pixels.max() <= 1]
+    warnings = [f"images[{i}]: no number is above 1, and pixels are 0 to 255" for i in dark]
+    return JSONResponse({"predictions": rows} | ({"warnings": warnings} if warnings else {}))
 
 
 async def about(request: Request) -> Response:

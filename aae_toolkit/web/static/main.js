@@ -36,9 +36,9 @@ function startClassifier(model) {
     if (pixels === null) return forget();
     note(notes);
     showPixels(element("seen"), pixels, model.imageShape);
-    const { label, probabilities } = await model.classify(pixels);
+    const { label, probabilities, warning } = await model.classify(pixels);
     bars.show(probabilities, label);
-    say(result, `${model.classNames[label]}, ${percent(probabilities[label])}`);
+    say(result, `${model.classNames[label]}, ${percent(probabilities[label])}${warning && ` (${warning})`}`);
   });
 
   forget();

@@ -1,5 +1,6 @@
 // Exported networks on ONNX Runtime, on one thread of WebAssembly.
 
+import { checkPixels } from "./pixels.js";
 import { USUAL } from "./prepare.js";
 import { InferenceSession, Tensor, env } from "./runtime/ort.js";
 
@@ -68,12 +69,13 @@ export class Model {
     return result;
   }
 
-  /** Classify a picture, Uint8Array [C, H, W]; return its label and the probability of every class. */
+  /** Classify a picture, Uint8Array [C, H, W]; return its label, the probability of every class, and a warning or "". */
   async classify(pixels) {
+    const warning = checkPixels(pixels, this.imageShape);
     const { label, probabilities } = await this.run("classifier", {
       images: new Tensor("uint8", pixels, [1, ...this.imageShape]),
     });
-    return { label: Number(label.data[0]), probabilities: probabilities.data };
+    return { label: Number(label.data[0]), probabilities: probabilities.data, warning };
   }
 
   /** Decode a category and a style (array of Z numbers) to a picture of `pictureShape`, Float32Array [C, H, W] in 0-1. */

@@ -2,6 +2,16 @@
 
 const FIXED = 2 ** 22; // scale of the fixed-point weights, equal to that of pillow for equal rounding
 
+/** Refuse anything but a Uint8Array of shape [C, H, W]; return a warning where its scale may be 0-1, else "". */
+export function checkPixels(pixels, shape) {
+  const size = shape.reduce((a, b) => a * b);
+  if (!(pixels instanceof Uint8Array) || pixels.length !== size) {
+    const found = pixels?.constructor?.name ?? String(pixels);
+    throw new Error(`pixels are ${found} of length ${pixels?.length}; expected a Uint8Array of ${shape.join(" x ")} = ${size}`);
+  }
+  return pixels.every((value) => value <= 1) ? "no pixel is above 1 of 255: is this black or scaled to 0-1?" : "";
+}
+
 /** Compute the source positions and weights of every target position, under a triangle as wide as the scale. */
 function weights(from, to) {
   const scale = from / to;
