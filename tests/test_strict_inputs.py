@@ -29,6 +29,7 @@ from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import DEFAULT_FORMATS, write_artifact
 from aae_toolkit.export.writer import export_model
 from aae_toolkit.models.description import read_description
+from aae_toolkit.predict.decoding import Decoder
 from aae_toolkit.predict.shards import plan_shards
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
@@ -153,7 +154,7 @@ def form(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureF
 
     def served(images: Array) -> Array:
         server = request.getfixturevalue("server")
-        np.stack(server.decode(images.tolist(), SHAPE, server.Settings()))
+        server.decode(images.tolist(), Decoder(SHAPE), server.Settings())
         return LABELS
 
     def evaluated(images: Array) -> Array:
