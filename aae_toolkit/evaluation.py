@@ -111,10 +111,10 @@ class ClassReport:
 class Evaluation:
     """Scores over one split; accuracies and F1 are fractions in [0, 1].
 
-    `balanced_accuracy` is the mean of the accuracies of the classes that have images; `macro_f1` is the mean F1 of the
-    classes that have images or were predicted. Both count a rare class as much as a frequent one. `accuracy` is the accuracy of the label, under the stored category -> class map. `majority_accuracy` refits that map
+    `accuracy` is the accuracy of the label, under the stored category -> class map. `majority_accuracy` refits that map
     on the scored images, as the seed does. `hungarian_accuracy` uses a one-to-one map; it is None where K is not the
-    number of classes. `confusion[i][j]` counts images of class i labelled j.
+    number of classes. `confusion[i][j]` counts images of class i labelled j. `balanced_accuracy` and `macro_f1` are
+    those of this table, in which a rare class counts as much as a frequent one.
     """
 
     variant: Variant

@@ -37,15 +37,20 @@ def frequencies_of(data: TrainingData, config: VariantConfig, device: torch.devi
     """
     if not isinstance(config, SemiSupervisedConfig):
         return ALL_ALIKE
-    are_weighted, follow_labels = config.training.class_weights == "balanced", config.training.class_prior == "labels"
-    if not (are_weighted or follow_labels):
+    follow_labels = config.training.class_prior == "labels"
+    if not (follow_labels or weighs_classes(config)):
         return ALL_ALIKE
     labels = data.load_inputs("train_labeled", mapped=True).labels
     counts = np.bincount(labels[labels != UNLABELED], minlength=config.model.n_classes or len(data.class_names))
     return Frequencies(
-        weights=torch.from_numpy(balanced_weights(counts)).to(device) if are_weighted else None,
+        weights=torch.from_numpy(balanced_weights(counts)).to(device) if weighs_classes(config) else None,
         prior=torch.from_numpy(smoothed_shares(counts)).to(device) if follow_labels else None,
     )
+
+
+def weighs_classes(config: VariantConfig) -> bool:
+    """Tell whether labels count by the weight of their class."""
+    return isinstance(config, SemiSupervisedConfig) and config.training.class_weights == "balanced"
 
 
 def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -63,4 +68,5 @@ def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float32]:
 
 def smoothed_shares(counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Estimate the share of each class from counts int64 [K], with one label more of each, so that none is 0."""
-    return ((counts + 1) / (counts.sum() + len(counts))).astype(np.float32)
+    shares: NDArray[np.float32] = ((counts + 1) / (counts.sum() + len(counts))).astype(np.float32)
+    return shares
