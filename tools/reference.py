@@ -115,6 +115,11 @@ AUTO_RULES = {
         f"if the largest class has at least {auto._UNEVEN} times an even share, the balance loss allows as much"
         " unevenness (entropy) as the classes have, counted on validation images or on the labelled ones"
     ),
+    "class weights": (
+        "`balanced` if the labels are more uneven over the classes than chance allows (chi-squared test, 1 in 1000) and"
+        f" the largest class has at least {auto._UNEVEN} times an even share, or the smallest at most 1/{auto._UNEVEN}"
+        " of one; images only ([measured](your-images.md#uneven-classes))"
+    ),
 }
 
 COMMANDS = """\

@@ -56,9 +56,9 @@ def _accuracy(manifest: Manifest) -> str:
         return "accuracy: not measured yet (`aae parity` does)"
     by_class = ""
     if manifest.balanced_accuracy is not None and manifest.macro_f1 is not None:
-        by_class = f", balanced accuracy {percent(manifest.balanced_accuracy)}, macro-F1 {percent(manifest.macro_f1)}"
+        by_class = f"; balanced accuracy {percent(manifest.balanced_accuracy)}, macro-F1 {percent(manifest.macro_f1)}"
     split, n = manifest.parity["split"], manifest.parity["n"]
-    return f"accuracy on the {split} split: {percent(manifest.accuracy)}{by_class} (n = {n})"
+    return f"accuracy on the {split} split: {percent(manifest.accuracy)} (n = {n}){by_class}"
 
 
 def _reduction(file: str, gate: ReductionGate) -> str:
