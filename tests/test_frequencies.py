@@ -33,6 +33,8 @@ from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.run import Run
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.setup import build_batches, fit_config_to_data, initial_state
+from aae_toolkit.training.terms.memory import Memory, Recalled
+from aae_toolkit.training.terms.term import Encodings
 from aae_toolkit.training.trainer import train
 
 CPU = torch.device("cpu")
@@ -119,16 +121,39 @@ def test_labels_count_by_their_class_in_both_phases_that_learn_them() -> None:
 
 
 @pytest.mark.parametrize("head", [False, True])
-def test_pseudo_labels_count_by_their_class_on_either_head(head: bool) -> None:
+def test_pseudo_labels_of_all_categories_count_alike_on_either_head(head: bool) -> None:
     terms = {"lambda_pseudo_labels": 1.0, "confidence": 0.0, "augmentation": 0.0, "pseudo_label_head": head}
     config = SemiSupervisedConfig.model_validate({"training": {"ema_decay": 0.9}, "consistency": terms})
-    found = []
-    for frequencies in (ALL_ALIKE, Frequencies(weights=torch.full((3,), 2.0)), Frequencies(weights=torch.zeros(3))):
-        torch.manual_seed(3)
-        found.append(phases(config, frequencies, pseudo_label_head=head)["consistency"](a_batch())["pseudo_labels"])
-    assert found[0] > 0
-    torch.testing.assert_close(found[1], 2 * found[0])
-    assert found[2] == 0
+    category, shares = torch.arange(10) % 3, torch.tensor([0.9, 0.09, 0.01])
+    recalled = Recalled(torch.eye(3)[category], torch.ones(10, dtype=torch.bool), None, shares)
+    logits = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for name, weights in (("alike", None), ("weighted", torch.tensor([0.1, 5.0, 20.0]))):
+        phase = phases(config, Frequencies(weights=weights), pseudo_label_head=head)["consistency"]
+        [term] = [term for term in phase.terms if term.name == "pseudo_labels"]  # type: ignore[attr-defined]
+        found[name] = term(
+            Encodings(torch.zeros(10, phase_features(phase)), logits, {"image": slice(0, 10)}, {}, recalled)
+        )
+        assert phase.weighs_classes == (weights is not None)
+    seen = term.head(torch.zeros(10, phase_features(phase))) if head else logits
+    weights = torch.tensor([1 / 2.7, 1 / 0.27, 20.0])  # the last is no more than the rarest class's labels
+    per_image = torch.nn.functional.cross_entropy(seen, category, reduction="none")
+    torch.testing.assert_close(found["alike"], per_image.mean())
+    torch.testing.assert_close(found["weighted"], (weights[category] * per_image).mean())
+
+
+def phase_features(phase: Any) -> int:
+    """Number of features of the encoder."""
+    return int(phase.encoder.y_head.in_features)
+
+
+def test_the_memory_tells_the_shares_of_what_it_knows() -> None:
+    memory = Memory(6, 3, decay=0.8)
+    memory.add(torch.tensor([0, 1]), torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]))
+    recalled = memory.recall(torch.tensor([0, 3]), None, 1, with_shares=True)
+    assert recalled.shares is not None
+    torch.testing.assert_close(recalled.shares, torch.tensor([0.75, 0.25, 0.0]))
+    assert memory.recall(torch.tensor([0]), None, 1).shares is None
 
 
 def test_the_balance_term_and_the_prior_of_y_follow_the_labels_shares() -> None:

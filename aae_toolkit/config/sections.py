@@ -153,11 +153,11 @@ class SemiSupervisedTrainingConfig(TrainingConfig):
     labeled_batch_size: int | None = Field(default=None, ge=2)
     """Labelled images per step; `null` uses `batch_size`."""
     class_weights: ClassWeights = "none"
-    """Weights of labels and pseudo-labels: all 1, or `balanced`, so that all classes count alike: labels / (classes x
-    labels of the class)."""
+    """Weights of labels: all 1, or `balanced`, labels / (classes x labels of the class), so that all classes count
+    alike; pseudo-labels are then balanced too."""
     class_prior: ClassPrior = "uniform"
-    """Shares of the categories in the balance loss and in the prior of y: all equal, or those of the labels, which fits
-    only where labels were drawn like the images."""
+    """Shares of the categories in the balance loss and in the prior of y: all equal, or those of the labels, which is
+    right only where labels were drawn like the images."""
 
 
 class UnsupervisedTrainingConfig(TrainingConfig):

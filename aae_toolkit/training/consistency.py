@@ -58,6 +58,7 @@ class ConsistencyPhase(Phase):
         self.views = view_makers(terms, config, teacher, noise_unit)
         self.augment = Augmentation(config, noise_unit)
         self.views_to_trust = config.consistency.looks_to_trust
+        self.weighs_classes = frequencies.weights is not None
         self.teacher = teacher
         self.memory = memory
 
@@ -84,4 +85,6 @@ class ConsistencyPhase(Phase):
         assert batch.indices is not None
         y = teacher_y(self.teacher, self.augment(batch.images, _TEACHER_STRENGTH))
         self.memory.add(batch.indices, y)
-        return self.memory.recall(batch.indices, batch.partner_indices, self.views_to_trust)
+        return self.memory.recall(
+            batch.indices, batch.partner_indices, self.views_to_trust, with_shares=self.weighs_classes
+        )

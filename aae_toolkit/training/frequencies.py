@@ -56,7 +56,7 @@ def weighs_classes(config: VariantConfig) -> bool:
 def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Weigh classes by labels / (classes x labels of the class), as scikit-learn does; [K].
 
-    Classes without labels do not count as classes. A pseudo-label of theirs has weight 1.
+    Classes without labels do not count as classes; their weight is 1.
 
     Args:
         counts: labels of each class, int64 [K].

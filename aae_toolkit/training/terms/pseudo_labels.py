@@ -34,4 +34,14 @@ class PseudoLabels(Term[Encodings]):
         assert inputs.recalled is not None
         y = inputs.recalled.y * inputs.recalled.trusted.unsqueeze(1)
         logits = inputs.y_logits_of("image") if self.head is None else self.head(inputs.features_of("image")).float()
-        return losses.pseudo_label(y, logits, self.confidence, self.frequencies.weights)
+        return losses.pseudo_label(y, logits, self.confidence, self._weights(inputs.recalled.shares))
+
+    def _weights(self, shares: Tensor | None) -> Tensor | None:
+        """Weigh pseudo-labels by 1 / (K * share), [K], but none more than the rarest class's labels.
+
+        The labels' own weights would count twice: the memory of a network taught by weighted labels has few images of
+        frequent classes already.
+        """
+        if self.frequencies.weights is None or shares is None:
+            return None
+        return (1 / (len(shares) * shares)).clamp_max(self.frequencies.weights.max())
