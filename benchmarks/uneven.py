@@ -1,10 +1,10 @@
 """Scores on uneven classes by `class_weights` and `class_prior`, beside logistic regression on the same labels.
 
-    python benchmarks/uneven.py --raw-dir RAW [--ratios 10,100] [--seeds 0,1,2] [--output uneven.json]
+    python benchmarks/uneven.py --raw-dir RAW [--data-set MNIST] [--ratios 10,100] [--seeds 0,1,2]
 
-Sizes of the classes of MNIST fall geometrically from the most frequent class to the rarest; the seed says which class
-has which size. Labelled, unlabelled and validation images have these shares, MNIST's own test images nearly equal ones.
-Trainings are short and have the settings that `auto` chooses, but for their length and the keys compared. The tables
+Sizes of the classes fall geometrically from the most frequent class to the rarest; the seed says which class
+has which size. Labelled, unlabelled and validation images have these shares, the own test images nearly equal ones.
+Trainings are short, and have the settings that `auto` chooses, but for their length and the keys compared. The tables
 have means over seeds, in percent. Recorded runs are not repeated.
 """
 
@@ -31,7 +31,7 @@ from aae_toolkit.progress import Silent
 from aae_toolkit.training.facts import measure_facts
 from aae_toolkit.training.in_memory import train_in_memory
 
-N_CLASSES, N_UNLABELED, N_VALIDATION, N_EPOCHS = 10, 6000, 4000, 12
+N_CLASSES, N_UNLABELED, N_VALIDATION, N_EPOCHS = 10, 6000, 4000, 30
 
 # Keys of section `training` that are compared, by the name of a row.
 VARIANTS: dict[str, dict[str, str]] = {
@@ -45,7 +45,8 @@ SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 
 
 def main(
-    raw_dir: Annotated[Path, typer.Option(help="Files of MNIST: <raw-dir>/MNIST/raw/...")] = Path("data"),
+    raw_dir: Annotated[Path, typer.Option(help="Files of the data set: <raw-dir>/<data-set>/raw/...")] = Path("data"),
+    data_set: Annotated[str, typer.Option(help="MNIST or FashionMNIST.")] = "MNIST",
     ratios: Annotated[str, typer.Option(help="Sizes of the largest class, in units of the smallest.")] = "10,100",
     seeds: Annotated[str, typer.Option(help="Seeds of draws and trainings.")] = "0,1,2",
     labeled: Annotated[int, typer.Option(help="Number of labelled images.")] = 500,
@@ -55,10 +56,10 @@ def main(
     results: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
     for ratio in ratios.split(","):
         for seed in seeds.split(","):
-            draw = drawn(raw_dir / "MNIST" / "raw", int(ratio), int(seed), labeled)
+            draw = drawn(raw_dir / data_set / "raw", int(ratio), int(seed), labeled)
             facts = measure_facts(draw)
             for name in (*BASELINES, *VARIANTS):
-                runs = results.setdefault(f"{ratio}:1, {labeled} labels", {}).setdefault(name, {})
+                runs = results.setdefault(f"{data_set}, {ratio}:1, {labeled} labels", {}).setdefault(name, {})
                 if seed in runs:
                     continue
                 started = time.perf_counter()
@@ -67,13 +68,13 @@ def main(
                 else:
                     runs[seed] = trained(draw, configured(facts, name, int(seed)))
                 write_json(output, results)
-                print(f"{ratio}:1, {name}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+                print(f"{data_set}, {ratio}:1, {name}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
     for title, by_name in results.items():
         print(f"\n{title}\n\n{table(by_name)}")
 
 
 def drawn(raw: Path, ratio: int, seed: int, n_labeled: int) -> ArrayData:
-    """Draw splits whose classes have geometric sizes; the test images are all of MNIST's own."""
+    """Draw splits whose classes have geometric sizes; the test images are all of the data set's own."""
     images, labels = _read(raw, "train")
     rng = np.random.default_rng(seed)
     shares = ratio ** (-np.arange(N_CLASSES) / (N_CLASSES - 1))

@@ -1,4 +1,4 @@
-"""How often each class has labels, and what follows from it for the losses: weights of labels, shares of categories."""
+"""Frequencies of the classes among the labels, and what follows for the losses: weights and shares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aae_toolkit.data.split import UNLABELED
 
 
 class Frequencies(NamedTuple):
-    """What losses know of the classes; None where the configuration treats them alike.
+    """Weights and shares of the classes; None where the configuration treats them alike.
 
     Attributes:
         weights: weight of a label of each category, float32 [K]; its mean over the labels is 1.
