@@ -113,12 +113,8 @@ AUTO_RULES = {
     "neighbours": "by gradients, and by colours too where there are some",
     "tolerance of the balance loss": (
         f"if the largest class has at least {auto._UNEVEN} times an even share, the balance loss allows as much"
-        " unevenness (entropy) as the classes have, counted on validation images or on the labelled ones"
-    ),
-    "class weights": (
-        "`balanced` if the labels are more uneven over the classes than chance allows (chi-squared test, 1 in 1000) and"
-        f" the largest class has at least {auto._UNEVEN} times an even share, or the smallest at most 1/{auto._UNEVEN}"
-        " of one; images only ([measured](your-images.md#uneven-classes))"
+        " unevenness (entropy) as the classes have, counted on validation images or on the labelled ones; class weights"
+        " and the labels' prior stay off ([measured](your-images.md#uneven-classes))"
     ),
 }
 

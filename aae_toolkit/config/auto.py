@@ -7,7 +7,7 @@ images; docs/configuration.md lists them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -30,7 +30,6 @@ _STROKES = 1 / 3  # share of inked pixels, below which images are drawings of li
 # Share of neighbours that an image must keep: most things may be mirrored, few turned over, and few images say little.
 _KEPT = {"horizontal_flip": 0.7, "vertical_flip": 0.9, "quarter_turns": 0.9}
 _UNEVEN = 1.5  # largest class, in units of an even share, from which classes are uneven
-_CHANCE = 3.09  # standard deviations, beyond which one draw of even classes in a thousand lies
 _SLACK = 0.05  # nats that the balance loss always tolerates
 _SIDE_OF_STROKES = 16  # pixels; below, any change of shape moves a tenth of the picture
 _SIDE_TO_CONVOLVE, _SIDE_OF_LARGE = 8, 48  # pixels
@@ -49,7 +48,6 @@ class Facts:
         ink: share of pixels that differ from the background, in [0, 1].
         kept: share of an image's neighbours, in [0, 1], that stay in its cluster when it is changed, by key of the
             change in section `consistency`.
-        label_counts: labelled training images of each class; empty where not known.
     """
 
     image_shape: tuple[int, int, int]
@@ -59,7 +57,6 @@ class Facts:
     class_shares: tuple[float, ...] = ()
     ink: float = 0.0
     kept: Mapping[str, float] = field(default_factory=dict)
-    label_counts: tuple[int, ...] = ()
 
     @property
     def side(self) -> int:
@@ -77,8 +74,6 @@ class Choice(NamedTuple):
 def choose(facts: Facts, variant: Variant) -> tuple[VariantConfig, list[str]]:
     """Choose every setting; return the configuration and a line for each choice."""
     choices = [_network(facts), _augmentation(facts, variant), _length(facts, variant), _terms(facts, variant)]
-    if variant == "semi_supervised" and labels_are_uneven(facts.label_counts):
-        choices.append(_classes(facts))
     content: dict[str, dict[str, Any]] = {"learning_rates": dict(_RATES[variant])}
     for choice in choices:
         for section, values in choice.settings.items():
@@ -183,11 +178,16 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
     pseudo = {"lambda_pseudo_labels": 1.0, "confidence": 0.5}
     likeness = "gradients" if facts.image_shape[0] == 1 else "gradients-and-colours"
     neighbors = {"n_neighbors": min(10, facts.n_images - 1), "likeness": likeness}
-    pairs = neighbors | {"lambda_pairs": 1.0, **_balance(facts)}
+    balance = _balance(facts)
+    pairs = neighbors | {"lambda_pairs": 1.0, **balance}
+    uneven = ""
+    if balance:
+        largest = f"{100 * max(facts.class_shares):.0f}% of the images"
+        uneven = f"; balance tolerates {balance['balance_tolerance']} nats, since the largest class has {largest}"
     if variant == "unsupervised":
         terms: dict[str, Any] = pseudo | pairs | {"lambda_balance": 4.0, "looks_to_trust": _views_to_trust(facts)}
         return Choice(
-            {"consistency": terms}, "terms: neighbour pairs, balance and pseudo-labels, since no label is used"
+            {"consistency": terms}, f"terms: neighbour pairs, balance and pseudo-labels, since no label is used{uneven}"
         )
     labels = f"{facts.labels_per_class} labels of the rarest class"
     memory = round(1 - 1 / max(2, _REMEMBERED * _epochs(facts, variant)), 4)
@@ -197,7 +197,7 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
         terms = pseudo | first | {"pseudo_label_head": True}
         return Choice({"consistency": terms}, f"terms: {taught}, on a head of their own, for {labels}")
     terms = pseudo | first | pairs | {"lambda_balance": 2.0}
-    return Choice({"consistency": terms}, f"terms: neighbour pairs, balance, and {taught}, for {labels}")
+    return Choice({"consistency": terms}, f"terms: neighbour pairs, balance, and {taught}, for {labels}{uneven}")
 
 
 def _balance(facts: Facts) -> dict[str, float]:
@@ -208,34 +208,6 @@ def _balance(facts: Facts) -> dict[str, float]:
     lacking = math.log(len(facts.class_shares)) + sum(share * math.log(share) for share in shares)
     tolerance = round(lacking + _SLACK, 3)
     return {"balance_tolerance": tolerance, "trusted_balance_tolerance": tolerance}
-
-
-def _classes(facts: Facts) -> Choice:
-    """Let all classes count alike."""
-    fewest, most = min(facts.label_counts), max(facts.label_counts)
-    return Choice(
-        {"training": {"class_weights": "balanced"}},
-        f"classes: all count alike (class_weights), since the rarest has {fewest} labels and the most frequent {most}",
-    )
-
-
-def labels_are_uneven(counts: Sequence[int]) -> bool:
-    """Tell whether labels are more uneven over the classes than a draw from even ones would be, and by much.
-
-    Pearson's chi-squared test, with the bound of Wilson and Hilferty. By much: the largest class has 1.5 times an even
-    share, or the smallest 1 / 1.5 of one.
-
-    Args:
-        counts: labels of each class.
-    """
-    n, k = sum(counts), len(counts)
-    if n == 0 or k < 2:
-        return False
-    even = n / k
-    chi_squared = sum((count - even) ** 2 for count in counts) / even
-    spread = 2 / (9 * (k - 1))
-    bound = (k - 1) * (1 - spread + _CHANCE * math.sqrt(spread)) ** 3
-    return chi_squared > bound and (max(counts) >= _UNEVEN * even or min(counts) * _UNEVEN <= even)
 
 
 def _views_to_trust(facts: Facts) -> int:

@@ -43,7 +43,6 @@ def measure_facts(data: TrainingData, n_categories: int | None = None) -> Facts:
         class_shares=_class_shares(data, counts),
         ink=ink(sample),
         kept=neighbors_kept(sample, n_categories or n_classes or _CLUSTERS),
-        label_counts=tuple(counts.tolist()),
     )
 
 
