@@ -124,11 +124,12 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores over one split; accuracies are fractions in [0, 1].
+    """Scores over one split; accuracies and F1 are fractions in [0, 1].
 
     `accuracy` is the accuracy of the label, under the stored category -> class map. `majority_accuracy` refits that map
     on the scored images, as the seed does. `hungarian_accuracy` uses a one-to-one map; it is None where K is not the
-    number of classes. `confusion[i][j]` counts images of class i labelled j. `missing_classes` have no image, and
+    number of classes. `confusion[i][j]` counts images of class i labelled j. `balanced_accuracy` and `macro_f1` are
+    those of this table, in which a rare class counts as much as a frequent one. `missing_classes` have no image, and
     images of `unknown_classes`, which the model does not know, were not scored.
     """
 
@@ -136,6 +137,8 @@ class Evaluation:
     split: SplitName
     n: int
     accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
     majority_accuracy: float
     hungarian_accuracy: float | None
     nmi: float
@@ -203,6 +206,7 @@ def score(
     categories = y.argmax(axis=1)
     predicted = np.array(category_to_class)[categories]
     table = contingency_table(labels, categories, n_classes, n_categories)
+    confusion = confusion_matrix(labels, predicted, labels=range(n_classes))
     hungarian = None
     if n_categories == n_classes:
         hungarian = float(table[linear_sum_assignment(table, maximize=True)].sum() / n)
@@ -211,6 +215,8 @@ def score(
         split=split_name,
         n=n,
         accuracy=float((predicted == labels).mean()),
+        balanced_accuracy=balanced_accuracy(confusion),
+        macro_f1=macro_f1(confusion),
         majority_accuracy=majority_accuracy(table),
         hungarian_accuracy=hungarian,
         nmi=float(normalized_mutual_info_score(labels, categories)),
@@ -219,7 +225,7 @@ def score(
             _class_report(name, row, predicted[labels == c] == c)
             for c, (name, row) in enumerate(zip(class_names, table, strict=True))
         ],
-        confusion=confusion_matrix(labels, predicted, labels=range(n_classes)).tolist(),
+        confusion=confusion.tolist(),
         never_predicted_categories=np.flatnonzero(table.sum(axis=0) == 0).tolist(),
         missing_classes=[class_names[c] for c in np.flatnonzero(table.sum(axis=1) == 0)],
     )
@@ -228,6 +234,22 @@ def score(
 def majority_accuracy(table: Integers) -> float:
     """Compute the share of images whose true class is the most frequent one of their category."""
     return float(table.max(axis=0).sum() / table.sum())
+
+
+def balanced_accuracy(confusion: Integers) -> float:
+    """Compute the mean, over the classes that have images, of the share of their images that are labelled right.
+
+    Args:
+        confusion: number of images by true class and label given, int64 [n_classes, n_classes].
+    """
+    n = confusion.sum(axis=1)
+    return float((confusion.diagonal()[n > 0] / n[n > 0]).mean())
+
+
+def macro_f1(confusion: Integers) -> float:
+    """Compute the mean F1 of the classes that have images or were given as a label; `confusion` as above."""
+    n = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float((2 * confusion.diagonal()[n > 0] / n[n > 0]).mean())
 
 
 def _class_report(name: str, counts: Integers, correct: NDArray[np.bool_]) -> ClassReport:

@@ -118,6 +118,11 @@ def test_uneven_classes_are_tolerated_by_what_they_lack() -> None:
     even = chosen(PHOTOS, class_shares=(0.2,) * 5).consistency
     uneven = chosen(PHOTOS, class_shares=(0.6, 0.1, 0.1, 0.1, 0.1)).consistency
     assert even.balance_tolerance == 0
+    for variant in VARIANTS:
+        _, reasons = choose(replace(PHOTOS, class_shares=(0.6, 0.1, 0.1, 0.1, 0.1)), variant)
+        said = f"; balance tolerates {uneven.balance_tolerance} nats, since the largest class has 60% of the images"
+        assert said in reasons[-1]
+        assert "tolerates" not in choose(PHOTOS, variant)[1][-1]
     assert uneven.balance_tolerance == uneven.trusted_balance_tolerance == pytest.approx(0.381 + 0.05, abs=0.01)
     empty = chosen(PHOTOS, class_shares=(0.5, 0.5, 0.0)).consistency
     assert empty.balance_tolerance == pytest.approx(0.405 + 0.05, abs=0.01)

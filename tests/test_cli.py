@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -363,14 +364,17 @@ def test_evaluate_prints_one_json_object_and_nothing_else(
     assert printed.err == ""
     scores = json.loads(printed.out)
     assert (scores["variant"], scores["split"], scores["n"]) == (variant, "test", 60)
-    for key in ("accuracy", "majority_accuracy"):
+    for key in ("accuracy", "majority_accuracy", "balanced_accuracy", "macro_f1"):
         assert 0 <= scores[key] <= 1
     assert (scores["hungarian_accuracy"] is None) == (variant == "unsupervised")  # 4 categories for 3 classes
     assert {"nmi", "ari"} <= scores.keys()
     assert [row["class_name"] for row in scores["per_class"]] == ["row_0", "row_1", "row_2"]
     assert sum(map(sum, scores["confusion"])) == 60
     assert run(["evaluate", *flags[:-1]]) == 0
-    assert f"ACCURACY: {100 * scores['accuracy']:.2f}%" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"ACCURACY: {100 * scores['accuracy']:.2f}%" in shown
+    for name, key in (("balanced accuracy", "balanced_accuracy"), ("macro-F1", "macro_f1")):
+        assert re.search(rf"{name}\W+{100 * scores[key]:.2f}%", shown)
 
 
 def test_a_training_is_resumed_or_replaced_only_when_asked(

@@ -164,6 +164,29 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_name(path, near
         load(nested(path, 1))
 
 
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        ("unsupervised.training.class_weights", "semi-supervised"),
+        ("unsupervised.training.class_prior", "semi-supervised"),
+        ("unsupervised.learning_rates.classifier_lr", "semi-supervised"),
+        ("semi_supervised.training.use_mutual_info", "unsupervised"),
+    ],
+)
+def test_a_key_of_the_other_variant_is_refused_with_that_variant(path, other, load):
+    with refused(f"unknown key '{path}'", f"only the {other} variant has this key", kind=UsageError):
+        load(nested(path, 1))
+
+
+def test_a_class_prior_that_nothing_would_use_is_refused(load):
+    keys = {"class_prior": "labels", "use_autoencoder": False}
+    with refused("class_prior: labels has no effect here; set consistency.lambda_balance above 0", kind=UsageError):
+        load(yaml.safe_dump({"semi_supervised": {"training": keys}}))
+    balance = {"lambda_pairs": 1.0, "lambda_balance": 1.0}
+    load(yaml.safe_dump({"semi_supervised": {"training": keys, "consistency": balance}}))
+    load(yaml.safe_dump({"semi_supervised": {"training": {"class_prior": "labels"}}}))
+
+
 def test_an_unknown_key_that_resembles_none_is_refused_with_the_known_ones(load):
     with refused("'semi_supervised.qqq'", "known here: learning_rates, model, training, consistency", kind=UsageError):
         load(nested("semi_supervised.qqq", 1))

@@ -1,7 +1,10 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, f1_score  # noqa: TID253
 
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.split import Split
@@ -72,6 +75,24 @@ def test_clustering_scores_do_not_depend_on_the_names_of_categories(pairs: list,
     assert a.nmi == pytest.approx(b.nmi)
     assert a.ari == pytest.approx(b.ari)
     assert a.hungarian_accuracy <= a.majority_accuracy + 1e-12
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_balanced_accuracy_and_macro_f1_are_scikit_learn_s(pairs: list) -> None:
+    """Classes may be absent from the labels, from the predictions, or from both."""
+    predicted, labels = [c for c, _ in pairs], [t for _, t in pairs]
+    evaluation = scored(predicted, labels, (0, 1, 2, 3, 4, 5), 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # predictions of absent classes
+        assert evaluation.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert evaluation.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
+
+
+def test_a_rare_class_counts_as_much_as_a_frequent_one() -> None:
+    evaluation = scored([0] * 100, [0] * 98 + [1] * 2, (0, 1), 2)
+    assert (evaluation.accuracy, evaluation.balanced_accuracy) == (0.98, 0.5)
+    assert evaluation.macro_f1 == pytest.approx((2 * 98 / 198 + 0) / 2)
+    assert {"balanced_accuracy", "macro_f1"} <= evaluation.to_json().keys()
 
 
 def test_encoding_leaves_mode_and_statistics_of_the_encoder_as_they_were(model_dir, data_dir) -> None:

@@ -196,3 +196,28 @@ def test_where_nobody_is_sure_pseudo_labels_are_zero_and_without_gradient() -> N
     loss.backward()
     assert loss.item() == 0
     assert not logits.grad.any()
+
+
+@given(st.integers(2, 6), st.integers(0, 100))
+def test_weighted_cross_entropies_are_sums_over_classes_divided_by_all_images(n_classes: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits, labels = torch.randn(9, n_classes, generator=generator), torch.randint(n_classes, (9,), generator=generator)
+    weights = torch.rand(n_classes, generator=generator)
+    per_image = weights[labels] * F.cross_entropy(logits, labels, reduction="none")
+    torch.testing.assert_close(losses.classification(logits, labels, weights), per_image.sum() / 9)
+    y = F.one_hot(labels, n_classes).float()
+    torch.testing.assert_close(losses.pseudo_label(y, logits, 0.5, weights), per_image.sum() / 9)
+    ones = torch.ones(n_classes)
+    torch.testing.assert_close(losses.classification(logits, labels, ones), losses.classification(logits, labels))
+    torch.testing.assert_close(losses.pseudo_label(y, logits, 0.5, ones), losses.pseudo_label(y, logits, 0.5))
+
+
+def test_balance_with_a_prior_is_the_divergence_from_it() -> None:
+    prior = torch.tensor([0.7, 0.2, 0.1])
+    y = torch.tensor([[0.5, 0.4, 0.1], [0.1, 0.6, 0.3]])
+    mean = y.mean(dim=0)
+    expected = (mean * (mean / prior).log()).sum()
+    torch.testing.assert_close(losses.balance(y, prior=prior), expected)
+    torch.testing.assert_close(losses.balance(y, 0.1, prior), expected - 0.1)
+    assert losses.balance(prior.expand(4, 3), prior=prior).item() == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(losses.balance(y, prior=torch.full((3,), 1 / 3)), losses.balance(y))

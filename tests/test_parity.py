@@ -91,6 +91,10 @@ def test_an_export_is_proven_to_be_the_trained_model(
     card = (export / "MODEL_CARD.md").read_text()
     assert "every file is the same classifier as the trained model" in card
     assert f"accuracy on the test split: {100 * report['accuracy']:.2f}% (n = 60)" in card
+    assert recorded.balanced_accuracy == pytest.approx(recorded.accuracy)  # 20 test images of each class
+    assert recorded.macro_f1 is not None
+    by_class = f"balanced accuracy {100 * recorded.balanced_accuracy:.2f}%, macro-F1 {100 * recorded.macro_f1:.2f}%"
+    assert f"; {by_class}\n" in card
 
 
 class Mutant(nn.Module):

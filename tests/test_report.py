@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +23,7 @@ from aae_toolkit.bench.results import BenchReport
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
-from aae_toolkit.evaluation import Evaluation, score
+from aae_toolkit.evaluation import Evaluation, evaluate, score
 from aae_toolkit.export.manifest import WEIGHTS_FILE, read_manifest
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
@@ -97,6 +98,9 @@ def test_the_page_tells_the_whole_story(told: Path, data_dir: Path, tmp_path: Pa
     assert contents_of(told) == before
     read = Reader(output.read_text(encoding="utf-8"))
     description = read_description(told)
+    scored = evaluate(load_model(told), DataDirectory(data_dir).load("test"), "test")
+    for name, value in (("balanced accuracy", scored.balanced_accuracy), ("macro-F1", scored.macro_f1)):
+        assert re.search(rf"{name} [\d.]+% {100 * value:.2f}%", read.words)  # validation, then test
     for said in (
         f"aae report --model-dir-path {told} --output {output} --bench {told / 'bench.json'}",
         f"{description.variant.replace('_', '-')} adversarial autoencoder",

@@ -105,7 +105,8 @@ def test_a_model_directory_holds_what_the_contract_says(model_dir: Path, variant
     lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, MODEL_EPOCHS + 1))
     own = {"semi_supervised": {"classification", "validation_accuracy"}, "unsupervised": {"z_l2", "mode_separation"}}
-    assert {"reconstruction", "seconds", "images_per_second"} | own[variant] <= lines[0].keys()
+    shared = {"reconstruction", "seconds", "images_per_second", "validation_balanced_accuracy"}
+    assert shared | own[variant] <= lines[0].keys()
 
 
 def test_the_tiny_task_is_learned(model_dir: Path, variant: Variant) -> None:
@@ -115,6 +116,8 @@ def test_the_tiny_task_is_learned(model_dir: Path, variant: Variant) -> None:
         assert read_description(model_dir).validation_accuracy == last["validation_accuracy"]
     else:
         assert last["validation_majority_accuracy"] > 0.4  # chance is a third
+    accuracy = last.get("validation_accuracy", last.get("validation_majority_accuracy"))
+    assert last["validation_balanced_accuracy"] == pytest.approx(accuracy)  # 20 images of each class
 
 
 def test_the_resolved_configuration_is_taken_back(model_dir: Path, variant: Variant) -> None:

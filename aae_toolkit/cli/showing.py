@@ -42,6 +42,8 @@ def show_evaluation(evaluation: Evaluation, progress: ConsoleProgress) -> None:
     table.add_column("score")
     table.add_column("value", justify="right")
     table.add_row("accuracy of the label", percent(evaluation.accuracy))
+    table.add_row("balanced accuracy", percent(evaluation.balanced_accuracy))
+    table.add_row("macro-F1", percent(evaluation.macro_f1))
     table.add_row("majority accuracy, map refitted here", percent(evaluation.majority_accuracy))
     table.add_row("Hungarian accuracy", percent(evaluation.hungarian_accuracy))
     table.add_row("NMI", f"{evaluation.nmi:.4f}")

@@ -178,11 +178,16 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
     pseudo = {"lambda_pseudo_labels": 1.0, "confidence": 0.5}
     likeness = "gradients" if facts.image_shape[0] == 1 else "gradients-and-colours"
     neighbors = {"n_neighbors": min(10, facts.n_images - 1), "likeness": likeness}
-    pairs = neighbors | {"lambda_pairs": 1.0, **_balance(facts)}
+    balance = _balance(facts)
+    pairs = neighbors | {"lambda_pairs": 1.0, **balance}
+    uneven = ""
+    if balance:
+        largest = f"{100 * max(facts.class_shares):.0f}% of the images"
+        uneven = f"; balance tolerates {balance['balance_tolerance']} nats, since the largest class has {largest}"
     if variant == "unsupervised":
         terms: dict[str, Any] = pseudo | pairs | {"lambda_balance": 4.0, "looks_to_trust": _views_to_trust(facts)}
         return Choice(
-            {"consistency": terms}, "terms: neighbour pairs, balance and pseudo-labels, since no label is used"
+            {"consistency": terms}, f"terms: neighbour pairs, balance and pseudo-labels, since no label is used{uneven}"
         )
     labels = f"{facts.labels_per_class} labels of the rarest class"
     memory = round(1 - 1 / max(2, _REMEMBERED * _epochs(facts, variant)), 4)
@@ -192,7 +197,7 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
         terms = pseudo | first | {"pseudo_label_head": True}
         return Choice({"consistency": terms}, f"terms: {taught}, on a head of their own, for {labels}")
     terms = pseudo | first | pairs | {"lambda_balance": 2.0}
-    return Choice({"consistency": terms}, f"terms: neighbour pairs, balance, and {taught}, for {labels}")
+    return Choice({"consistency": terms}, f"terms: neighbour pairs, balance, and {taught}, for {labels}{uneven}")
 
 
 def _balance(facts: Facts) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,18 @@ def _explain(error: ValidationError) -> str:
     known = _keys_at(first["loc"][:-1])
     nearest = difflib.get_close_matches(str(first["loc"][-1])[:_LONGEST_KEY], known, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
+    if other := _variant_with(first["loc"]):
+        hint = f"only the {other} variant has this key"
     return f"unknown key {one_line(path, _LONGEST_KEY)!r}; {hint}{more}"
+
+
+def _variant_with(location: tuple[int | str, ...]) -> str | None:
+    """Return the other variant if it knows the key that the given one does not."""
+    for other in VARIANTS:
+        with contextlib.suppress(KeyError, StopIteration):
+            if location[0] in VARIANTS and str(location[-1]) in _keys_at((other, *location[1:-1])):
+                return other.replace("_", "-")
+    return None
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

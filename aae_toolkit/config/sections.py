@@ -19,6 +19,8 @@ VARIANTS: tuple[Variant, ...] = ("semi_supervised", "unsupervised")
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 Reconstruction = Literal["bernoulli", "gaussian"]
+ClassWeights = Literal["none", "balanced"]
+ClassPrior = Literal["uniform", "labels"]
 
 
 def _rate(default: float) -> Any:
@@ -150,6 +152,12 @@ class SemiSupervisedTrainingConfig(TrainingConfig):
     """Slightly rotate, shift and shear labelled images; a `consistency` term uses `augmentation` instead."""
     labeled_batch_size: int | None = Field(default=None, ge=2)
     """Labelled images per step; `null` uses `batch_size`."""
+    class_weights: ClassWeights = "none"
+    """Weights of labels: all 1, or `balanced`, labels / (classes x labels of the class), so that all classes count
+    alike; pseudo-labels are then balanced too."""
+    class_prior: ClassPrior = "uniform"
+    """Shares of the categories in the balance loss and in the prior of y: all equal, or those of the labels, which is
+    right only where labels were drawn like the images."""
 
 
 class UnsupervisedTrainingConfig(TrainingConfig):
@@ -197,6 +205,16 @@ class SemiSupervisedConfig(VariantSection):
     def _has_labels(self) -> SemiSupervisedConfig:
         if self.consistency.cluster_first:
             raise ValueError("consistency.cluster_first: labels begin the pseudo-labels; set spread_labels instead")
+        return self
+
+    @model_validator(mode="after")
+    def _uses_the_class_prior(self) -> SemiSupervisedConfig:
+        training = self.training
+        if training.class_prior == "labels" and not (training.use_autoencoder or self.consistency.lambda_balance):
+            raise ValueError(
+                "training.class_prior: labels has no effect here; set consistency.lambda_balance above 0, or"
+                " training.use_autoencoder to true"
+            )
         return self
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aae_toolkit.export.contract import TensorSpec
 from aae_toolkit.export.manifest import Manifest, ReductionGate
 from aae_toolkit.models.description import Architecture, ModelDescription
+from aae_toolkit.text import percent
 
 
 def model_card(description: ModelDescription, manifest: Manifest) -> str:
@@ -60,9 +61,11 @@ def _specs(specs: tuple[TensorSpec, ...]) -> str:
 def _accuracy(manifest: Manifest) -> str:
     if manifest.accuracy is None or manifest.parity is None:
         return "accuracy: not measured yet (`aae parity` does)"
-    return (
-        f"accuracy on the {manifest.parity['split']} split: {100 * manifest.accuracy:.2f}% (n = {manifest.parity['n']})"
-    )
+    by_class = ""
+    if manifest.balanced_accuracy is not None and manifest.macro_f1 is not None:
+        by_class = f"; balanced accuracy {percent(manifest.balanced_accuracy)}, macro-F1 {percent(manifest.macro_f1)}"
+    split, n = manifest.parity["split"], manifest.parity["n"]
+    return f"accuracy on the {split} split: {percent(manifest.accuracy)} (n = {n}){by_class}"
 
 
 def _reduction(file: str, gate: ReductionGate) -> str:

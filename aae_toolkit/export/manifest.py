@@ -104,6 +104,8 @@ class Manifest(BaseModel):
         sha256: checksums of all files in the directory except the manifest and the model card.
         parity: last verdict of `aae parity`.
         accuracy: accuracy of the classifier on the split of that verdict, a fraction.
+        balanced_accuracy: mean of the classes' accuracies there, a fraction.
+        macro_f1: mean of the classes' F1 there, a fraction.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -117,6 +119,8 @@ class Manifest(BaseModel):
     sha256: dict[str, str]
     parity: dict[str, Any] | None = None
     accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
 
     @property
     def oldest_onnxruntime(self) -> str | None:

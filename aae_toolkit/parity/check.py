@@ -18,8 +18,9 @@ import numpy as np
 
 from aae_toolkit.backends.protocol import Runnable
 from aae_toolkit.backends.registry import ARBITER, is_for, open_backend, runnables
-from aae_toolkit.data.split import Split, SplitName
+from aae_toolkit.data.split import UNLABELED, Split, SplitName
 from aae_toolkit.errors import AaeError, ParityError
+from aae_toolkit.evaluation import balanced_accuracy, contingency_table, macro_f1
 from aae_toolkit.export.contract import ARTIFACTS, Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import SUFFIXES
@@ -130,7 +131,7 @@ def check_parity(
     accuracy = share(cases[0].right(cases[0].expected["classifier"]["label"]))
     report = ParityReport(len(split), split_name, batch_sizes, TOLERANCE, accuracy, results)
     try:
-        export.recorded(parity=_summary(report), accuracy=accuracy)
+        export.recorded(parity=_summary(report), accuracy=accuracy, **_by_class(cases[0], export))
     except OSError as error:
         verdict = "proven" if report else "refused"
         reason = f"cannot be recorded in {export.path}: {error.strerror or error}"
@@ -216,6 +217,17 @@ def _find_layers(export: ExportDirectory, pairs: list[Runnable], results: list[C
                 result.first_difference = first_difference(export, runnable, feeds)
             except Exception as error:  # a file that cannot run is refused too
                 result.first_difference = f"cannot be followed: {' '.join(str(error).split())[:200]}"
+
+
+def _by_class(case: Case, export: ExportDirectory) -> dict[str, float | None]:
+    """Score the trained model with all classes counting alike; None without labels."""
+    assert case.labels is not None
+    known, n_classes = case.labels != UNLABELED, len(export.description.class_names)
+    if not known.any():
+        return {"balanced_accuracy": None, "macro_f1": None}
+    predicted = case.expected["classifier"]["label"]
+    confusion = contingency_table(case.labels[known], predicted[known], n_classes, n_classes)
+    return {"balanced_accuracy": balanced_accuracy(confusion), "macro_f1": macro_f1(confusion)}
 
 
 def _summary(report: ParityReport) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def blend(
     labels: NDArray[np.int64],
     n_categories: int,
     how: Blending = ROWS,
+    class_weights: Floats | None = None,
 ) -> Floats:
     """Compute class probabilities of unlabelled samples, float32 [N, K].
 
@@ -65,6 +66,7 @@ def blend(
         labels: classes of the labelled samples, int64 [L].
         n_categories: K, at least the number of classes.
         how: weights of the parts.
+        class_weights: weight of a label of each class, float32 [K]; None: all 1.
     """
     from sklearn.exceptions import ConvergenceWarning
 
@@ -72,13 +74,13 @@ def blend(
     precision = np.float32 if n_categories > _MANY else np.float64
     links = _links(neighbors, how.one_sided).astype(precision)
     known = np.zeros((len(neighbors), n_categories), precision)
-    known[np.arange(n, len(neighbors)), labels] = 1
+    known[np.arange(n, len(neighbors)), labels] = 1 if class_weights is None else class_weights[labels]
     spread = _normalized(_diffuse(links, known, how.spreading))
     targets = labels[taught(len(labels))]
     if len(np.unique(targets)) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is as good here
-            regression = _regression(labeled, how).fit(labeled, targets)
+            regression = _regression(labeled, how, balanced=class_weights is not None).fit(labeled, targets)
         first = 0
         for part in unlabeled:
             known[first : first + len(part), regression.classes_] = regression.predict_proba(part)
@@ -98,17 +100,18 @@ def taught(n: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(n, _TAUGHT)).astype(np.int64)
 
 
-def _regression(labeled: Floats, how: Blending) -> Any:
-    """Build a logistic regression, with a kernel if asked."""
+def _regression(labeled: Floats, how: Blending, *, balanced: bool) -> Any:
+    """Build a logistic regression, with a kernel if asked, in which all classes may count alike."""
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
+    class_weight = "balanced" if balanced else None
     if not how.kernel:
-        return LogisticRegression()
+        return LogisticRegression(class_weight=class_weight)
     width = max(float(labeled.var()) * labeled.shape[1], np.finfo(np.float32).tiny)
     kernel = Nystroem(gamma=1 / width, n_components=min(len(labeled), _COMPONENTS), random_state=0)
-    return make_pipeline(kernel, LogisticRegression(C=_KERNEL_C))
+    return make_pipeline(kernel, LogisticRegression(C=_KERNEL_C, class_weight=class_weight))
 
 
 def _links(neighbors: NDArray[np.int64], one_sided: float) -> Any:

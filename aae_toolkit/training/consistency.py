@@ -11,6 +11,7 @@ from torch import Tensor
 from aae_toolkit.config import VariantConfig
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.batches import Batch
+from aae_toolkit.training.frequencies import ALL_ALIKE, Frequencies
 from aae_toolkit.training.phase import Phase
 from aae_toolkit.training.terms.memory import Memory, Recalled
 from aae_toolkit.training.terms.registry import terms_on_y, view_makers
@@ -37,6 +38,7 @@ class ConsistencyPhase(Phase):
         config: VariantConfig,
         teacher: Encoder | None,
         memory: Memory | None,
+        frequencies: Frequencies = ALL_ALIKE,
     ) -> None:
         """Build the terms that the configuration asks for, and the views that they need.
 
@@ -46,8 +48,9 @@ class ConsistencyPhase(Phase):
             config: the variant's section.
             teacher: the encoder of averaged weights, in eval mode; needed for pseudo-labels and adversarial changes.
             memory: memory of the unlabelled images; needed for pseudo-labels.
+            frequencies: the classes' weights and shares.
         """
-        terms = terms_on_y(config, networks)
+        terms = terms_on_y(config, networks, frequencies)
         self.trains = ("encoder", *(name for term in terms for name in term.trains))
         super().__init__(networks, learning_rate, config.training)
         self.terms = terms
@@ -55,6 +58,7 @@ class ConsistencyPhase(Phase):
         self.views = view_makers(terms, config, teacher, noise_unit)
         self.augment = Augmentation(config, noise_unit)
         self.views_to_trust = config.consistency.looks_to_trust
+        self.weighs_classes = frequencies.weights is not None
         self.teacher = teacher
         self.memory = memory
 
@@ -81,4 +85,6 @@ class ConsistencyPhase(Phase):
         assert batch.indices is not None
         y = teacher_y(self.teacher, self.augment(batch.images, _TEACHER_STRENGTH))
         self.memory.add(batch.indices, y)
-        return self.memory.recall(batch.indices, batch.partner_indices, self.views_to_trust)
+        return self.memory.recall(
+            batch.indices, batch.partner_indices, self.views_to_trust, with_shares=self.weighs_classes
+        )

@@ -40,9 +40,15 @@ def generation(fake_logits: Tensor) -> Tensor:
     return F.softplus(-fake_logits.float()).mean()
 
 
-def classification(y_logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy, nats. Logits [B, K], class indices int64 [B]. [AAE, section 5]."""
-    return F.cross_entropy(y_logits.float(), labels)
+def classification(y_logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy, nats. Logits [B, K], class indices int64 [B]. [AAE, section 5].
+
+    Each image counts by the weight of its class, [K]. The sum is divided by B, not by the sum of the weights, so that
+    processes average to the same loss.
+    """
+    if weights is None:
+        return F.cross_entropy(y_logits.float(), labels)
+    return (weights[labels] * F.cross_entropy(y_logits.float(), labels, reduction="none")).mean()
 
 
 def z_l2(z: Tensor) -> Tensor:
@@ -78,24 +84,27 @@ def pairs(first_y_logits: Tensor, second_y_logits: Tensor, weights: Tensor | Non
     return (per_pair if weights is None else weights * per_pair).mean()
 
 
-def pseudo_label(y: Tensor, changed_y_logits: Tensor, confidence: float) -> Tensor:
+def pseudo_label(y: Tensor, changed_y_logits: Tensor, confidence: float, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy of changed images under the images' likeliest categories, both [B, K], nats. [FixMatch].
 
-    Images whose y is nowhere above `confidence` count as 0.
+    Images whose y is nowhere above `confidence` count as 0, others by the weight of their category, [K].
     """
     sure, category = y.float().max(dim=1)
     per_image = F.cross_entropy(changed_y_logits.float(), category, reduction="none")
-    return (per_image * (sure > confidence)).mean()
+    counts = sure > confidence
+    return (per_image * (counts if weights is None else counts * weights[category])).mean()
 
 
-def balance(y: Tensor, tolerance: Tensor | float = 0.0) -> Tensor:
+def balance(y: Tensor, tolerance: Tensor | float = 0.0, prior: Tensor | None = None) -> Tensor:
     """Entropy that the mean y of a batch [B, K] lacks to even use of all categories: log K - H(mean y), nats. [IMSAT].
 
+    With a prior, shares [K] above 0, it is the divergence of the mean y from the prior: KL(mean y || prior).
     The tolerance, nats, is subtracted down to 0: classes differ a little in number, and a batch is a sample of them.
     """
     mean = batch_mean(y.float()).clamp_min(torch.finfo(torch.float32).tiny)  # at 0 the gradient is infinite
     entropy: Tensor = -torch.special.xlogy(mean, mean).sum()
-    return (math.log(y.shape[1]) - entropy - tolerance).clamp_min(0)
+    even = math.log(y.shape[1]) if prior is None else -(mean * prior.log()).sum()
+    return (even - entropy - tolerance).clamp_min(0)
 
 
 def mode_separation(modes: Tensor) -> Tensor:

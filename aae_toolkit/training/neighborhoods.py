@@ -9,6 +9,7 @@ from aae_toolkit.data.split import Split
 from aae_toolkit.errors import UsageError
 from aae_toolkit.training.blending import IMAGES, blend, taught
 from aae_toolkit.training.clustering import cluster
+from aae_toolkit.training.frequencies import balanced_weights, weighs_classes
 from aae_toolkit.training.neighbors import (
     CANDIDATES,
     Search,
@@ -75,12 +76,13 @@ def _first_y(
     """Compute the first y of images, float32 [N, K], from the neighbours of both sets, int64 [N, k] and [L, k]."""
     terms, device, n_categories = run.config.consistency, run.runtime.device, run.n_categories
     if not terms.blend_regression:
-        spread = spread_labels(neighbors, labeled_neighbors, labeled.labels)
+        spread = spread_labels(neighbors, labeled_neighbors, labeled.labels, _class_weights(labeled, run))
         return np.eye(n_categories + 1, n_categories, dtype=np.float32)[spread]  # UNLABELED is the last row
     unlabeled = (part.cpu().numpy() for part in describe_in_parts(passed.images, device, terms.likeness))
     described = describe_images(labeled.images, device, terms.likeness, at=taught(len(labeled))).cpu().numpy()
     nodes = np.concatenate([neighbors, labeled_neighbors])
-    return blend(nodes, unlabeled, described, labeled.labels, n_categories, IMAGES)
+    weights = _class_weights(labeled, run)
+    return blend(nodes, unlabeled, described, labeled.labels, n_categories, IMAGES, weights)
 
 
 def _blended_rows(passed: Split, labeled: Split, run: Run) -> NDArray[np.float32]:
@@ -93,7 +95,15 @@ def _blended_rows(passed: Split, labeled: Split, run: Run) -> NDArray[np.float32
     seen = features if by_direction else rows
     neighbors = nearest_neighbors(seen, terms.n_neighbors, runtime.device, likeness=terms.likeness, world=runtime.world)
     chosen = n_unlabeled + taught(len(labeled))
-    blended = blend(neighbors, [features[:n_unlabeled]], features[chosen], labeled.labels, n_categories)
+    weights = _class_weights(labeled, run)
+    blended = blend(
+        neighbors,
+        [features[:n_unlabeled]],
+        features[chosen],
+        labeled.labels,
+        n_categories,
+        class_weights=weights,
+    )
     return np.concatenate([blended, np.eye(n_categories, dtype=np.float32)[labeled.labels]])[: len(passed)]
 
 
@@ -109,3 +119,10 @@ def _clustered(passed: Split, run: Run) -> NDArray[np.float32]:
     first = np.zeros((len(passed), run.n_categories), np.float32)
     first[chosen, cluster(features, run.n_categories)] = 1
     return first
+
+
+def _class_weights(labeled: Split, run: Run) -> NDArray[np.float32] | None:
+    """Weight of a label of each category, float32 [K]; None where all have 1."""
+    if not weighs_classes(run.config):
+        return None
+    return balanced_weights(np.bincount(labeled.labels, minlength=run.n_categories))

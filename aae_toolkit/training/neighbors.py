@@ -142,7 +142,10 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
 
 
 def spread_labels(
-    neighbors: NDArray[np.int64], labeled_neighbors: NDArray[np.int64], labels: NDArray[np.int64]
+    neighbors: NDArray[np.int64],
+    labeled_neighbors: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    class_weights: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int64]:
     """Spread labels along neighbourhoods; return the class of each unlabelled image, int64 [N], -1 where none arrived.
 
@@ -150,6 +153,7 @@ def spread_labels(
         neighbors: neighbours of the unlabelled images among themselves, int64 [N, k].
         labeled_neighbors: neighbours of the labelled images among the unlabelled ones, int64 [L, k].
         labels: classes of the labelled images, int64 [L].
+        class_weights: weight of a label of each class, [K]; None: all 1.
     """
     from scipy.sparse import csr_array
     from sklearn.semi_supervised import LabelSpreading
@@ -160,9 +164,11 @@ def spread_labels(
     known = np.concatenate([np.full(len(neighbors), UNLABELED), labels])
     model = LabelSpreading(lambda *_: links + links.T, alpha=_SPREADING, max_iter=_ROUNDS, tol=_SETTLED * len(labels))
     model.fit(np.zeros((n, 1)), known)
-    reached = model.label_distributions_.any(axis=1)
-    classes: NDArray[np.int64] = np.where(reached, model.transduction_, UNLABELED)[: len(neighbors)]
-    return classes
+    spread, classes = model.label_distributions_, model.transduction_
+    if class_weights is not None:  # spreading is linear: a label's weight may as well follow
+        classes = model.classes_[(spread * class_weights[model.classes_]).argmax(axis=1)]
+    found: NDArray[np.int64] = np.where(spread.any(axis=1), classes, UNLABELED)[: len(neighbors)]
+    return found
 
 
 def describe_images(

@@ -18,6 +18,7 @@ from aae_toolkit.training import losses
 from aae_toolkit.training.augmentation import add_noise, random_warp
 from aae_toolkit.training.batches import Batch
 from aae_toolkit.training.consistency import ConsistencyPhase
+from aae_toolkit.training.frequencies import ALL_ALIKE, Frequencies
 from aae_toolkit.training.phase import Phase
 from aae_toolkit.training.terms.memory import Memory
 from aae_toolkit.training.terms.registry import terms_on_codes
@@ -68,12 +69,25 @@ class DiscriminatorPhase(Phase):
     trains = ("categorical_discriminator", "gaussian_discriminator")
     uses = ("encoder",)
 
+    prior: Tensor | None
+
     def __init__(
-        self, networks: Networks, learning_rate: float, training: TrainingConfig, *, weigh_categories: bool
+        self,
+        networks: Networks,
+        learning_rate: float,
+        training: TrainingConfig,
+        *,
+        weigh_categories: bool,
+        prior: Tensor | None = None,
     ) -> None:
-        """Choose the prior of y: with `weigh_categories` rarer categories are drawn more often, else all alike."""
+        """Choose the prior of y.
+
+        Categories are drawn by their shares `prior` [K]; else, with `weigh_categories`, rarer ones more often; else all
+        alike.
+        """
         super().__init__(networks, learning_rate, training)
         self.weigh_categories = weigh_categories
+        self.register_buffer("prior", prior, persistent=False)
         self.conditional = training.use_conditional_style_prior
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -81,8 +95,7 @@ class DiscriminatorPhase(Phase):
         with torch.no_grad():  # the encoder's codes are this phase's data
             y_logits, z = self.encoder(batch.images)
             y = y_logits.float().softmax(dim=1)
-            weights = losses.prior_weights(y) if self.weigh_categories else torch.ones_like(y[0])
-            real_y = losses.sample_categories(weights, len(y))
+            real_y = losses.sample_categories(self._weights(y), len(y))
             z = z.float()
             real_z = torch.randn_like(z)
             if self.conditional:
@@ -91,6 +104,12 @@ class DiscriminatorPhase(Phase):
             "discriminator_categorical": _discrimination(self.categorical_discriminator, real_y, y),
             "discriminator_gaussian": _discrimination(self.gaussian_discriminator, real_z, z),
         }
+
+    def _weights(self, y: Tensor) -> Tensor:
+        """Weights of the categories in the prior, [K]."""
+        if self.prior is not None:
+            return self.prior
+        return losses.prior_weights(y) if self.weigh_categories else torch.ones_like(y[0])
 
 
 def _discrimination(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
@@ -134,9 +153,18 @@ class ClassificationPhase(Phase):
     is_autoencoder = False
     updates_batch_norm = False  # its inputs are augmented images
 
-    def __init__(self, networks: Networks, learning_rate: float, training: SemiSupervisedTrainingConfig) -> None:
-        """Keep the noise and the augmentation."""
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        networks: Networks,
+        learning_rate: float,
+        training: SemiSupervisedTrainingConfig,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        """Keep the noise, the augmentation, and the weights of the classes, [K]."""
         super().__init__(networks, learning_rate, training)
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.input_noise = training.input_noise
         self.augment = training.augment_labeled
 
@@ -146,7 +174,7 @@ class ClassificationPhase(Phase):
         assert batch.labels is not None
         images = random_warp(batch.labeled_images) if self.augment else batch.labeled_images
         y_logits, _ = self.encoder(add_noise(images, self.input_noise, self.encoder.noise_unit))
-        return {"classification": losses.classification(y_logits, batch.labels)}
+        return {"classification": losses.classification(y_logits, batch.labels, self.class_weights)}
 
 
 class MutualInformationPhase(Phase):
@@ -205,7 +233,12 @@ OPTIONAL_PHASES: dict[str, tuple[type[Phase], str]] = {
 
 
 def build_phases(
-    networks: Networks, config: VariantConfig, *, teacher: Encoder | None = None, memory: Memory | None = None
+    networks: Networks,
+    config: VariantConfig,
+    *,
+    teacher: Encoder | None = None,
+    memory: Memory | None = None,
+    frequencies: Frequencies = ALL_ALIKE,
 ) -> list[Phase]:
     """Build the phases of one step, in order.
 
@@ -214,24 +247,32 @@ def build_phases(
         config: the variant's section.
         teacher: the encoder of averaged weights; needed for pseudo-labels and adversarial changes.
         memory: memory of the unlabelled training images; needed for pseudo-labels.
+        frequencies: the classes' weights and shares.
     """
     if not config.training.use_autoencoder:  # labels are learned in the consistency phase, even without its terms
-        return [ConsistencyPhase(networks, config.learning_rates.consistency_lr, config, teacher, memory)]
+        return [ConsistencyPhase(networks, config.learning_rates.consistency_lr, config, teacher, memory, frequencies)]
     rates, training, consistency = config.learning_rates, config.training, config.consistency
     weigh_categories = getattr(training, "use_adversarial_categorial_weights", False)
     terms = terms_on_codes(config, networks)
     phases: list[Phase] = [
         ReconstructionPhase(networks, rates.auto_encoder_lr, training, terms, style_rate=rates.style_lr),
-        DiscriminatorPhase(networks, rates.discriminator_lr, training, weigh_categories=weigh_categories),
+        DiscriminatorPhase(
+            networks,
+            rates.discriminator_lr,
+            training,
+            weigh_categories=weigh_categories,
+            prior=frequencies.prior,
+        ),
         GeneratorPhase(networks, rates.generator_lr, training, style_rate=rates.style_lr),
     ]
     if isinstance(config, SemiSupervisedConfig) and not consistency.is_on:
-        phases.append(ClassificationPhase(networks, config.learning_rates.classifier_lr, config.training))
+        rate = config.learning_rates.classifier_lr
+        phases.append(ClassificationPhase(networks, rate, config.training, frequencies.weights))
     for switch, (phase, rate_name) in OPTIONAL_PHASES.items():
         if getattr(training, switch, False):
             phases.append(phase(networks, getattr(rates, rate_name), training))
     if consistency.is_on:
         for phase_before in phases:
             phase_before.updates_batch_norm = False
-        phases.append(ConsistencyPhase(networks, rates.consistency_lr, config, teacher, memory))
+        phases.append(ConsistencyPhase(networks, rates.consistency_lr, config, teacher, memory, frequencies))
     return phases

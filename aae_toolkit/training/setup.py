@@ -20,6 +20,7 @@ from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.training.batches import Batches
+from aae_toolkit.training.frequencies import frequencies_of
 from aae_toolkit.training.neighborhoods import find_neighborhoods
 from aae_toolkit.training.phases import build_phases
 from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState
@@ -41,6 +42,11 @@ def fit_config_to_data(config: VariantConfig, data: TrainingData) -> VariantConf
     if semi_supervised and k < n_classes:
         raise UsageError(
             f"--n-classes {k} is below the {n_classes} labelled classes of {data.path}; ask for at least {n_classes}"
+        )
+    if isinstance(config, SemiSupervisedConfig) and config.training.class_prior == "labels" and k > n_classes:
+        raise UsageError(
+            f"training.class_prior: labels has shares of {n_classes} classes and none of {k - n_classes} further"
+            f" categories; ask for --n-classes {n_classes}, or set it to uniform"
         )
     if data.backbone is not None:
         _require_embeddings_fit(config)
@@ -163,7 +169,8 @@ def initial_state(
         if first_y is not None:
             memory.start(torch.from_numpy(first_y), terms.looks_to_trust)
         memory.to(runtime.device)
-    phases = build_phases(working, config, teacher=teacher, memory=memory)
+    frequencies = frequencies_of(run.data, config, runtime.device)
+    phases = build_phases(working, config, teacher=teacher, memory=memory, frequencies=frequencies)
     return TrainingState(networks, working, average, [PhaseRunner(phase, runtime) for phase in phases])
 
 

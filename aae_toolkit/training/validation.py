@@ -10,7 +10,14 @@ from aae_toolkit.data.images import border_brightness
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.collectives import gather
-from aae_toolkit.evaluation import Floats, contingency_table, encode, majority_accuracy
+from aae_toolkit.evaluation import (
+    Floats,
+    balanced_accuracy,
+    contingency_table,
+    encode,
+    majority_accuracy,
+    majority_map,
+)
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Encoder, Networks
@@ -45,11 +52,14 @@ def accuracies(y: Floats, validation: Split, run: Run) -> dict[str, float]:
         return {}
     n_classes = len(run.data.class_names)
     labels, categories = validation.labels[known], y[known].argmax(axis=1)
-    if run.config.variant == "semi_supervised":
-        predicted = np.array(learned_map(y, validation.labels, n_classes))[categories]
-        return {"validation_accuracy": float((predicted == labels).mean())}
     table = contingency_table(labels, categories, n_classes, y.shape[1])
-    return {"validation_majority_accuracy": majority_accuracy(table)}
+    if run.config.variant == "semi_supervised":
+        name, mapping = "validation_accuracy", np.array(learned_map(y, validation.labels, n_classes))
+        measured = float((mapping[categories] == labels).mean())
+    else:
+        name, mapping, measured = "validation_majority_accuracy", majority_map(table), majority_accuracy(table)
+    confusion = contingency_table(labels, mapping[categories], n_classes, n_classes)
+    return {name: measured, "validation_balanced_accuracy": balanced_accuracy(confusion)}
 
 
 def describe_validated(networks: Networks, y: Floats, validation: Split, run: Run) -> ModelDescription:

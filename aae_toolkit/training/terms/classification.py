@@ -16,4 +16,5 @@ class Classification(Term[Encodings]):
 
     def __call__(self, inputs: Encodings) -> Tensor:
         """Compare the labelled view's logits with the labels."""
-        return losses.classification(inputs.y_logits_of("labeled"), inputs.targets["labeled"])
+        logits, labels = inputs.y_logits_of("labeled"), inputs.targets["labeled"]
+        return losses.classification(logits, labels, self.frequencies.weights)

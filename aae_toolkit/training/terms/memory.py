@@ -18,11 +18,13 @@ class Recalled(NamedTuple):
         trusted: whether the memory holds enough views of the image, bool [B].
         shared: probability that an image and its partner share a category, [B]; 1 where one of them is not trusted
             yet. None where images have no partners.
+        shares: mean y of all images that the memory knows, [K]; None where it was not asked for.
     """
 
     y: Tensor
     trusted: Tensor
     shared: Tensor | None
+    shares: Tensor | None = None
 
 
 class Memory(nn.Module):
@@ -65,17 +67,21 @@ class Memory(nn.Module):
         self.n_looks[all_indices] = n + 1
 
     @torch.no_grad()
-    def recall(self, indices: Tensor, partner_indices: Tensor | None, views_to_trust: int) -> Recalled:
+    def recall(
+        self, indices: Tensor, partner_indices: Tensor | None, views_to_trust: int, *, with_shares: bool = False
+    ) -> Recalled:
         """Read the memory of a batch's images.
 
         Args:
             indices: int64 [B].
             partner_indices: int64 [B], images paired with them.
             views_to_trust: number of views from which an image's memory is trusted.
+            with_shares: True adds the shares of the categories.
         """
         y, trusted = self.y[indices], self.n_looks[indices] >= views_to_trust
         shared = None
         if partner_indices is not None:
             both_trusted = trusted & (self.n_looks[partner_indices] >= views_to_trust)
             shared = torch.where(both_trusted, (y * self.y[partner_indices]).sum(dim=1), 1.0)
-        return Recalled(y, trusted, shared)
+        shares = self.y.sum(dim=0) / self.y.sum() if with_shares else None  # rows of y add up to 1, or to 0 at first
+        return Recalled(y, trusted, shared, shares)

@@ -7,19 +7,25 @@ from torch import Tensor
 from aae_toolkit.config import VariantConfig
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.training import losses
+from aae_toolkit.training.frequencies import ALL_ALIKE, Frequencies
 from aae_toolkit.training.terms.term import Encodings, Term
 
 
 class OverClustering(Term[Encodings]):
-    """Pairs and balance, with no tolerance, of the second head's categories."""
+    """Pairs and balance, with no tolerance, of the second head's categories.
+
+    They are even whatever the classes are: a larger class takes more of them.
+    """
 
     name = "over_clustering"
     views = ("image", "partner")
     trains = ("over_clustering",)
 
-    def __init__(self, weight: float, config: VariantConfig, networks: Networks) -> None:
+    def __init__(
+        self, weight: float, config: VariantConfig, networks: Networks, frequencies: Frequencies = ALL_ALIKE
+    ) -> None:
         """Keep the second head."""
-        super().__init__(weight, config, networks)
+        super().__init__(weight, config, networks, frequencies)
         self.head = networks.over_clustering
 
     def __call__(self, inputs: Encodings) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from aae_toolkit.config import VariantConfig
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.training import losses
+from aae_toolkit.training.frequencies import ALL_ALIKE, Frequencies
 from aae_toolkit.training.terms.term import Encodings, Term
 
 
@@ -19,9 +20,11 @@ class PseudoLabels(Term[Encodings]):
     name = "pseudo_labels"
     views = ("image",)
 
-    def __init__(self, weight: float, config: VariantConfig, networks: Networks) -> None:
+    def __init__(
+        self, weight: float, config: VariantConfig, networks: Networks, frequencies: Frequencies = ALL_ALIKE
+    ) -> None:
         """Keep the confidence that a category must exceed, and the head."""
-        super().__init__(weight, config, networks)
+        super().__init__(weight, config, networks, frequencies)
         self.confidence = config.consistency.confidence
         self.head = networks.pseudo_labels
         self.trains = () if self.head is None else ("pseudo_labels",)
@@ -31,4 +34,14 @@ class PseudoLabels(Term[Encodings]):
         assert inputs.recalled is not None
         y = inputs.recalled.y * inputs.recalled.trusted.unsqueeze(1)
         logits = inputs.y_logits_of("image") if self.head is None else self.head(inputs.features_of("image")).float()
-        return losses.pseudo_label(y, logits, self.confidence)
+        return losses.pseudo_label(y, logits, self.confidence, self._weights(inputs.recalled.shares))
+
+    def _weights(self, shares: Tensor | None) -> Tensor | None:
+        """Weigh pseudo-labels by 1 / (K * share), [K], but none more than the rarest class's labels.
+
+        The labels' own weights would count twice: the memory of a network taught by weighted labels has few images of
+        frequent classes already.
+        """
+        if self.frequencies.weights is None or shares is None:
+            return None
+        return (1 / (len(shares) * shares)).clamp_max(self.frequencies.weights.max())

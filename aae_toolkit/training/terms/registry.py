@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig
 from aae_toolkit.models.networks import Encoder, Networks
+from aae_toolkit.training.frequencies import ALL_ALIKE, Frequencies
 from aae_toolkit.training.terms.balance import Balance
 from aae_toolkit.training.terms.classification import Classification
 from aae_toolkit.training.terms.over_clustering import OverClustering
@@ -43,10 +44,13 @@ VIEWS: dict[str, type[ViewMaker]] = {
 }
 
 
-def terms_on_y(config: VariantConfig, networks: Networks) -> list[Term[Encodings]]:
+def terms_on_y(
+    config: VariantConfig, networks: Networks, frequencies: Frequencies = ALL_ALIKE
+) -> list[Term[Encodings]]:
     """Build the terms of the consistency phase: classification of labels, and what has a weight above 0."""
-    labels = [Classification(1.0, config, networks)] if isinstance(config, SemiSupervisedConfig) else []
-    return [*labels, *_with_weight(TERMS_ON_Y, config.consistency, config, networks)]
+    semi_supervised = isinstance(config, SemiSupervisedConfig)
+    labels = [Classification(1.0, config, networks, frequencies)] if semi_supervised else []
+    return [*labels, *_with_weight(TERMS_ON_Y, config.consistency, config, networks, frequencies)]
 
 
 def terms_on_codes(config: VariantConfig, networks: Networks) -> list[Term[Codes]]:
@@ -63,8 +67,12 @@ def view_makers(
 
 
 def _with_weight(
-    registry: Mapping[str, type[Term[Any]]], section: object, config: VariantConfig, networks: Networks
+    registry: Mapping[str, type[Term[Any]]],
+    section: object,
+    config: VariantConfig,
+    networks: Networks,
+    frequencies: Frequencies = ALL_ALIKE,
 ) -> list[Any]:
     """Build the terms whose key in the section is above 0; a variant may lack a key."""
     weights = {key: getattr(section, key, 0.0) for key in registry}
-    return [term(weights[key], config, networks) for key, term in registry.items() if weights[key] > 0]
+    return [term(weights[key], config, networks, frequencies) for key, term in registry.items() if weights[key] > 0]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aae_toolkit.config import VariantConfig
 from aae_toolkit.models.networks import Networks
+from aae_toolkit.training.frequencies import ALL_ALIKE, Frequencies
 from aae_toolkit.training.terms.memory import Recalled
 
 Inputs = TypeVar("Inputs")
@@ -63,9 +64,12 @@ class Term(ABC, Generic[Inputs]):
     views: ClassVar[tuple[str, ...]] = ()
     trains: tuple[str, ...] = ()
 
-    def __init__(self, weight: float, config: VariantConfig, networks: Networks) -> None:
-        """Keep the weight; a subclass keeps what else it needs of the configuration and the networks."""
+    def __init__(
+        self, weight: float, config: VariantConfig, networks: Networks, frequencies: Frequencies = ALL_ALIKE
+    ) -> None:
+        """Keep the weight and the classes' frequencies; a subclass keeps what else it needs."""
         self.weight = weight
+        self.frequencies = frequencies
 
     @abstractmethod
     def __call__(self, inputs: Inputs) -> Tensor:
