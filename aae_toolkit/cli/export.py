@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,6 +31,13 @@ def export(
             " PyTorch has deprecated TorchScript."
         ),
     ] = None,
+    input: Annotated[  # noqa: A002  (likewise)
+        Literal["array", "image"],
+        typer.Option(
+            help="Input of the classifier. array: pixels as the network takes them; image: also write"
+            " classifier.image.onnx, which takes decoded images of any size."
+        ),
+    ] = "array",
     opset: Annotated[int | None, typer.Option(min=18, max=25, help="Operator set of ONNX files; default: 18.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Also write classifier.int8.onnx, for processors.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also write classifier.fp16.onnx, for GPUs.")] = False,
@@ -52,6 +59,8 @@ def export(
     """
     reduced = tuple(p for p, asked in zip(REDUCED, (fp16, int8), strict=True) if asked)
     _require_what_reduced_needs(reduced, format, dir_path)
+    if input == "image" and format and Format.ONNX not in format:
+        raise UsageError("--input image writes an ONNX file, made of classifier.onnx; add --format onnx")
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.export.formats import DEFAULT_FORMATS, OPSET
     from aae_toolkit.export.writer import export_model
@@ -65,7 +74,15 @@ def export(
     formats = tuple(name for name in Format if name in (format or DEFAULT_FORMATS))
     _require_device(device, formats, reduced)
     data = DataDirectory(dir_path) if dir_path is not None else None
-    written = export_model(model_dir_path, output_dir, formats, progress, opset=opset or OPSET, device=device)
+    written = export_model(
+        model_dir_path,
+        output_dir,
+        formats,
+        progress,
+        opset=opset or OPSET,
+        device=device,
+        whole_images=input == "image",
+    )
     for entry in written.artifacts:
         read_back = f"  opset {entry.opset}, IR {entry.ir_version}" if entry.opset else ""
         progress.say(f"{entry.file:<28} {entry.size_bytes / 1e6:8.2f} MB{read_back}")

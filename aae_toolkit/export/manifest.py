@@ -16,6 +16,7 @@ from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
 FILE_NAME = "manifest.json"
 WEIGHTS_FILE = "weights.safetensors"
+IMAGE_FILE = "classifier.image.onnx"
 
 
 def golden_file(precision: Precision = "fp32") -> str:

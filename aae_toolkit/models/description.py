@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aae_toolkit.backbones.description import BackboneDescription, thumbnail_shape
 from aae_toolkit.config import Reconstruction, Variant
+from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_index
 from aae_toolkit.files.checksums import require_equal_sha256
@@ -117,6 +118,7 @@ class ModelDescription(BaseModel):
     decoder_is_trained: bool = True  # False after a training of y alone, without the autoencoder
     border_brightness: float | None = None  # mean of the validation images' outermost pixels, 0-255
     sha256: dict[str, str] = {}  # checksums of the weights' files by name; empty in files of an earlier version
+    preparation: Preparation | None = None  # of image files; None for arrays and in files of an earlier version
     arrays: ArrayFacts | None = None  # only for models trained through the Python API
 
     @model_validator(mode="after")
@@ -134,6 +136,15 @@ class ModelDescription(BaseModel):
                 "the model has no trained decoder, because it was trained with use_autoencoder: false; train it with"
                 " use_autoencoder: true"
             )
+
+    def require_preparation(self) -> Preparation:
+        """Return the preparation of image files; raise `AaeError` for a model of arrays."""
+        if self.preparation is None:
+            raise AaeError(
+                "the model was trained on arrays, or by an earlier version: it does not say how images are prepared;"
+                " leave out --input image, or train on a data directory that init-datasets made of image files"
+            )
+        return self.preparation
 
     def require_image_shape(self, shape: tuple[int, ...]) -> None:
         """Raise `AaeError` unless the model takes images of `shape` (C, H, W)."""

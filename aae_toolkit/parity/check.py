@@ -20,11 +20,11 @@ from aae_toolkit.backends.protocol import Runnable
 from aae_toolkit.backends.registry import ARBITER, is_for, open_backend, runnables
 from aae_toolkit.data.split import Split, SplitName
 from aae_toolkit.errors import AaeError, ParityError
-from aae_toolkit.export.contract import ARTIFACTS, Format
+from aae_toolkit.export.contract import ARTIFACTS, IMAGE, Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import SUFFIXES
 from aae_toolkit.export.metadata import contradiction
-from aae_toolkit.parity.cases import BATCH_SIZES, Case, golden_case, reference_cases
+from aae_toolkit.parity.cases import BATCH_SIZES, Case, golden_case, of_whole_images, reference_cases
 from aae_toolkit.parity.comparison import (
     GATES,
     N_ARBITRATED,
@@ -169,7 +169,7 @@ def _to_compare(export: ExportDirectory, device: str, progress: Progress) -> lis
         if not is_for(entry, device):
             progress.say(f"{entry.file} is not for {device}: left out")
     runs = []
-    for artifact in ARTIFACTS:
+    for artifact in (*ARTIFACTS, IMAGE):
         on_backends = runnables(export, artifact, device)
         runs += [r for r in on_backends if artifact == "classifier" or r.backend != "compiled"]
         runs += [
@@ -191,9 +191,12 @@ def _compare_all(
     results = []
     n_arbitrated = N_ARBITRATED_WITH_BACKBONE if export.description.architecture.backbone else N_ARBITRATED
     for runnable in progress.track(pairs, "parity", len(pairs)):
-        contract = export.contract(runnable.artifact)
+        contract, given = export.contract(runnable.artifact), cases
+        if runnable.artifact == IMAGE:
+            preparation = export.description.require_preparation()
+            given = [whole for case in cases for whole in of_whole_images(case, preparation)]
         with open_backend(export, runnable, device=device) as backend:
-            result = compare(backend, runnable, contract, cases, gate, n_arbitrated)
+            result = compare(backend, runnable, contract, given, gate, n_arbitrated)
             metadata = backend.metadata
         if result and metadata is not None:
             problem = contradiction(metadata, runnable.artifact, contract, export.description)
@@ -204,9 +207,13 @@ def _compare_all(
 
 
 def _find_layers(export: ExportDirectory, pairs: list[Runnable], results: list[Comparison], case: Case) -> None:
-    """Find the node at which each refused float32 ONNX file diverges; at reduced precision every node does."""
+    """Find the node at which each refused float32 ONNX file diverges; at reduced precision every node does.
+
+    The classifier of decoded images has no PyTorch graph to compare it with.
+    """
     for runnable, result in zip(pairs, results, strict=True):
-        if not result and runnable.file.endswith(SUFFIXES[Format.ONNX]) and runnable.precision == "fp32":
+        is_followed = runnable.precision == "fp32" and runnable.artifact in ARTIFACTS
+        if not result and runnable.file.endswith(SUFFIXES[Format.ONNX]) and is_followed:
             feeds = case.inputs[runnable.artifact]
             try:
                 result.first_difference = first_difference(export, runnable, feeds)

@@ -157,7 +157,7 @@ def compare(
                 absolute, relative = _differences(values, outputs[name])
                 _keep_largest(result.max_abs_diff, name, absolute)
                 _keep_largest(result.max_rel_diff, name, relative)
-            if artifact == "classifier":
+            if "label" in expected:
                 _list_flips(result, case, expected, outputs)
                 if case.labels is not None:
                     _score(result, case, expected["label"], outputs["label"])
