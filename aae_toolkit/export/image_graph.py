@@ -75,7 +75,8 @@ def prepare(add: Nodes, image: str, images: str, shape: tuple[int, int, int], pr
     """
     channels, height, width = shape
     planes = add("Transpose", image, perm=[0, 3, 1, 2])
-    rows, columns = (add("Shape", planes, start=axis, end=axis + 1) for axis in (2, 3))
+    # old runtimes end the process at a division by 0; an image without pixels fails in a product
+    rows, columns = (add("Max", add("Shape", planes, start=axis, end=axis + 1), 1) for axis in (2, 3))
     if preparation.fit == "crop":
         planes, rows, columns = _cropped(add, planes, (rows, columns), (height, width))
     inner: tuple[Value, Value] = (height, width)
@@ -144,13 +145,13 @@ def _in_channels(add: Nodes, planes: str, channels: int) -> str:
     """Convert grey or RGB to the channels of the model: uint8 [N, channels, H, W]."""
     is_grey = add("Equal", add("Shape", planes, start=1, end=2), 1)
     grey, colour = Nodes(f"{_PREFIX}grey/"), Nodes(f"{_PREFIX}colour/")
+    of_colour = colour("Expand", planes, np.array([1, 3, 1, 1]))  # refuses other numbers of channels
     if channels == 3:
         of_grey = grey("Concat", planes, planes, planes, axis=1)
-        of_colour = colour("Identity", planes)
     else:
         of_grey = grey("Identity", planes)
         shares = [
-            colour("Mul", colour.cast(colour("Slice", planes, i, i + 1, 1), np.float32), np.float32(share))
+            colour("Mul", colour.cast(colour("Slice", of_colour, i, i + 1, 1), np.float32), np.float32(share))
             for i, share in enumerate(_LUMA)
         ]  # below 2**24 together, which float32 holds exactly
         sums = colour("Add", colour("Add", *shares[:2]), colour("Add", shares[2], np.float32(2**15)))
@@ -168,28 +169,33 @@ def _resized(add: Nodes, planes: str, source: str, inner: Value, target: int, *,
         start = add("Max", add("Min", before, add("Sub", source, 1)), 0)
         after = add("Add", add("Div", add("Mul", source, last), inner), spacing)
         end = add("Min", after, source)
-        weights = _weights(add, (start, end), np.arange(first, last), source, inner)
+        weights = _weights(add, (start, end), np.arange(first, last), source, inner, axis)
         pixels = add.cast(add("Slice", planes, start, end, axis), np.float64)
-        turned = (pixels, add("Transpose", weights, perm=[1, 0])) if axis == 3 else (weights, pixels)
-        scaled = add("Div", add("Add", add("MatMul", *turned), np.array(_ONE / 2)), np.array(float(_ONE)))
+        sums = add("MatMul", *((pixels, weights) if axis == 3 else (weights, pixels)))
+        scaled = add("Div", add("Add", sums, np.array(_ONE / 2)), np.array(float(_ONE)))
         parts.append(add("Min", add("Floor", scaled), np.array(255.0)))
     whole = add("Concat", *parts, axis=axis)
     return whole if isinstance(inner, int) else add("Slice", whole, 0, inner, axis)
 
 
-def _weights(add: Nodes, span: tuple[str, str], targets: NDArray[np.int64], source: str, inner: Value) -> str:
-    """Return the weight of each pixel of a span of a line in each target, float64 [targets, pixels of the span].
+def _weights(
+    add: Nodes, span: tuple[str, str], targets: NDArray[np.int64], source: str, inner: Value, axis: int
+) -> str:
+    """Return the weight of each pixel of a span of a line in each target.
+
+    They are float64 [pixels of the span, targets] for axis 3, and [targets, pixels of the span] for axis 2: ONNX Runtime
+    1.21 fails at a transposed product in float64.
 
     The line has `source` pixels, and `inner` when it is resized. Pixels are as far apart as their middles, and a weight
     falls linearly to 0 at the width of a pixel of the line that has fewer. Lengths are whole numbers: the line is
     2 * source * inner long.
     """
-    x = add("Range", *(add("Squeeze", bound) for bound in span), np.array(1))
+    x = add("Unsqueeze", add("Range", *(add("Squeeze", bound) for bound in span), np.array(1)), axis - 2)
     there = add("Mul", add("Add", add("Mul", x, 2), 1), inner)
-    here = add("Mul", (2 * targets + 1).reshape(-1, 1), source)
+    here = add("Mul", np.expand_dims(2 * targets + 1, 3 - axis), source)
     reach = add("Mul", add("Max", source, inner), 2)
     near = add("Max", add("Sub", reach, add("Abs", add("Sub", there, here))), 0)
-    total = add("Max", add("ReduceSum", near, 1, keepdims=1), 1)  # 0 beyond `inner`
+    total = add("Max", add("ReduceSum", near, 3 - axis, keepdims=1), 1)  # 0 beyond `inner`
     rounded = add("Div", add("Add", add("Mul", near, 2 * _ONE), total), add("Mul", total, 2))
     return add.cast(rounded, np.float64)
 
