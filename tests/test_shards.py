@@ -9,6 +9,7 @@ from PIL import Image
 from refusals import refused
 
 from aae_toolkit.data.paths import image_files
+from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.predict.decoding import Decoder
 from aae_toolkit.predict.shards import INPUT_SUFFIXES, Shard, Source, decode, plan_shards, read_sources
 
@@ -121,7 +122,7 @@ def test_a_parquet_row_without_an_image_is_a_row_with_an_error(tmp_path: Path) -
 
 def test_pictures_in_parquet_are_inverted_as_files_are(folder: Path) -> None:
     parquet.write_table(pa.table({"image": [png(image) for image in IMAGES]}), folder / "x.parquet")
-    inverted = [decode(item, Decoder(SHAPE, "yes")) for item in read(plan(folder / "x.parquet"))]
+    inverted = [decode(item, Decoder(SHAPE, Preparation(invert="yes"))) for item in read(plan(folder / "x.parquet"))]
     np.testing.assert_array_equal(np.stack([image.pixels for image in inverted]), 255 - IMAGES)
     assert {image.notes for image in inverted} == {("inverted",)}
 

@@ -13,6 +13,7 @@ from refusals import refused
 
 from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.data.folder import FolderOptions
+from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.data.sources import UNLABELED, load_source
 from aae_toolkit.errors import UsageError
 from aae_toolkit.progress import Silent
@@ -132,7 +133,7 @@ def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path, load_folder)
 def test_a_folder_can_be_made_light_on_dark_and_says_how_many_were(tmp_path, load_folder, listener, invert, expected):
     draw(tmp_path / "a" / "dark.png", 10)
     draw(tmp_path / "b" / "light.png", 250)
-    images = load_folder(invert=invert, progress=listener).images
+    images = load_folder(preparation=Preparation(invert=invert), progress=listener).images
     assert images[:, 0, 0, 0].tolist() == expected
     n_inverted = {"no": 0, "yes": 2, "auto": 1}[invert]
     assert listener.lines[:-2] == ([f"{n_inverted} of 2 images: inverted"] if n_inverted else [])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from aae_toolkit.backbones.provider import require_backbone
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption, InvertOption
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption
 from aae_toolkit.cli.showing import dataset_line
 from aae_toolkit.data.directory import earlier_class_names, write_data_directory
 from aae_toolkit.data.embeddings import default_views
 from aae_toolkit.data.folder import FolderOptions
+from aae_toolkit.data.preparation import DEFAULT, Fit, Invert, Preparation
 from aae_toolkit.data.sources import Source, SourceName, load_source
 from aae_toolkit.errors import AaeError
 
@@ -39,6 +41,31 @@ _RawDir = Annotated[
     Path | None,
     typer.Option(help="Directory with the files: <raw-dir>/MNIST/raw/..., or <raw-dir>/<class>/*.png for folder."),
 ]
+_Invert = Annotated[Invert, typer.Option(help="Invert brightness; auto: only images with a light border; folder only.")]
+_Fit = Annotated[
+    Fit,
+    typer.Option(
+        help="Fitting of images of another aspect ratio: squash (stretch or shrink one side), pad (add background) or"
+        " crop (cut off two sides); folder only."
+    ),
+]
+_Range = Annotated[
+    str,
+    typer.Option(
+        "--range",
+        metavar="auto|full|LO,HI",
+        help="Values that become black and white in images with more than 8 bits per channel: auto (0 to the most that"
+        " 8, 10, 12, 14 or 16 bits hold, whichever suffices), full (0 to 65535) or two numbers; folder only.",
+    ),
+]
+_Background = Annotated[
+    str,
+    typer.Option(
+        metavar="white|black|#RRGGBB",
+        help="Colour that transparent pixels are drawn on, and that --fit pad adds; folder only.",
+    ),
+]
+_COLOURS = {"white": "#ffffff", "black": "#000000"}
 _LabelsCsv = Annotated[
     Path | None,
     typer.Option(
@@ -82,7 +109,10 @@ def init_datasets(
     test: _Test = None,
     image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels; folder only.")] = 28,
     channels: Annotated[int, typer.Option(min=1, max=3, help="Colour channels: 1 (grey) or 3 (RGB); folder only.")] = 1,
-    invert: InvertOption = "no",
+    invert: _Invert = "no",
+    fit: _Fit = "squash",
+    value_range: _Range = "auto",
+    background: _Background = "white",
     labels_csv: _LabelsCsv = None,
     conflicts: _Conflicts = "refuse",
     follow_links: _FollowLinks = False,
@@ -105,12 +135,13 @@ def init_datasets(
         raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
     names = () if overwrite else earlier_class_names(dir_path)
     sized = tuple(part for part, n in (("validation", validation), ("test", test)) if n is not None)
-    options = FolderOptions(invert, labels_csv, conflicts, follow_links, names, sized)
+    preparation = Preparation(background=_colour(background), range=_limits(value_range), invert=invert, fit=fit)
+    options = FolderOptions(preparation, value_range == "auto", labels_csv, conflicts, follow_links, names, sized)
     _require_folder(source, options)
-    if backbone is None and (backbone_weights is not None or views is not None):
-        raise typer.BadParameter(f"--{'views' if backbone_weights is None else 'backbone-weights'} needs --backbone")
     if backbone is not None:
         require_backbone(backbone)
+    elif backbone_weights is not None or views is not None:
+        raise typer.BadParameter(f"--{'views' if backbone_weights is None else 'backbone-weights'} needs --backbone")
     shape = channels, image_size, image_size
     loaded = load_source(source, raw_dir, dir_path / "raw", shape, folder=options, progress=progress)
     embedder = _embedder(backbone, backbone_weights, loaded, device, progress) if backbone else None
@@ -128,6 +159,11 @@ def init_datasets(
     )
     progress.say(dataset_line(index))
     progress.say(f"written to {dir_path}")
+    _require_all(loaded, dir_path)
+
+
+def _require_all(loaded: Source, dir_path: Path) -> None:
+    """Raise `AaeError` if an image could not be read."""
     if loaded.n_left_out:
         n = loaded.n_left_out + len(loaded.images)
         raise AaeError(f"{loaded.n_left_out} of {n} images could not be read; {dir_path} holds the others")
@@ -137,15 +173,46 @@ def _require_folder(source: SourceName, options: FolderOptions) -> None:
     """Refuse options of a folder with another source."""
     if source == "folder":
         return
-    if options.invert != "no":
+    usual = DEFAULT
+    if options.preparation.invert != usual.invert:
         raise typer.BadParameter(f"--invert is for --source folder only; the images of {source} need no inversion")
     for flag, given in (
+        ("--fit", options.preparation.fit != usual.fit),
+        ("--range", not options.auto_range),
+        ("--background", options.preparation.background != usual.background),
         ("--labels-csv", options.labels_csv is not None),
         ("--conflicts", options.conflicts != "refuse"),
         ("--follow-links", options.follow_links),
     ):
         if given:
             raise typer.BadParameter(f"{flag} is for --source folder only; leave it out for {source}")
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    """Read the value of --background."""
+    code = _COLOURS.get(text, text)
+    if re.fullmatch("#[0-9a-fA-F]{6}", code) is None:
+        raise typer.BadParameter(f"--background is {text!r}; choose white, black or a colour such as #c0c0c0")
+    return int(code[1:3], 16), int(code[3:5], 16), int(code[5:], 16)
+
+
+def _limits(text: str) -> tuple[float, float] | None:
+    """Read the value of --range; None where it names no numbers."""
+    if text in ("auto", "full"):
+        return None
+    try:
+        low, high = (float(number) for number in text.split(","))
+        limits = _as_whole(low), _as_whole(high)
+        Preparation(range=limits)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"--range is {text!r}; choose auto, full, or two numbers, the higher one last, such as 0,4095"
+        ) from error
+    return limits
+
+
+def _as_whole(number: float) -> float:
+    return int(number) if number.is_integer() else number
 
 
 def _embedder(backbone: str, weights: Path | None, source: Source, device: str, progress: ConsoleProgress) -> Embedder:

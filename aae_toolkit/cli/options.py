@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -31,10 +31,6 @@ TrustOption = Annotated[
     typer.Option(
         "--trust", help="Also load files without a checksum in manifest.json; TorchScript and .pt2 files can run code."
     ),
-]
-InvertOption = Annotated[
-    Literal["auto", "yes", "no"],
-    typer.Option("--invert", help="Invert brightness; auto: only images with a light border."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda or cuda:<index>.")]
 

@@ -70,9 +70,10 @@ def parser() -> ArgumentParser:
     )
     add(
         "--invert",
-        choices=("auto", "yes", "no"),
-        default="no",
-        help="Invert brightness; auto: images whose border brightness is opposite to that of the training images.",
+        choices=("as-trained", "auto", "yes", "no"),
+        default="as-trained",
+        help="Invert brightness; auto: images whose border brightness is opposite to that of the training images;"
+        " default: as the training images were.",
     )
     add("--follow-links", action="store_true", help="Follow links that lead outside of a folder.")
     add("--batch-size", type=_at_least(1), default=64, help="Images per batch; default: 64.")
@@ -134,17 +135,21 @@ def predict(arguments: list[str]) -> None:
         )
     finally:
         gc.enable()
-    counts: Counter[str] = Counter()
+    counts, notes = Counter[str](), Counter[str]()
+    predictions = _counted(predictions, counts, notes)
     if given.output is not None:
         from aae_toolkit.predict.output import write_predictions
 
-        write_predictions(given.output, _counted(_tracked(predictions, given), counts), given.top_k)
+        write_predictions(given.output, _tracked(predictions, given), given.top_k)
         kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("labelled", "unsure", "unreadable"))
         print(f"{counts.total()} images, {kinds}; written to {given.output}")
     else:
         lines = predictions if sys.stdout.isatty() else _tracked(predictions, given)
-        for prediction in _counted(lines, counts):
+        for prediction in lines:
             print(dumps(prediction.to_json()) if given.json else _line(prediction))
+    for note, n in notes.items():
+        if counts.total() > 1:
+            print(f"{n} of {counts.total()} images: {note}", file=sys.stderr)
     left_out.finish()
     if failed := counts["unreadable"] + left_out.n_failed:
         raise AaeError(f"{failed} of {counts.total() + left_out.n_failed} images could not be read")
@@ -163,9 +168,10 @@ def _tracked(predictions: Iterator[Prediction], given: Namespace) -> Iterator[Pr
     return ConsoleProgress(stderr=True).track(predictions, "images", total)
 
 
-def _counted(predictions: Iterable[Prediction], counts: Counter[str]) -> Iterator[Prediction]:
-    """Yield `predictions`, and count them as labelled, unsure or unreadable."""
+def _counted(predictions: Iterable[Prediction], counts: Counter[str], notes: Counter[str]) -> Iterator[Prediction]:
+    """Yield `predictions`; count them as labelled, unsure or unreadable, and count their notes."""
     for prediction in predictions:
+        notes.update(prediction.notes)
         kind = "labelled" if prediction.label is not None else "unreadable"
         counts["unsure" if prediction.is_unsure else kind] += 1
         yield prediction

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aae_toolkit.backbones.description import BackboneDescription
+from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.data.split import Split, SplitName
 
 
@@ -25,6 +26,10 @@ class TrainingData(Protocol):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Class names by class index; empty if no image has a label."""
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """Preparation of the image files that the images come from; None for arrays."""
 
     @property
     def backbone(self) -> BackboneDescription | None:
@@ -53,6 +58,7 @@ class ArrayData:
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...] = ()
     path: str = "X"
+    preparation: None = None
     backbone: None = None
     backbone_file: None = None
 
@@ -95,6 +101,11 @@ class ReplacedSplits:
     def size(self, name: SplitName) -> int:
         """Return the number of images of a split."""
         return len(self.splits[name]) if name in self.splits else self.data.size(name)
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """Preparation of the image files that the images come from; None for arrays."""
+        return self.data.preparation
 
     @property
     def backbone(self) -> BackboneDescription | None:

@@ -22,6 +22,7 @@ from aae_toolkit.data.embeddings import (
     thumbnails_file,
     write_embeddings,
 )
+from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.data.sources import UNLABELED, Source, SourceName
 from aae_toolkit.data.split import SPLITS, Split, SplitName
 from aae_toolkit.data.split_files import read_split
@@ -46,7 +47,7 @@ class SplitIndex(BaseModel):
 
 
 class DatasetIndex(BaseModel):
-    """Content of `dataset.json`; `image_shape` is (C, H, W) in pixels."""
+    """Content of `dataset.json`; `image_shape` is (C, H, W) in pixels, `preparation` is absent in older files."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -55,6 +56,7 @@ class DatasetIndex(BaseModel):
     seed: int
     image_shape: Shape
     class_names: tuple[Name, ...]
+    preparation: Preparation | None = None
     splits: dict[SplitName, SplitIndex]
     backbone: BackboneDescription | None = None
     embeddings: EmbeddingsIndex | None = None
@@ -103,6 +105,7 @@ def write_data_directory(
                 seed=seed,
                 image_shape=source.images.shape[1:],
                 class_names=source.class_names,
+                preparation=source.preparation,
                 splits={name: _write_split(written[name], splits[name], source.class_names) for name in SPLITS},
             )
             earlier = _earlier(path / INDEX)
@@ -200,6 +203,11 @@ class DataDirectory:
     def size(self, name: SplitName) -> int:
         """Return the number of images of a split."""
         return self.index.splits[name].n
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """What was done to each image; None if the index does not say."""
+        return self.index.preparation
 
     @property
     def backbone(self) -> BackboneDescription | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from aae_toolkit.data.class_names import in_order
 from aae_toolkit.data.colour import colour_alone
-from aae_toolkit.data.images import Invert
 from aae_toolkit.data.labels_csv import read_labels
 from aae_toolkit.data.layout import UNLABELED_FOLDERS, Layout, Part, find_layout
 from aae_toolkit.data.left_out import IGNORED, LOOSE, UNLISTED, LeftOut
 from aae_toolkit.data.pixels import File, PictureReader, Pictures
+from aae_toolkit.data.preparation import DEFAULT, Preparation
 from aae_toolkit.data.split import UNLABELED
+from aae_toolkit.data.value_range import find_range
 from aae_toolkit.data.walk import Walker
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.progress import Progress
@@ -29,7 +30,8 @@ class FolderOptions:
     """Options of a folder of images.
 
     Attributes:
-        invert: invert brightness: `yes`, `no`, or `auto`, which inverts images with a light border.
+        preparation: what is done to each image.
+        auto_range: find the range of images with more than 8 bits per channel by their values.
         labels_csv: CSV file with the columns path and label, instead of class folders.
         conflicts: what becomes of equal images with different labels: `refuse` them all, or `drop` each.
         follow_links: also follow links that lead outside.
@@ -37,7 +39,8 @@ class FolderOptions:
         sized: parts whose sizes are asked for, and which therefore must not be given.
     """
 
-    invert: Invert = "no"
+    preparation: Preparation = DEFAULT
+    auto_range: bool = True
     labels_csv: Path | None = None
     conflicts: Literal["refuse", "drop"] = "refuse"
     follow_links: bool = False
@@ -56,6 +59,7 @@ class FolderImages:
         validation: indices of given validation images; None if they are to be drawn.
         test: indices of given test images; None if they are to be drawn.
         n_left_out: number of images that should have been read.
+        preparation: what was done to each image.
     """
 
     class_names: tuple[str, ...]
@@ -64,6 +68,7 @@ class FolderImages:
     validation: NDArray[np.int64] | None
     test: NDArray[np.int64] | None
     n_left_out: int
+    preparation: Preparation
 
 
 def read_folder(
@@ -72,7 +77,7 @@ def read_folder(
     """Read the images of a folder, and report what it holds and what is left out.
 
     Raises:
-        AaeError: it is no folder of images, or can be misread.
+        AaeError: it is no folder of images, or can be misread, or needs a range.
         UsageError: a size is asked for of a part that is given.
     """
     if not raw_dir.is_dir():
@@ -95,7 +100,8 @@ def read_folder(
         raise AaeError(
             f"{raw_dir} holds no images; expected <class>/*.png or *.jpg, and optionally {UNLABELED_FOLDERS[0]}/"
         )
-    reader = PictureReader(image_shape, options.invert, class_names, left_out)
+    preparation = _with_range(options, files, progress)
+    reader = PictureReader(image_shape, preparation, class_names, left_out)
     pictures = reader.read(files, progress)
     if pictures.files:
         pictures = reader.without_conflicts(pictures, progress, drop=options.conflicts == "drop")
@@ -108,9 +114,18 @@ def read_folder(
         part: np.flatnonzero([file.part == part for file in pictures.files]) if part in given else None
         for part in ("validation", "test")
     }
-    return FolderImages(
-        class_names, pictures.images, labels, held_out["validation"], held_out["test"], left_out.n_failed
-    )
+    held_out_images = held_out["validation"], held_out["test"]
+    return FolderImages(class_names, pictures.images, labels, *held_out_images, left_out.n_failed, preparation)
+
+
+def _with_range(options: FolderOptions, files: list[File], progress: Progress) -> Preparation:
+    """Return the preparation with the range of the images, if it is to be found."""
+    found = find_range(file.path for file in files) if options.auto_range else None
+    if found is None:
+        return options.preparation
+    limits, n = found
+    progress.say(f"{n} of {len(files)} images have more than 8 bits per channel; range {limits[0]}-{limits[1]}")
+    return replace(options.preparation, range=limits)
 
 
 def _sorted(layout: Layout, class_names: tuple[str, ...], walker: Walker) -> list[File]:

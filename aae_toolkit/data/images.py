@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import stat
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from aae_toolkit.data.depth import depth_of, to_8_bits
 from aae_toolkit.data.formats import HEAD_BYTES, NAMES, has_heif, kind_of, unread
+from aae_toolkit.data.preparation import DEFAULT, Preparation, place
 from aae_toolkit.errors import AaeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Invert = Literal["auto", "yes", "no"]
 
 MAX_PIXELS = 2**26  # 8192 x 8192: conversion takes about 1 GiB with transparency
 
@@ -26,7 +27,7 @@ MAX_PIXELS = 2**26  # 8192 x 8192: conversion takes about 1 GiB with transparenc
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 _GREY = frozenset({"1", "L", "LA", "I", "I;16"})
 _MODES = {1: "L", 3: "RGB"}
-_DARK, _LIGHT = 64, 191  # borders between these follow no convention
+_DARK, _MIDDLE, _LIGHT = 64, 127.5, 191  # borders between dark and light follow no convention
 _SAMPLED = 32  # rows and columns that a mean colour is taken from
 _NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # TIFF tags
 
@@ -49,29 +50,31 @@ class NotedImage(NamedTuple):
 
 
 def read_image(
-    path: Path | BinaryIO, shape: tuple[int, int, int], *, invert: Invert = "no", border: float | None = None
+    path: Path | BinaryIO, shape: tuple[int, int, int], preparation: Preparation = DEFAULT
 ) -> NDArray[np.uint8]:
     """Read an image file as `read_noted` does; return only the pixels, uint8 [C, H, W] in 0-255."""
-    return read_noted(path, shape, invert=invert, border=border).pixels
+    return read_noted(path, shape, preparation).pixels
 
 
 def read_noted(
     path: Path | BinaryIO,
     shape: tuple[int, int, int],
+    preparation: Preparation = DEFAULT,
     *,
-    invert: Invert = "no",
     border: float | None = None,
+    match_border: bool = False,
     sample_colour: bool = False,
 ) -> NotedImage:
-    """Read an image file: turn it upright, convert it to grey or RGB, resize it to `shape` (aspect ratio not kept).
+    """Read an image file and prepare it for a network.
 
     Args:
         path: PNG, JPEG, BMP, GIF, WebP, TIFF, PPM or AVIF file, with any suffix, HEIC with pillow-heif; or a stream of
             its content.
         shape: (C, H, W) in pixels; C is 1 (grey) or 3 (RGB).
-        invert: invert brightness: `yes`, `no`, or `auto`, which inverts if that brings the border closer to `border`.
-        border: `border_brightness` of the training images, 0-255; None if unknown. `auto` inverts nothing if it is
-            unknown, or neither dark nor light.
+        preparation: what is done to the image.
+        border: `border_brightness` of the training images, 0-255; None if unknown. An opposite border is noted.
+        match_border: whatever `preparation` says, invert the image if that brings its border closer to `border`;
+            nothing if that is unknown, or neither dark nor light.
         sample_colour: also return the mean colour, of a sample of the pixels.
 
     Raises:
@@ -80,12 +83,41 @@ def read_noted(
     channels, height, width = shape
     if channels not in _MODES:
         raise AaeError(f"image files give 1 or 3 channels; this model takes {channels}")
+    with opened_image(path, (width, height)) as opened:
+        notes = ["first picture of several"] if getattr(opened, "is_animated", False) else []
+        upright, said = _upright(opened, preparation, path)
+        colour = _mean_colour(upright) if sample_colour else None
+        flat = upright.convert(_MODES[channels])
+    box, size, corner = place(preparation.fit, flat.size, (width, height))
+    cut = flat if box == (0, 0, *flat.size) else flat.crop(box)
+    fitted = cut if cut.size == size else cut.resize(size, Image.Resampling.BILINEAR)  # antialiased when shrinking
+    own_border = border_brightness(_planes(fitted)) if match_border or preparation.invert == "auto" else 0.0
+    if size != (width, height):
+        padded = Image.new("RGB", (width, height), preparation.background).convert(fitted.mode)
+        padded.paste(fitted, corner)
+        fitted = padded
+    pixels = _planes(fitted)
+    as_prepared = preparation.invert == "yes" or own_border > _MIDDLE
+    invert = _is_opposite(own_border, border) if match_border else as_prepared
+    pixels = 255 - pixels if invert else pixels
+    notes += [*said, *(["inverted"] if invert else []), *_border_notes(pixels, border)]
+    return NotedImage(pixels, tuple(notes), colour)
+
+
+@contextmanager
+def opened_image(path: Path | BinaryIO, size: tuple[int, int]) -> Iterator[Image.Image]:
+    """Open an image file; errors within the context, such as those of decoding, become `AaeError` as well.
+
+    Args:
+        path: see `read_noted`.
+        size: width and height, in pixels, at which the image is needed.
+
+    Raises:
+        AaeError: `path` is absent, not a file, damaged, too large or not an image.
+    """
     try:
-        with _content(path) as file, _open(file, path, (width, height)) as opened:
-            several = bool(getattr(opened, "is_animated", False))
-            upright = _upright(opened, path)
-            colour = _mean_colour(upright) if sample_colour else None
-            flat = upright.convert(_MODES[channels])
+        with _content(path) as file, _open(file, path, size) as opened:
+            yield opened
     except FileNotFoundError as error:
         raise AaeError(f"{path}: no such file") from error
     except PermissionError as error:
@@ -97,14 +129,6 @@ def read_noted(
     except Exception as error:  # pillow's decoders raise any type on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AaeError(f"{path}: damaged image ({reason[:200]})") from error
-    if flat.size != (width, height):
-        flat = flat.resize((width, height), Image.Resampling.BILINEAR)  # with antialiasing when shrinking
-    pixels = np.asarray(flat, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
-    notes = ["first picture of several"] if several else []
-    if invert == "yes" or (invert == "auto" and _is_opposite(border_brightness(pixels), border)):
-        pixels = 255 - pixels
-        notes.append("inverted")
-    return NotedImage(pixels, tuple(notes), colour)
 
 
 def border_brightness(images: NDArray[np.uint8]) -> float:
@@ -114,11 +138,27 @@ def border_brightness(images: NDArray[np.uint8]) -> float:
     return float(images[..., ~inner].mean())
 
 
+def _planes(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels of a grey or RGB image, [C, H, W]."""
+    return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, -1).transpose(2, 0, 1)
+
+
 def _is_opposite(border: float, usual: float | None) -> bool:
     """Whether a border is light although the usual one is dark, or the reverse."""
     if usual is None or _DARK < usual < _LIGHT:
         return False
     return abs(255 - border - usual) < abs(border - usual)
+
+
+def _border_notes(pixels: NDArray[np.uint8], usual: float | None) -> list[str]:
+    """Note a border of pixels [C, H, W] that is dark where those of the training images are light, or the reverse."""
+    if usual is None or _DARK < usual < _LIGHT:
+        return []
+    border = border_brightness(pixels)
+    if _DARK <= border <= _LIGHT or not _is_opposite(border, usual):
+        return []
+    own, others = ("dark", "light") if border < _DARK else ("light", "dark")
+    return [f"its border is {own}, those of the training images are {others}; inversion auto would invert it"]
 
 
 def _content(path: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
@@ -195,16 +235,13 @@ def _mean_colour(image: Image.Image) -> tuple[float, ...] | None:
     return mean if isinstance(mean, tuple) else None
 
 
-def _upright(opened: Image.Image, path: Path | BinaryIO) -> Image.Image:
-    """Return the image upright, opaque, with 8 bits per channel."""
+def _upright(opened: Image.Image, preparation: Preparation, path: Path | BinaryIO) -> tuple[Image.Image, list[str]]:
+    """Return the image upright, opaque, with 8 bits per channel; and notes."""
+    depth, notes = depth_of(opened), list[str]()
     upright = ImageOps.exif_transpose(opened)
-    if upright.mode == "F":
-        raise AaeError(f"{path}: its pixels are floating-point numbers, whose range is unknown; give 8 or 16 bits")
-    if upright.mode.startswith("I"):  # up to 32 bits per pixel; convert() would clip them at 255
-        pixels = np.asarray(upright)
-        shift = 8 if upright.mode.startswith("I;16") or pixels.max() > 255 else 0
-        upright = Image.fromarray((pixels >> shift).clip(0, 255).astype(np.uint8))
-    if upright.has_transparency_data:  # draw transparent pixels on white, as viewers do
+    if depth is not None:
+        upright, notes = to_8_bits(upright, depth, preparation.range, path)
+    if upright.has_transparency_data:
         drawn = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
-    return upright
+        upright = Image.alpha_composite(Image.new("RGBA", drawn.size, preparation.background), drawn)
+    return upright, notes

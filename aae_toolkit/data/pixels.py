@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.data.images import Invert, NotedImage, read_noted
+from aae_toolkit.data.images import NotedImage, read_noted
 from aae_toolkit.data.layout import Part
 from aae_toolkit.data.left_out import CONTRADICTORY, COPIED, LEAKED, LIMIT, UNREADABLE, LeftOut
+from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.data.split import UNLABELED
 from aae_toolkit.errors import AaeError
 from aae_toolkit.progress import Progress
@@ -44,10 +45,10 @@ class PictureReader:
     """Reader of image files into one array."""
 
     def __init__(
-        self, shape: tuple[int, int, int], invert: Invert, class_names: tuple[str, ...], left_out: LeftOut
+        self, shape: tuple[int, int, int], preparation: Preparation, class_names: tuple[str, ...], left_out: LeftOut
     ) -> None:
         """Prepare to read images of `shape` [C, H, W]."""
-        self._shape, self._invert, self._names, self._left_out = shape, invert, class_names, left_out
+        self._shape, self._preparation, self._names, self._left_out = shape, preparation, class_names, left_out
         self._first: dict[bytes, int] = {}  # by digest of the pixels, the image that was read first
         self._conflicts: dict[int, list[File]] = {}  # files with the pixels of an image, and another label
         self._kept: list[File] = []
@@ -59,9 +60,7 @@ class PictureReader:
         notes: Counter[str] = Counter()
         for file in progress.track(files, "reading", len(files)):
             try:
-                image = read_noted(
-                    file.path, self._shape, invert=self._invert, border=0.0, sample_colour=self._shape[0] == 1
-                )
+                image = read_noted(file.path, self._shape, self._preparation, sample_colour=self._shape[0] == 1)
             except AaeError as error:
                 self._left_out.add(UNREADABLE, file.path, str(error).removeprefix(f"{file.path}: "))
                 continue

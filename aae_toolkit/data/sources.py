@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aae_toolkit.data.folder import FolderOptions, read_folder
 from aae_toolkit.data.idx import read_idx
+from aae_toolkit.data.preparation import DEFAULT, Preparation
 from aae_toolkit.data.split import UNLABELED as UNLABELED
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.lock import lock_directory
@@ -53,6 +54,7 @@ class Source:
         n_left_out: number of images that should have been read, and were not.
         given_validation: int64, indices of the validation images, if they are given; the source is split without them.
         given_test: likewise of the test images.
+        preparation: what was done to each image.
     """
 
     name: SourceName
@@ -67,6 +69,7 @@ class Source:
     n_left_out: int = 0
     given_validation: NDArray[np.int64] | None = None
     given_test: NDArray[np.int64] | None = None
+    preparation: Preparation = DEFAULT
 
 
 def load_source(
@@ -193,4 +196,5 @@ def _folder(raw_dir: Path, image_shape: tuple[int, int, int], options: FolderOpt
         n_left_out=found.n_left_out,
         given_validation=found.validation,
         given_test=found.test,
+        preparation=found.preparation,
     )

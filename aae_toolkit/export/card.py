@@ -16,6 +16,7 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
         f"- encoder `{a.encoder}`, hidden size {a.hidden_size}, {a.n_classes} categories, {a.z_size} style dimensions",
         *_backbone(a),
         f"- images {a.image_shape[0]} x {a.image_shape[1]} x {a.image_shape[2]} (C x H x W), uint8, 0-255",
+        *_preparation(description),
         f"- classes: {', '.join(description.class_names)}",
         f"- categories stand for classes by: {description.category_to_class_from}",
         f"- written by aae_toolkit {manifest.toolkit_version} with "
@@ -33,6 +34,11 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
     lines += [""] + [_reduction(entry.file, entry.gate) for entry in manifest.artifacts if entry.gate]
     lines += ["", "Scaling, BatchNorm and softmax are inside every file; `N` is any batch size.", ""]
     return "\n".join(lines)
+
+
+def _preparation(description: ModelDescription) -> list[str]:
+    p = description.preparation
+    return [] if p is None else [f"- image files: {p.in_words()}; `aae predict`, the server and the page do the same"]
 
 
 def _backbone(a: Architecture) -> list[str]:

@@ -89,6 +89,7 @@ class Manifest(BaseModel):
         variant: variant of the model.
         versions: versions of the packages that wrote the files.
         artifacts: entries of the exported files.
+        preparation: preparation of image files, in words; None for models of arrays.
         sha256: checksums of all files in the directory except the manifest and the model card.
         parity: last verdict of `aae parity`.
         accuracy: accuracy of the classifier on the split of that verdict, a fraction.
@@ -101,6 +102,7 @@ class Manifest(BaseModel):
     variant: Variant
     versions: dict[str, str]
     artifacts: tuple[ArtifactEntry, ...]
+    preparation: str | None = None
     sha256: dict[str, str]
     parity: dict[str, Any] | None = None
     accuracy: float | None = None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from aae_toolkit import __version__
+from aae_toolkit.data.preparation import DEFAULT, Preparation
 from aae_toolkit.errors import AaeError
 
 if TYPE_CHECKING:
@@ -22,10 +23,13 @@ CLASS_NAMES = "aae.class_names"
 CONTRACT = "aae.contract"
 VALIDATION_ACCURACY = "aae.validation_accuracy"
 BORDER_BRIGHTNESS = "aae.border_brightness"
+PREPARATION = "aae.preparation"
 ARRAYS = "aae.arrays"
 WEIGHTS_SHA256 = "aae.weights_sha256"
 TOOLKIT_VERSION = "aae.toolkit_version"
 PRECISION = "aae.precision"  # reduced precision only
+
+_UNKNOWN = "null"
 
 Metadata = Mapping[str, str]
 
@@ -45,6 +49,7 @@ def metadata_of(
         CONTRACT: contract.model_dump_json(),
         VALIDATION_ACCURACY: json.dumps(description.validation_accuracy),
         BORDER_BRIGHTNESS: json.dumps(description.border_brightness),
+        PREPARATION: _preparation_of(description),
         ARRAYS: "null" if description.arrays is None else description.arrays.model_dump_json(),
         WEIGHTS_SHA256: weights_sha256,
         TOOLKIT_VERSION: __version__,
@@ -64,7 +69,14 @@ def contradiction(
     for key, value in expected.items():
         if metadata.get(key) != value:
             return f"its metadata say {key} is {str(metadata.get(key))[:80]}, the model's is {value[:80]}"
+    own = metadata.get(PREPARATION, _UNKNOWN)  # absent in files of an earlier version
+    if own != _preparation_of(description):
+        return f"its metadata say {PREPARATION} is {own[:200]}, the model's is {_preparation_of(description)}"
     return None
+
+
+def _preparation_of(description: ModelDescription) -> str:
+    return _UNKNOWN if description.preparation is None else description.preparation.to_json()
 
 
 def class_names_in(metadata: Metadata, file: str) -> list[str]:
@@ -89,3 +101,18 @@ def border_brightness_in(metadata: Metadata) -> float | None:
         return float(json.loads(metadata[BORDER_BRIGHTNESS]))
     except Exception:  # an earlier version, data without images, or damage
         return None
+
+
+def preparation_in(metadata: Metadata, file: str) -> Preparation:
+    """Read what was done to the image files that a classifier was trained on; where it is not recorded, the default.
+
+    Raises:
+        AaeError: it is damaged, or of a newer version.
+    """
+    text = metadata.get(PREPARATION, _UNKNOWN)
+    try:
+        return DEFAULT if text == _UNKNOWN else Preparation.from_json(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise AaeError(
+            f"{file} does not say how to prepare images: {str(error)[:200]}; run aae export again"
+        ) from error

@@ -110,6 +110,7 @@ def _write(
         variant=description.variant,
         versions={package: version(package) for package in ("torch", "onnx", "onnxscript", "numpy")},
         artifacts=tuple(entries),
+        preparation=description.preparation and description.preparation.in_words(),
         sha256={name: sha256(output_dir / name) for name in names},
     )
     return ExportDirectory(output_dir, manifest, description).recorded()

@@ -10,13 +10,14 @@ import numpy as np
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.backends.protocol import Closing
 from aae_toolkit.errors import AaeError
-from aae_toolkit.export.metadata import border_brightness_in, class_names_in
+from aae_toolkit.export.metadata import border_brightness_in, class_names_in, preparation_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from aae_toolkit.data.preparation import Preparation
     from aae_toolkit.export.contract import Tensors
 
 _MAX_SIDE = 4096  # pixels
@@ -73,6 +74,15 @@ class ClassifierFile(Closing):
     def border_brightness(self) -> float | None:
         """Mean brightness of the training images' borders, 0-255; None where the file does not say."""
         return border_brightness_in(self.metadata)
+
+    @property
+    def preparation(self) -> Preparation:
+        """Preparation of the training images; the default where the file does not say.
+
+        Raises:
+            AaeError: the file is damaged, or of a newer version.
+        """
+        return preparation_in(self.metadata, self.name)
 
     def run(self, images: NDArray[np.uint8]) -> Tensors:
         """Run images [N, C, H, W]; outputs by the contract's names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import threading
@@ -11,9 +12,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from aae_toolkit.data.images import Invert, read_noted
+from aae_toolkit.data.images import read_noted
+from aae_toolkit.data.preparation import DEFAULT, Preparation
 from aae_toolkit.errors import AaeError
 
 if TYPE_CHECKING:
@@ -33,21 +35,28 @@ class Decoded(NamedTuple):
 
 
 class Decoder(NamedTuple):
-    """Decoder of image files to `shape` (C, H, W); `invert` and `border` as in `data.images.read_noted`."""
+    """Decoder of image files to `shape` (C, H, W); see `data.images.read_noted` for the other fields."""
 
     shape: tuple[int, int, int]
-    invert: Invert = "no"
+    preparation: Preparation = DEFAULT
     border: float | None = None
+    match_border: bool = False
 
     def decode(self, paths: list[Path]) -> list[Decoded]:
         """Decode files; a failure is returned as `error`, not raised."""
         return [self._decode(path) for path in paths]
 
-    def _decode(self, path: Path) -> Decoded:
+    def decode_content(self, content: bytes, name: Path) -> Decoded:
+        """Decode the content of a file."""
+        return self._decode(io.BytesIO(content))._replace(path=name)
+
+    def _decode(self, source: Path | BinaryIO) -> Decoded:
+        path = source if isinstance(source, Path) else Path()
         try:
-            image = read_noted(path, self.shape, invert=self.invert, border=self.border)
+            image = read_noted(source, self.shape, self.preparation, border=self.border, match_border=self.match_border)
         except AaeError as error:
-            reason = "a folder without image files" if path.is_dir() else str(error).removeprefix(f"{path}: ")
+            is_folder = isinstance(source, Path) and source.is_dir()
+            reason = "a folder without image files" if is_folder else str(error).removeprefix(f"{source}: ")
             return Decoded(path, error=reason)
         return Decoded(path, image.pixels, image.notes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from aae_toolkit.predict.classifier_file import ClassifierFile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from aae_toolkit.data.images import Invert
+    from aae_toolkit.data.preparation import InvertChoice
     from aae_toolkit.predict.decoding import Decoded, Decoder
 
 BATCH_SIZE = 64
@@ -85,7 +86,7 @@ def predict(
     processes: bool = False,
     top_k: int = 0,
     threshold: float = 0.0,
-    invert: Invert = "no",
+    invert: InvertChoice = "as-trained",
 ) -> Iterator[Prediction]:
     """Label image files, in order; an unreadable file gives a prediction with `error`.
 
@@ -93,14 +94,15 @@ def predict(
 
     Args:
         model: `classifier.onnx` from `aae export`.
-        paths: image files; each is converted to the model's channels and size.
+        paths: image files; each is prepared as the training images were.
         batch_size: images per batch.
         threads: threads for decoding and for the model; None is one per core.
         processes: allow many files to be decoded by processes, which is faster for small images on several cores. They
             import the caller's main module: a script needs `if __name__ == "__main__"`.
         top_k: number of most likely classes to list in `Prediction.top`.
         threshold: minimum probability of a label; below it an image is `unsure`.
-        invert: inversion of brightness, see `data.images.read_noted`.
+        invert: inversion of brightness: `as-trained`, `yes`, `no`, or `auto`, which inverts images whose border
+            brightness is opposite to that of the training images.
 
     Raises:
         AaeError: the model is absent, damaged, or not a classifier of this tool.
@@ -117,8 +119,8 @@ def predict(
     return _label(classifier, batches, top_k, threshold)
 
 
-def decoder_of(classifier: ClassifierFile, invert: Invert) -> Decoder:
-    """Return the decoder of images for a classifier.
+def decoder_of(classifier: ClassifierFile, invert: InvertChoice) -> Decoder:
+    """Return the decoder of images for a classifier; see `predict` for `invert`.
 
     Raises:
         AaeError: the classifier does not take images.
@@ -131,7 +133,10 @@ def decoder_of(classifier: ClassifierFile, invert: Invert) -> Decoder:
             f"--invert auto: {classifier.name} does not say how bright its training images' borders are; give yes or"
             " no, or export it again"
         )
-    return Decoder(classifier.image_shape, invert, classifier.border_brightness)
+    preparation = classifier.preparation
+    if invert in ("yes", "no"):
+        preparation = replace(preparation, invert=invert)
+    return Decoder(classifier.image_shape, preparation, classifier.border_brightness, match_border=invert == "auto")
 
 
 def _label(

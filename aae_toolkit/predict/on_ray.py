@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from aae_toolkit.data.images import Invert
+from aae_toolkit.data.preparation import InvertChoice
 from aae_toolkit.errors import AaeError, DeviceError, UsageError
 from aae_toolkit.files import sha256
 from aae_toolkit.predict.classifier_file import ClassifierFile
@@ -80,7 +80,7 @@ class Options:
 
     top_k: int = 0
     threshold: float = 0.0
-    invert: Invert = "no"
+    invert: InvertChoice = "as-trained"
     column: str = "image"
 
 
@@ -115,7 +115,9 @@ def predict_ray(
     with ClassifierFile(model) as classifier:
         decoder = decoder_of(classifier, options.invert)
     shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=options.column)
-    if options.invert != "no" and (npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)):
+    if options.invert != "as-trained" and (
+        npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)
+    ):
         raise UsageError(f"--invert is for image files; {npz} holds arrays of pixels")
     manifest = manifest_of(shards, sha256(model), asdict(options))
     done = begin_or_continue(output, manifest)

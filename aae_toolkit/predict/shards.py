@@ -6,7 +6,6 @@ A worker labels one shard at a time, into one output file. Needs neither torch n
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import zipfile
@@ -21,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.data.formats import SUFFIXES
-from aae_toolkit.data.images import read_noted
 from aae_toolkit.data.split_files import map_images
 from aae_toolkit.errors import AaeError
 from aae_toolkit.predict.decoding import Decoded, Decoder
@@ -186,12 +184,7 @@ def decode(item: tuple[str, Source], decoder: Decoder) -> Decoded:
         return Decoded(Path(name), source)
     if source is None:
         return Decoded(Path(name), error="the row holds no image")
-    content = io.BytesIO(source)
-    try:
-        image = read_noted(content, decoder.shape, invert=decoder.invert, border=decoder.border)
-    except AaeError as error:
-        return Decoded(Path(name), error=str(error).removeprefix(f"{content}: "))
-    return Decoded(Path(name), image.pixels, image.notes)
+    return decoder.decode_content(source, Path(name))
 
 
 @lru_cache(maxsize=1)  # consecutive shards share one file

@@ -51,6 +51,7 @@ def describe(networks: Networks, naming: Naming, run: Run, **measured: float | N
         variant=run.config.variant,
         architecture=networks.architecture,
         decoder_is_trained=run.config.training.use_autoencoder,
+        preparation=run.data.preparation,
         **naming._asdict(),
         **measured,
     )

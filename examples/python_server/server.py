@@ -10,8 +10,9 @@ import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +24,29 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from aae_toolkit.data.images import read_image
+from aae_toolkit.data.preparation import InvertChoice
 from aae_toolkit.errors import AaeError
 from aae_toolkit.predict.classifier_file import ClassifierFile
+from aae_toolkit.predict.decoding import Decoder
+from aae_toolkit.predict.image_files import decoder_of
 
 Pixels = NDArray[np.uint8]  # [C, H, W]
 Label = tuple[int, list[float]]  # class index, probabilities by class
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")  # that strangers may send
 
 
+class Sent(NamedTuple):
+    """An image that was sent, with notes on its file."""
+
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
+
+
 class Settings(BaseModel):
     """Settings; each is also an environment variable: AAE_MODEL, AAE_THREADS, ..."""
 
     model: Path = Path("classifier.onnx")
+    invert: InvertChoice = "as-trained"  # brightness of image files, as in `aae predict --invert`
     threads: int = Field(os.cpu_count() or 1, gt=0)  # of inference, and as many of decoding
     max_bytes: int = Field(10 * 2**20, gt=0)  # of a request
     max_images: int = Field(64, gt=0)  # of a request
@@ -153,31 +164,33 @@ def from_lists(lists: list[Any], shape: tuple[int, int, int]) -> Pixels:
     return pixels.astype(np.uint8).reshape(shape)
 
 
-def from_file(content: bytes | str, shape: tuple[int, int, int], settings: Settings) -> Pixels:
-    """Pixels from an encoded image, or from one in base64; its size is checked before it is decoded."""
+def from_file(content: bytes | str, decoder: Decoder, settings: Settings) -> Sent:
+    """An encoded image, or one in base64, prepared as for training; its size is checked before it is decoded."""
     try:
-        file = io.BytesIO(base64.b64decode(content, validate=True) if isinstance(content, str) else content)
-        with Image.open(file, formats=FORMATS) as header:
+        file = base64.b64decode(content, validate=True) if isinstance(content, str) else content
+        with Image.open(io.BytesIO(file), formats=FORMATS) as header:
             fits = header.width * header.height <= settings.max_pixels
-        if fits:
-            file.seek(0)
-            return read_image(file, shape)
-    except (AaeError, OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise HTTPException(422, f"not a whole image in one of {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError:
-        pass
-    raise HTTPException(413, f"more than {settings.max_pixels} pixels")
+        fits = False
+    if not fits:
+        raise HTTPException(413, f"more than {settings.max_pixels} pixels")
+    decoded = decoder.decode_content(file, Path("image"))
+    if decoded.pixels is None:
+        raise HTTPException(422, f"not a whole image in one of {', '.join(FORMATS)}: {decoded.error}")
+    return Sent(decoded.pixels, decoded.notes)
 
 
-def decode(items: list[Any], shape: tuple[int, int, int], settings: Settings) -> list[Pixels]:
-    """Pixels of each image; an error names the index of the image."""
+def decode(items: list[Any], decoder: Decoder, settings: Settings) -> list[Sent]:
+    """Each image as the model takes it; an error names the index of the image."""
     images = []
     for index, item in enumerate(items):
         try:
             if isinstance(item, bytes | str):
-                images.append(from_file(item, shape, settings))
+                images.append(from_file(item, decoder, settings))
             else:
-                images.append(from_lists(item, shape))
+                images.append(Sent(from_lists(item, decoder.shape)))
         except HTTPException as error:
             raise HTTPException(error.status_code, f"images[{index}]: {error.detail}") from error
     return images
@@ -193,13 +206,16 @@ async def predict(request: Request) -> Response:
         try:
             async with asyncio.timeout(settings.timeout_s):
                 loop = asyncio.get_running_loop()
-                images = await loop.run_in_executor(state.decoders, decode, items, state.shape, settings)
-                found = await state.batcher.label(images)
+                sent = await loop.run_in_executor(state.decoders, decode, items, state.decoder, settings)
+                found = await state.batcher.label([image.pixels for image in sent])
         except TimeoutError:
             raise HTTPException(504, f"not answered within {settings.timeout_s:g} s") from None
     names = state.about["class_names"]
     keys = "label", "class_name", "probability", "probabilities"
     rows = [dict(zip(keys, (label, names[label], p[label], p), strict=True)) for label, p in found]
+    for row, image in zip(rows, sent, strict=True):
+        if image.notes:
+            row["notes"] = image.notes
     return JSONResponse({"predictions": rows})
 
 
@@ -227,11 +243,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
         settings = Settings.model_validate({name: value for name, value in given.items() if value})
     classifier = ClassifierFile(settings.model, threads=settings.threads)
     about_model = {"model": classifier.name, "class_names": classifier.class_names}
-    about_model["image_shape"] = shape = tuple(classifier.input_shape[1:])
+    decoder = decoder_of(classifier, settings.invert)
+    about_model["image_shape"], about_model["preparation"] = decoder.shape, asdict(decoder.preparation)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.state.settings, app.state.shape = settings, shape
+        app.state.settings, app.state.decoder = settings, decoder
         app.state.about = about_model | {"settings": settings.model_dump(exclude={"model"})}
         app.state.batcher = batcher = Batcher(classifier, settings)
         app.state.slots = asyncio.Semaphore(settings.max_requests)
