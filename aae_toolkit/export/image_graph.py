@@ -183,8 +183,8 @@ def _weights(
 ) -> str:
     """Return the weight of each pixel of a span of a line in each target.
 
-    They are float64 [pixels of the span, targets] for axis 3, and [targets, pixels of the span] for axis 2: ONNX Runtime
-    1.21 fails at a transposed product in float64.
+    They are float64, [pixels of the span, targets] for axis 3 and [targets, pixels of the span] for axis 2: ONNX
+    Runtime 1.21 fails at a product with a transposed matrix in float64.
 
     The line has `source` pixels, and `inner` when it is resized. Pixels are as far apart as their middles, and a weight
     falls linearly to 0 at the width of a pixel of the line that has fewer. Lengths are whole numbers: the line is

@@ -36,6 +36,7 @@ from aae_toolkit.parity.comparison import (
     compare,
     share,
 )
+from aae_toolkit.parity.files import compare_files
 from aae_toolkit.parity.layers import first_difference
 from aae_toolkit.progress import Progress
 
@@ -123,6 +124,7 @@ def check_parity(
     results = _compare_all(export, pairs, cases, device, progress)
     if per_layer:
         _find_layers(export, pairs, results, cases[0])
+    results += compare_files(export, split.images, progress)
     accuracy = share(cases[0].right(cases[0].expected["classifier"]["label"]))
     report = ParityReport(len(split), split_name, batch_sizes, TOLERANCE, accuracy, results)
     try:
