@@ -28,6 +28,7 @@ from aae_toolkit.predict.classifier_file import ClassifierFile
 from aae_toolkit.predict.image_files import decoder_of, predict
 from aae_toolkit.progress import Progress
 
+WAYS = ("aae predict", "load_classifier", "pillow", "opencv")
 _FILE = "classifier.onnx"
 _MOST_LEVELS = 1  # of 255, by which a pixel may differ: versions of pillow differ by as much
 
@@ -77,11 +78,12 @@ def compare_files(export: ExportDirectory, images: Pixels, progress: Progress) -
     """
     if export.description.preparation is None or export.entry(_FILE) is None:
         return []
-    ways = [Way("aae predict", _FILE, _by_predict), Way("load_classifier", _FILE, _by_load_classifier)]
+    by_predict, by_load_classifier, by_pillow, by_opencv = WAYS
+    ways = [Way(by_predict, _FILE, _by_predict), Way(by_load_classifier, _FILE, _by_load_classifier)]
     if export.entry(IMAGE_FILE) is not None:
-        ways.append(Way("pillow", IMAGE_FILE, partial(_by_graph, decode=decode_with_pillow)))
+        ways.append(Way(by_pillow, IMAGE_FILE, partial(_by_graph, decode=decode_with_pillow)))
         if find_spec("cv2") is not None:  # it converts CMYK by another rule
-            ways.append(Way("opencv", IMAGE_FILE, partial(_by_graph, decode=decode_with_opencv), ("cmyk",)))
+            ways.append(Way(by_opencv, IMAGE_FILE, partial(_by_graph, decode=decode_with_opencv), ("cmyk",)))
         else:
             progress.say(f"OpenCV is not installed: its decoder is left out, before {IMAGE_FILE}")
     with tempfile.TemporaryDirectory() as directory:
