@@ -79,7 +79,7 @@ def test_the_source_is_left_as_it_was(tmp_path):
 
 def test_the_index_says_what_the_files_hold(data_dir):
     index = json.loads((data_dir / INDEX).read_text())
-    assert set(index) == {"format", "source", "seed", "image_shape", "class_names", "splits"}
+    assert set(index) == {"format", "source", "seed", "image_shape", "class_names", "preparation", "splits"}
     assert (index["source"], index["seed"], index["image_shape"]) == ("folder", 0, [1, 6, 6])
     assert index["class_names"] == ["row_0", "row_1", "row_2"]
     assert {name: entry["n"] for name, entry in index["splits"].items()} == N

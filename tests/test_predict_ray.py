@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_files import png16
 from exports import one_variant
 from PIL import Image
 from refusals import refused
@@ -20,8 +21,10 @@ from refusals import refused
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.paths import image_files
+from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.errors import UsageError
 from aae_toolkit.predict import Prediction, predict
+from aae_toolkit.predict.classifier_file import ClassifierFile
 from aae_toolkit.predict.on_ray import Cluster, Options, Outcome, predict_ray
 from aae_toolkit.predict.parts import FILE_NAME, PartsManifest
 from aae_toolkit.predict.shards import INPUT_SUFFIXES
@@ -118,7 +121,7 @@ def test_rows_are_those_of_one_process_from_folders_npz_and_parquet(
     parquet.write_table(pa.table({"image": encoded}), tmp_path / "x.parquet", row_group_size=50)
     inputs = [folder, tmp_path / "x.npz", tmp_path / "x.parquet"]
     outcome = label(export_dir, inputs, tmp_path / "output", shard_size=64)
-    assert outcome == Outcome(str(tmp_path / "output"), 632, errors=2, parts=4 + 4 + 4, parts_before=0)
+    assert outcome == Outcome(str(tmp_path / "output"), 632, errors=2, parts=4 + 4 + 4, parts_before=0, notes={})
     one_process = list(predict(export_dir / "classifier.onnx", files))
     assert len({p.label for p in one_process}) > 2
     found = rows_of(tmp_path / "output")
@@ -181,7 +184,7 @@ def test_a_rerun_makes_only_what_is_missing_on_a_cluster_that_runs_already(
         return done.returncode, json.loads(done.stdout), done.stderr.splitlines()[-1]
 
     said = "aae: 1 of 211 images could not be read; their rows have an error"
-    summary = {"output": str(output), "rows": 211, "errors": 1, "parts": 6, "parts_before": 0}
+    summary = {"output": str(output), "rows": 211, "errors": 1, "parts": 6, "parts_before": 0, "notes": {}}
     assert aae() == (1, summary, said)
     expected = rows_of(output)
     kept = {name: (output / f"part-0000{name}.parquet").stat().st_mtime_ns for name in (0, 1, 3, 5)}
@@ -274,3 +277,29 @@ def test_without_the_extra_a_line_says_what_to_install(
     assert (
         capsys.readouterr().err == 'aae: ray is not installed; this command needs: pip install "aae-toolkit[cpu,ray]"\n'
     )
+
+
+@pytest.mark.slow
+def test_pictures_are_prepared_as_for_training_and_notes_are_counted(
+    address: str, export_dir: Path, images: np.ndarray, tmp_path: Path
+) -> None:
+    """From files and from Parquet, with a model that was trained on inverted pictures."""
+    import onnx
+
+    model = onnx.load(export_dir / "classifier.onnx")
+    facts = {p.key: p.value for p in model.metadata_props} | {
+        "aae.preparation": Preparation(invert="yes", range=(0, 4095)).to_json()
+    }
+    onnx.helper.set_model_props(model, facts)
+    (tmp_path / "model").mkdir()
+    onnx.save(model, tmp_path / "model" / "classifier.onnx")
+    (tmp_path / "files").mkdir()
+    for index, image in enumerate(images[:20]):
+        png16(tmp_path / "files" / f"{index:02}.png", 4095 - image[0].astype(int) * 16)
+    files = sorted((tmp_path / "files").iterdir())
+    parquet.write_table(pa.table({"image": [path.read_bytes() for path in files]}), tmp_path / "x.parquet")
+    outcome = label(tmp_path / "model", [tmp_path / "files", tmp_path / "x.parquet"], tmp_path / "output", shard_size=9)
+    assert (outcome.rows, outcome.errors, outcome.notes) == (40, 0, {"inverted": 40})
+    labels = [row.label for row in rows_of(tmp_path / "output")]
+    with ClassifierFile(export_dir / "classifier.onnx") as classifier:
+        assert labels == classifier.run(images[:20])["label"].tolist() * 2

@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from browser import Visit, chromium_page, needs_chromium
 from builds import Builds
 from conftest import TINY_TRAINING, needs_mnist, tiny_source
+from drawn_files import png16
 from exports import one_variant
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,7 +26,8 @@ from PIL import Image
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.config import SemiSupervisedConfig, Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
-from aae_toolkit.data.images import read_image
+from aae_toolkit.data.images import read_image, read_noted
+from aae_toolkit.data.preparation import Fit, Preparation
 from aae_toolkit.export.contract import Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.writer import export_model
@@ -408,6 +410,45 @@ def test_image_files_are_read_as_predict_reads_them(
         (tmp_path / "text.png").write_text("no image")
         visit.page.locator("#file").set_input_files(tmp_path / "text.png")
         visit.page.locator("#label", has_text="text.png is not an image that this browser can read").wait_for()
+
+
+@pytest.mark.slow
+@one_variant
+@pytest.mark.parametrize("fit", ["squash", "pad", "crop"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_image_files_are_prepared_as_the_model_says(
+    channels: int, fit: Fit, page_dir: Path, colour: Colour, pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    page = shutil.copytree(page_dir if channels == 1 else colour.page, tmp_path / "page")
+    shape = (1, 6, 6) if channels == 1 else (3, 6, 5)
+    preparation = Preparation("exif", (250, 200, 180), (0, 4095), "auto", fit)
+    description = json.loads((page / "model.json").read_text())
+    description |= {"preparation": asdict(preparation), "border_brightness": 250}
+    (page / "model.json").write_text(json.dumps(description))
+    Image.new("L", (20, 10), 10).save(tmp_path / "dark.png")
+    files = pictures | {"dark.png": tmp_path / "dark.png"}
+    files["deep.png"] = png16(tmp_path / "deep.png", np.arange(600).reshape(20, 30) * 6)
+    with opened(page) as visit:
+        for name, path in files.items():
+            visit.page.locator("#file").set_input_files(path)
+            label(visit)
+            visit.page.wait_for_timeout(200)
+            expected = read_noted(path, shape, preparation, border=250)
+            tolerance = 3 if name.endswith(".jpg") or name.startswith("see") else 1
+            seen = shown(visit, "#seen").astype(int).transpose(2, 0, 1)[:channels]
+            assert np.abs(seen - expected.pixels).max() <= tolerance, name
+            notes = "; ".join(note.partition(";")[0] for note in expected.notes)
+            assert visit.page.locator("#notes").inner_text() == (f"Note: {notes}." if notes else ""), name
+        if channels == 1:  # drawings are dark on light, as the images of this model are
+            draw(visit, across(1 / 12))
+            label(visit)
+            visit.page.wait_for_timeout(200)
+            seen = shown(visit, "#seen")[..., 0]
+            assert seen[0].max() < 105
+            assert seen[3:].min() == 255
+        colours = png16(tmp_path / "colours.png", np.full((4, 4, 3), 4000))
+        visit.page.locator("#file").set_input_files(colours)
+        visit.page.locator("#label", has_text="16 bits per channel in colour").wait_for()
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ def evaluate(
 
     model, data = load_model(model_dir_path), DataDirectory(dir_path)
     model.description.require_class_names(data.class_names)
+    if note := model.description.preparation_note(data):
+        ConsoleProgress(stderr=True).say(note)
     evaluation = evaluate_model(model, load_for(model, data, split), split)
     if json:
         print_json(evaluation.to_json())

@@ -45,8 +45,11 @@ def parity(
     progress = ConsoleProgress(stderr=json)
     data = DataDirectory(dir_path)
     images = data.load(split)
+    export = ExportDirectory.open(export_dir_path, trust=trust)
+    if note := export.description.preparation_note(data):
+        progress.say(note)
     report = check_parity(
-        ExportDirectory.open(export_dir_path, trust=trust),
+        export,
         images,
         split,
         class_names=data.class_names,

@@ -86,6 +86,8 @@ def predict(given: Namespace) -> None:
     else:
         before = f", {outcome.parts_before} of them from an earlier run" if outcome.parts_before else ""
         print(f"{outcome.rows} images, {outcome.errors} unreadable, in {outcome.parts} parts{before}: {outcome.output}")
+    for note, n in outcome.notes.items():
+        progress.say(f"{n} of {outcome.rows} images: {note}")
     left_out.finish()
     if left_out.n_failed:
         raise AaeError(f"{left_out.n_failed + outcome.errors} images could not be read, and are named above or in rows")

@@ -48,6 +48,8 @@ def visualize(
             progress.say(f"{flag} {given} is ignored: the model in {model_dir_path} has {actual}")
     data = DataDirectory(dir_path)
     model.description.require_class_names(data.class_names)
+    if note := model.description.preparation_note(data):
+        progress.say(note)
     progress.say("loading data started...")
     progress.say(dataset_line(data.index))
     validation = load_for(model, data, "validation")

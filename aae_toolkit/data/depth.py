@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
-_SIGNED, _FLOAT = 2, 3  # values of the last
+_SIGNED = 2  # value of the last
 _MOST = 65535
 _MANY = 0.01  # share of values outside of the range that is noted
 _SMALL = 4  # parts of the range, of which an image that uses one or less is noted
@@ -45,40 +45,39 @@ def depth_of(opened: Image.Image) -> Depth | None:
     Args:
         opened: image as pillow opened it, which need not be decoded.
     """
-    mode, tags = opened.mode, getattr(opened, "tag_v2", None)
-    if mode == "F":
-        return Depth("floating-point numbers")
+    mode = opened.mode
     is_wide = mode.startswith("I")
-    if opened.format == "PPM":
-        most = _ppm_most(opened)
-        return None if most < 256 else Depth(_in_bits(most), most, in_colour=not is_wide)
     if opened.format == "PNG":
         raw = _decoder_arguments(opened)
         deep = is_wide or (isinstance(raw, str) and raw.endswith(";16B"))
         return Depth("16-bit numbers", _MOST, in_colour=not is_wide) if deep else None
-    if tags is not None:
-        bits, kind = max(tags.get(_BITS, (1,))), tags.get(_SAMPLE_FORMAT, (1,))[0]
-        if kind == _SIGNED and bits >= 8:
-            return Depth(f"signed {bits}-bit numbers")
-        if is_wide:
-            zero_is_white = tags.get(_PHOTOMETRIC) == 0
-            return Depth(f"{bits}-bit numbers", None if bits > 16 else 2**bits - 1, zero_is_white=zero_is_white)
-        return Depth(f"{bits}-bit numbers", _MOST, in_colour=True) if bits > 8 else None
-    return (
-        Depth("32-bit numbers" if mode == "I" else "16-bit numbers", None if mode == "I" else _MOST)
-        if is_wide
-        else None
-    )
+    if mode == "F":
+        return Depth("floating-point numbers")
+    if opened.format == "PPM":
+        most = _ppm_most(opened)
+        return None if most < 256 else Depth(f"{most.bit_length()}-bit numbers", most, in_colour=not is_wide)
+    if opened.format == "TIFF":
+        return _tiff_depth(opened, is_wide)
+    if mode == "I":
+        return Depth("32-bit numbers")
+    return Depth("16-bit numbers", _MOST) if is_wide else None
+
+
+def _tiff_depth(opened: Image.Image, is_wide: bool) -> Depth | None:
+    tags = getattr(opened, "tag_v2", {})
+    bits, kind = max(tags.get(_BITS, (1,))), tags.get(_SAMPLE_FORMAT, (1,))[0]
+    if kind == _SIGNED and bits >= 8:
+        return Depth(f"signed {bits}-bit numbers")
+    if is_wide:
+        zero_is_white = tags.get(_PHOTOMETRIC) == 0
+        return Depth(f"{bits}-bit numbers", None if bits > 16 else 2**bits - 1, zero_is_white=zero_is_white)
+    return Depth(f"{bits}-bit numbers", _MOST, in_colour=True) if bits > 8 else None
 
 
 def _decoder_arguments(opened: Image.Image) -> Any:
     """Return what pillow's plugin passes to its decoder; None where it passes nothing."""
     tiles = getattr(opened, "tile", None)
     return tiles[0][3] if tiles else None
-
-
-def _in_bits(most: int) -> str:
-    return f"{most.bit_length()}-bit numbers"
 
 
 def _ppm_most(opened: Image.Image) -> int:

@@ -206,7 +206,7 @@ class DataDirectory:
 
     @property
     def preparation(self) -> Preparation | None:
-        """What was done to each image; None if the index does not say."""
+        """Preparation of each image; None if the index does not say."""
         return self.index.preparation
 
     @property

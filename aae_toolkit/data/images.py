@@ -88,11 +88,9 @@ def read_noted(
         upright, said = _upright(opened, preparation, path)
         colour = _mean_colour(upright) if sample_colour else None
         flat = upright.convert(_MODES[channels])
-    box, size, corner = place(preparation.fit, flat.size, (width, height))
-    cut = flat if box == (0, 0, *flat.size) else flat.crop(box)
-    fitted = cut if cut.size == size else cut.resize(size, Image.Resampling.BILINEAR)  # antialiased when shrinking
+    fitted, corner = _fitted(flat, preparation, (width, height))
     own_border = border_brightness(_planes(fitted)) if match_border or preparation.invert == "auto" else 0.0
-    if size != (width, height):
+    if fitted.size != (width, height):
         padded = Image.new("RGB", (width, height), preparation.background).convert(fitted.mode)
         padded.paste(fitted, corner)
         fitted = padded
@@ -136,6 +134,17 @@ def border_brightness(images: NDArray[np.uint8]) -> float:
     inner = np.zeros(images.shape[-2:], dtype=bool)
     inner[1:-1, 1:-1] = True
     return float(images[..., ~inner].mean())
+
+
+def _fitted(
+    image: Image.Image, preparation: Preparation, target: tuple[int, int]
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Cut and resize an image to at most `target` (width, height); return it with its left top corner there."""
+    if image.size == target:
+        return image, (0, 0)
+    box, size, corner = place(preparation.fit, image.size, target)
+    cut = image if box == (0, 0, *image.size) else image.crop(box)
+    return cut.resize(size, Image.Resampling.BILINEAR), corner  # with antialiasing when shrinking
 
 
 def _planes(image: Image.Image) -> NDArray[np.uint8]:

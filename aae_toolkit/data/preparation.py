@@ -74,6 +74,11 @@ class Preparation:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
         return cls(**values)
 
+    def differences(self, other: Preparation) -> str:
+        """Describe the fields in which another preparation differs; empty where it is the same."""
+        own, others = asdict(self), asdict(other)
+        return ", ".join(f"{key} {others[key]} instead of {own[key]}" for key in own if own[key] != others[key])
+
     def in_words(self) -> str:
         """Describe the preparation in one line."""
         scaled = "0-65535" if self.range is None else f"{self.range[0]:.10g}-{self.range[1]:.10g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from aae_toolkit.files import require_index
 from aae_toolkit.files.checksums import require_equal_sha256
 from aae_toolkit.files.documents import Name, brief, parse_document, parse_json, read_limited
 from aae_toolkit.models.labels import DTYPE_PATTERN, Label, label_array
+
+if TYPE_CHECKING:
+    from aae_toolkit.data.directory import DataDirectory
 
 FILE_NAME = "model.json"
 
@@ -153,6 +156,14 @@ class ModelDescription(BaseModel):
             raise AaeError(
                 f"the model takes images {wanted}, the data's are {tuple(shape)} (C, H, W); give data of its shape"
             )
+
+    def preparation_note(self, data: DataDirectory) -> str | None:
+        """Describe how a folder's images were prepared otherwise than the model's; None if they were not."""
+        if self.preparation is None or data.preparation is None or data.index.source != "folder":
+            return None
+        if not (differences := self.preparation.differences(data.preparation)):
+            return None
+        return f"the images of {data.path} were prepared otherwise than the model's: {differences}"
 
     def require_class_names(self, class_names: tuple[str, ...]) -> None:
         """Raise `AaeError` unless the data's classes are the model's, in order; data without labels always passes."""

@@ -24,6 +24,7 @@ from aae_toolkit.predict.image_files import BATCH_SIZE, Prediction, decoder_of, 
 from aae_toolkit.predict.parts import (
     begin_or_continue,
     count_attempt,
+    count_notes,
     errors_of,
     finish,
     manifest_of,
@@ -65,6 +66,7 @@ class Outcome:
         errors: number of rows without a label.
         parts: number of parts.
         parts_before: number of parts that were there before the run.
+        notes: number of rows with each note.
     """
 
     output: str
@@ -72,6 +74,7 @@ class Outcome:
     errors: int
     parts: int
     parts_before: int
+    notes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def predict_ray(
         errors += sum(progress.track(_run(job, todo, cluster), "parts", len(shards), len(done)))
     require_all(output, manifest)
     finish(output, manifest, errors)
-    return Outcome(str(output), manifest.rows, errors, len(shards), len(done))
+    return Outcome(str(output), manifest.rows, errors, len(shards), len(done), count_notes(output, manifest))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from aae_toolkit.predict.shards import Shard
 
 FILE_NAME = "_manifest.json"
 _ATTEMPTS = ".attempts"
-_SHARD_KEY, _ERRORS_KEY = b"aae.shard_sha256", b"aae.errors"
+_SHARD_KEY, _ERRORS_KEY, _NOTES_KEY = b"aae.shard_sha256", b"aae.errors", b"aae.notes"
 
 
 class PartEntry(BaseModel):
@@ -116,6 +117,17 @@ def errors_of(path: Path, shard_sha256: str) -> int | None:
     return int(metadata[_ERRORS_KEY]) if metadata.get(_SHARD_KEY) == shard_sha256.encode() else None
 
 
+def count_notes(directory: Path, manifest: PartsManifest) -> dict[str, int]:
+    """Count the rows with each note, in all parts."""
+    from pyarrow import parquet
+
+    counts: Counter[str] = Counter()
+    for part in manifest.parts:
+        metadata = parquet.read_schema(directory / part.file).metadata
+        counts.update(json.loads(metadata.get(_NOTES_KEY, b"{}")))  # absent in parts of an earlier version
+    return dict(counts)
+
+
 def count_attempt(path: Path) -> int:
     """Record an attempt to make a part; return the number of attempts in this run."""
     with path.with_name(f".{path.name}{_ATTEMPTS}").open("ab") as notes:
@@ -135,7 +147,8 @@ def write_part(path: Path, shard_sha256: str, predictions: Sequence[Prediction])
     candidate = pa.struct({"label": pa.int64(), "class_name": pa.string(), "probability": pa.float32()})
     columns = {"path": pa.string(), "label": pa.int64(), "class_name": pa.string(), "probability": pa.float32()}
     columns |= {"top": pa.list_(candidate), "notes": pa.list_(pa.string()), "error": pa.string()}
-    schema = pa.schema(columns, metadata={_SHARD_KEY: shard_sha256, _ERRORS_KEY: str(errors)})
+    notes = json.dumps(Counter(note for prediction in predictions for note in prediction.notes))
+    schema = pa.schema(columns, metadata={_SHARD_KEY: shard_sha256, _ERRORS_KEY: str(errors), _NOTES_KEY: notes})
     rows = [p.to_json() | {"path": _text(p.path)} for p in predictions]
     with atomic_path(path) as temporary:
         parquet.write_table(pa.Table.from_pylist(rows, schema), temporary)

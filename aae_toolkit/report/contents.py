@@ -88,6 +88,8 @@ def gather(sources: Sources, progress: Progress) -> Contents:
     if data is not None:
         description.require_class_names(data.class_names)
         description.require_image_shape(data.image_shape)
+        if note := description.preparation_note(data):
+            progress.say(note)
     training = read_training(sources.model_dir, description.variant)
     curves = collect(sources.model_dir, curve_captions(description.variant), "*_learning_curve.png")
     networks = {

@@ -1,11 +1,14 @@
-// Image files to pixels, as `aae predict` reads them: upright, transparency on white, stretched to the shape.
+// Image files to pixels, as `aae predict` reads them: prepared as the training images were.
 
-import { picture } from "./pixels.js";
+import { readDeepPng } from "./deep.js";
+import { prepare } from "./prepare.js";
 
 const MAX_PIXELS = 2 ** 24; // maximum size of a canvas in every browser
 
-/** Read an image file to a Uint8Array [C, H, W]; throw an Error if the browser cannot read it. */
-export async function readImage(file, shape) {
+/** Read an image file; return RGBA without transparency, its size and notes. Throw an Error if it cannot be read. */
+async function decode(file, preparation) {
+  const deep = await readDeepPng(file, preparation);
+  if (deep.rgba) return deep;
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
@@ -15,11 +18,19 @@ export async function readImage(file, shape) {
   const shrink = Math.min(1, Math.sqrt(MAX_PIXELS / (bitmap.width * bitmap.height)));
   const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.floor(side * shrink)));
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "#fff";
+  context.fillStyle = `rgb(${preparation.background.join(" ")})`;
   context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0, width, height);
   bitmap.close();
-  return picture(context.getImageData(0, 0, width, height).data, width, height, shape);
+  const { data } = context.getImageData(0, 0, width, height);
+  return { rgba: data, width, height, notes: deep.isDeep ? deep.notes(data) : [] };
+}
+
+/** Read an image file as a model takes it; return a Uint8Array [C, H, W] and notes. */
+export async function readImage(file, { imageShape, preparation, borderBrightness }) {
+  const { rgba, width, height, notes } = await decode(file, preparation);
+  const prepared = prepare(rgba, width, height, imageShape, preparation, borderBrightness);
+  return { pixels: prepared.pixels, notes: [...notes, ...prepared.notes] };
 }
 
 /** Call `take` with every image file that is chosen, or dropped anywhere on the page. */

@@ -4,6 +4,7 @@ import { Drawing } from "./drawing.js";
 import { startExplorer } from "./explorer.js";
 import { onImageFile, readImage } from "./files.js";
 import { Model, latestOnly } from "./model.js";
+import { inverted, isLight } from "./prepare.js";
 import { Tensor, env } from "./runtime/ort.js";
 import { selftest } from "./selftest.js";
 import { Probabilities, percent, say, showPixels } from "./show.js";
@@ -28,9 +29,12 @@ function startClassifier(model) {
     showPixels(element("seen"), new Uint8Array(channels * model.imageShape[1] * model.imageShape[2]), model.imageShape);
     bars.show(new Float32Array(model.classNames.length));
     say(result, channels === 1 ? "Draw something" : "Choose an image");
+    note([]);
   };
-  const classify = latestOnly(async (pixels) => {
+  const note = (notes) => (element("notes").textContent = notes.length ? `Note: ${notes.join("; ")}.` : "");
+  const classify = latestOnly(async (pixels, notes = []) => {
     if (pixels === null) return forget();
+    note(notes);
     showPixels(element("seen"), pixels, model.imageShape);
     const { label, probabilities } = await model.classify(pixels);
     bars.show(probabilities, label);
@@ -40,19 +44,22 @@ function startClassifier(model) {
   forget();
   element("drawing").hidden = channels !== 1;
   element("choosing").hidden = ![1, 3].includes(channels); // channels of image files
-  const drawing = new Drawing(element("canvas"), model.imageShape, (strokes) =>
-    classify(strokes.length ? rasterize(strokes, model.imageShape) : null),
-  );
+  const drawn = (strokes) => {
+    const pixels = rasterize(strokes, model.imageShape);
+    return isLight(model.borderBrightness) ? inverted(pixels) : pixels;
+  };
+  const drawing = new Drawing(element("canvas"), model.imageShape, (strokes) => classify(strokes.length ? drawn(strokes) : null));
   element("large").hidden = isMnistLike(model.imageShape);
   element("clear").addEventListener("click", () => drawing.clear());
   element("undo").addEventListener("click", () => drawing.undo());
   onImageFile(element("file"), async (file) => {
     try {
-      const pixels = await readImage(file, model.imageShape);
+      const { pixels, notes } = await readImage(file, model);
       drawing.clear();
-      await classify(pixels);
+      await classify(pixels, notes);
     } catch (error) {
       say(result, error.message);
+      note([]);
     }
   });
 }

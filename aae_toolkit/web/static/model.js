@@ -1,5 +1,6 @@
 // Exported networks on ONNX Runtime, on one thread of WebAssembly.
 
+import { USUAL } from "./prepare.js";
 import { InferenceSession, Tensor, env } from "./runtime/ort.js";
 
 const ARRAYS = { uint8: Uint8Array, float32: Float32Array, int64: BigInt64Array };
@@ -55,6 +56,8 @@ export class Model {
     this.zSize = architecture.z_size;
     this.variant = description.variant.replace("_", "-");
     this.validationAccuracy = description.validation_accuracy;
+    this.preparation = { ...USUAL, ...description.preparation }; // of image files
+    this.borderBrightness = description.border_brightness ?? null; // of the training images, 0-255
     this.runs = Promise.resolve();
   }
 

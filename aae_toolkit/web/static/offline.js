@@ -2,9 +2,9 @@
 
 const CACHE = "aae-page";
 const FILES = [
-  "./", "index.html", "style.css", "icon.svg", "main.js", "drawing.js", "explorer.js", "files.js", "model.js", "pixels.js",
-  "selftest.js", "show.js", "strokes.js", "model.json", "golden.json", "classifier.onnx", "decoder.onnx",
-  "runtime/ort.js", "runtime/ort.wasm",
+  "./", "index.html", "style.css", "icon.svg", "main.js", "deep.js", "drawing.js", "explorer.js", "files.js", "model.js",
+  "pixels.js", "prepare.js", "selftest.js", "show.js", "strokes.js", "model.json", "golden.json", "classifier.onnx",
+  "decoder.onnx", "runtime/ort.js", "runtime/ort.wasm",
 ];
 
 addEventListener("install", (event) => {

@@ -60,7 +60,7 @@ export function planes(rgba, channels) {
   });
 }
 
-/** Convert a picture to [C, H, W] without keeping its aspect ratio, as `aae predict` reads image files. */
+/** Convert a picture to [C, H, W] without keeping its aspect ratio. */
 export function picture(rgba, width, height, [channels, toHeight, toWidth]) {
   const pixels = new Uint8Array(channels * toHeight * toWidth);
   planes(rgba, channels).forEach((plane, channel) => {
