@@ -48,6 +48,7 @@ def test_a_preparation_is_read_as_it_was_written(preparation):
     [
         *("[]", "{", '{"newer": 1}', '{"fit": "stretch"}', '{"invert": "maybe"}', '{"orientation": "none"}'),
         *('{"background": [1, 2]}', '{"background": [1, 2, 256]}', '{"background": [1, 2, true]}'),
+        *('{"range": 5}', '{"background": 5}', '{"range": [0, 1' + 400 * "0" + "]}", '{"invert": []}'),
         *('{"range": [1, 1]}', '{"range": [1]}', '{"range": [0, "9"]}', '{"range": [0, 1e999]}'),
     ],
 )
@@ -169,17 +170,14 @@ def test_a_small_part_of_the_range_and_values_outside_are_noted(tmp_path):
     assert read_noted(png16(path, few), (1, 20, 20), Preparation(range=(0, 1023))).notes == ()
 
 
-@pytest.mark.parametrize("channels", [2, 3, 4])
-@pytest.mark.parametrize("kind", ["png", "tiff", "ppm"])
-def test_colours_of_16_bits_are_read_by_their_upper_8_or_refused(tmp_path, channels, kind):
+@pytest.mark.parametrize(("kind", "channels"), [("png", 2), ("png", 3), ("png", 4), ("tiff", 3), ("ppm", 3)])
+def test_colours_of_16_bits_are_read_by_their_upper_8_or_refused(tmp_path, kind, channels):
     colours = np.repeat(TWELVE_BITS[..., None] * 16, channels, axis=2).astype(np.uint16)
     if channels in (2, 4):
         colours[..., -1] = 65535
     path = tmp_path / "a"
     if kind == "png":
         png16(path, colours)
-    elif channels != 3:
-        pytest.skip("not a format of its own")
     elif kind == "tiff":
         tiff(path, colours)
     else:

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -166,22 +167,44 @@ def test_pictures_are_labelled_as_they_were_prepared_for_training(
     assert sorted(map(str, python)) == sorted(map(str, lines))
 
 
-@pytest.mark.parametrize(("case", "kind"), [("inverted", "plain"), ("deep", "deep"), ("padded", "wide")])
-def test_the_server_prepares_pictures_so_too(models: Any, tmp_path: Path, case: str, kind: str) -> None:
-    pytest.importorskip("starlette", reason="the example's own dependency, in the dev extra, is not installed")
-    from starlette.testclient import TestClient
-
+def imported_server() -> ModuleType:
     sys.path.insert(0, str(REPOSITORY / "examples" / "python_server"))
     import server
 
     sys.path.pop(0)
+    return server
+
+
+def served(server: ModuleType, model: Path, **settings: Any) -> Any:
+    """A client of the service."""
+    from starlette.testclient import TestClient
+
+    return TestClient(server.create_app(server.Settings(model=model, **settings)))
+
+
+@pytest.mark.parametrize(("case", "kind"), [("inverted", "plain"), ("deep", "deep"), ("padded", "wide")])
+def test_the_server_prepares_pictures_so_too(models: Any, tmp_path: Path, case: str, kind: str) -> None:
+    pytest.importorskip("starlette", reason="the example's own dependency, in the dev extra, is not installed")
+    server = imported_server()
     files = sorted(write(tmp_path / "more", kind, range(100, 103)).rglob("*.png"))
-    with TestClient(server.create_app(server.Settings(model=models(case) / "classifier.onnx"))) as client:
+    with served(server, models(case) / "classifier.onnx") as client:
         sent = [("file", (path.name, path.read_bytes())) for path in files]
         rows = client.post("/predict", files=sent).json()["predictions"]
         assert [row["class_name"] for row in rows] == [path.parent.name for path in files]
         assert all(row.get("notes", []) == (["inverted"] if case != "padded" else []) for row in rows)
         assert client.get("/").json()["preparation"]["fit"] == ("pad" if case == "padded" else "squash")
+
+
+def test_the_server_notes_opposite_borders_and_takes_another_inversion(models: Any, tmp_path: Path) -> None:
+    pytest.importorskip("starlette", reason="the example's own dependency, in the dev extra, is not installed")
+    server = imported_server()
+    files = sorted(write(tmp_path / "more", "light", range(100, 103)).rglob("*.png"))
+    sent = [("file", (path.name, path.read_bytes())) for path in files]
+    for invert, noted in (("as-trained", "its border is dark"), ("auto", "inverted")):
+        with served(server, models("plain") / "classifier.onnx", invert=invert) as client:
+            rows = client.post("/predict", files=sent).json()["predictions"]
+        assert all(row["notes"][0].startswith(noted) for row in rows)
+    assert [row["class_name"] for row in rows] == [path.parent.name for path in files]
 
 
 def test_an_opposite_border_is_noted_once_for_all(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 _SIGNED = 2  # value of the last
 _MOST = 65535
+_UNSIGNED_32 = "32-bit numbers"
 _MANY = 0.01  # share of values outside of the range that is noted
 _SMALL = 4  # parts of the range, of which an image that uses one or less is noted
 
@@ -59,7 +60,7 @@ def depth_of(opened: Image.Image) -> Depth | None:
     if opened.format == "TIFF":
         return _tiff_depth(opened, is_wide)
     if mode == "I":
-        return Depth("32-bit numbers")
+        return Depth("whole numbers")
     return Depth("16-bit numbers", _MOST) if is_wide else None
 
 
@@ -98,7 +99,7 @@ def values_of(image: Image.Image, depth: Depth) -> NDArray[Any]:
         if image.mode == "I" and depth.most < _MOST:  # pillow stretches the values of PGM to 65535
             values = np.rint(values * (depth.most / _MOST))
         return values.astype(np.uint16, copy=False)
-    return values.view(np.uint32) if depth.name.startswith("32") and values.dtype == np.int32 else values
+    return values.view(np.uint32) if depth.name == _UNSIGNED_32 else values  # pillow has no mode for these
 
 
 def to_8_bits(

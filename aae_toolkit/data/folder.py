@@ -30,7 +30,7 @@ class FolderOptions:
     """Options of a folder of images.
 
     Attributes:
-        preparation: what is done to each image.
+        preparation: preparation of each image.
         auto_range: find the range of images with more than 8 bits per channel by their values.
         labels_csv: CSV file with the columns path and label, instead of class folders.
         conflicts: what becomes of equal images with different labels: `refuse` them all, or `drop` each.
@@ -59,7 +59,7 @@ class FolderImages:
         validation: indices of given validation images; None if they are to be drawn.
         test: indices of given test images; None if they are to be drawn.
         n_left_out: number of images that should have been read.
-        preparation: what was done to each image.
+        preparation: preparation of each image.
     """
 
     class_names: tuple[str, ...]

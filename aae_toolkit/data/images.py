@@ -71,7 +71,7 @@ def read_noted(
         path: PNG, JPEG, BMP, GIF, WebP, TIFF, PPM or AVIF file, with any suffix, HEIC with pillow-heif; or a stream of
             its content.
         shape: (C, H, W) in pixels; C is 1 (grey) or 3 (RGB).
-        preparation: what is done to the image.
+        preparation: preparation of the image.
         border: `border_brightness` of the training images, 0-255; None if unknown. An opposite border is noted.
         match_border: whatever `preparation` says, invert the image if that brings its border closer to `border`;
             nothing if that is unknown, or neither dark nor light.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 Invert = Literal["auto", "yes", "no"]
 InvertChoice = Literal["as-trained", "auto", "yes", "no"]  # where a model runs
 Fit = Literal["squash", "pad", "crop"]
+
+_MOST = 2**53  # whole numbers below are exact as floating-point numbers
 
 _KEYS = frozenset({"orientation", "background", "range", "invert", "fit", "resampling"})
 
@@ -51,7 +52,7 @@ class Preparation:
             raise ValueError("background is not three whole numbers in 0-255")
         if self.range is not None:
             if len(self.range) != 2 or not all(_is_number(v) for v in self.range):
-                raise ValueError("range is not two numbers")
+                raise ValueError(f"range is not two numbers between -{_MOST} and {_MOST}")
             if self.range[0] >= self.range[1]:
                 raise ValueError(
                     f"range {self.range[0]:g},{self.range[1]:g} has no values; its second number is the higher"
@@ -72,7 +73,10 @@ class Preparation:
         if not isinstance(content, dict) or not set(content) <= _KEYS:
             raise ValueError("not a preparation, or one of a newer version")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:  # a number where a list has to be
+            raise ValueError(str(error)) from error
 
     def differences(self, other: Preparation) -> str:
         """Describe the fields in which another preparation differs; empty where it is the same."""
@@ -144,7 +148,7 @@ def _is_level(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MOST < value < _MOST
 
 
 DEFAULT = Preparation()  # of data sets that are no image files, and of older ones

@@ -54,7 +54,7 @@ class Source:
         n_left_out: number of images that should have been read, and were not.
         given_validation: int64, indices of the validation images, if they are given; the source is split without them.
         given_test: likewise of the test images.
-        preparation: what was done to each image.
+        preparation: preparation of each image.
     """
 
     name: SourceName

@@ -112,7 +112,7 @@ def preparation_in(metadata: Metadata, file: str) -> Preparation:
     text = metadata.get(PREPARATION, _UNKNOWN)
     try:
         return DEFAULT if text == _UNKNOWN else Preparation.from_json(text)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise AaeError(
             f"{file} does not say how to prepare images: {str(error)[:200]}; run aae export again"
         ) from error
