@@ -36,7 +36,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Found(NamedTuple):
-    """What a way finds for a file.
+    """Label that a way finds for a file.
 
     Attributes:
         label: class index.
