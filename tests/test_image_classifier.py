@@ -19,11 +19,12 @@ from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
 from aae_toolkit.backends.registry import runnables
+from aae_toolkit.bench.run import bench
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.images import read_image
 from aae_toolkit.data.preparation import Fit, Invert, Preparation
-from aae_toolkit.errors import AaeError
+from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.export.contract import IMAGE, Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.image_graph import Nodes, prepare
@@ -164,6 +165,15 @@ def test_it_runs_on_the_cpu_and_is_not_benchmarked(export: ExportDirectory) -> N
     assert [(r.backend, r.file) for r in runnables(export, IMAGE)] == [("onnxruntime", IMAGE_FILE)]
     assert runnables(export, IMAGE, "cuda") == []
     assert IMAGE_FILE not in {r.file for r in runnables(export, "classifier")}
+
+    class Listener(Silent):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    said: list[str] = []
+    with pytest.raises(UsageError):
+        bench(export, (1,), (1,), ("torchscript",), progress=Listener())
+    assert said == ["classifier.image.onnx is left out: its time depends on the size of the images"]
 
 
 @one_variant
