@@ -6,15 +6,19 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from torch import nn
 
-from aae_toolkit.export.contract import ArtifactName, Format, Precision, contract_of
+from aae_toolkit.data.preparation import DEFAULT, Preparation
+from aae_toolkit.export.contract import IMAGE, ArtifactName, Format, Precision, contract_of
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import SUFFIXES, write_artifact
-from aae_toolkit.export.manifest import WEIGHTS_FILE, golden_file, read_manifest
+from aae_toolkit.export.image_classifier import write_image_classifier
+from aae_toolkit.export.manifest import IMAGE_FILE, WEIGHTS_FILE, ArtifactEntry, golden_file, read_manifest
 from aae_toolkit.export.metadata import metadata_of
 from aae_toolkit.files import sha256
+from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 from aae_toolkit.models.description import read_description
 
 # Where both variants would prove the same. Indirect and session-wide, so that the shared export is reused.
@@ -50,6 +54,34 @@ def replace_artifact(directory: Path, artifact: ArtifactName, format_: Format, m
     write_artifact(format_, module.eval(), contract, directory / file, metadata)
     rerecord(directory)
     return file
+
+
+def add_image_classifier(
+    directory: Path, preparation: Preparation = DEFAULT, inside: Preparation | None = None
+) -> ExportDirectory:
+    """Make an export one of a model whose images were prepared so, of `classifier.onnx` and `classifier.image.onnx`.
+
+    What is in front of the latter is another preparation where `inside` gives one. Returns the export, opened.
+    """
+    description = read_description(directory).model_copy(update={"preparation": preparation})
+    (directory / DESCRIPTION_FILE).write_text(description.model_dump_json())
+    weights, full = sha256(directory / WEIGHTS_FILE), directory / "classifier.onnx"
+    model = onnx.load(full)
+    onnx.helper.set_model_props(
+        model, metadata_of("classifier", contract_of("classifier", description), description, weights)
+    )
+    onnx.save(model, full)
+    contract = contract_of(IMAGE, description)
+    metadata = metadata_of(IMAGE, contract, description, weights)
+    other = description.model_copy(update={"preparation": inside or preparation})
+    facts = write_image_classifier(other, contract, full, directory / IMAGE_FILE, metadata)
+    entry = ArtifactEntry(file=IMAGE_FILE, artifact=IMAGE, format=Format.ONNX, contract=contract, size_bytes=1, **facts)
+    manifest = read_manifest(directory)
+    kept = tuple(e for e in manifest.artifacts if e.file == full.name)
+    sums = manifest.sha256 | {IMAGE_FILE: ""}
+    manifest.model_copy(update={"artifacts": (*kept, entry), "sha256": sums}).save(directory)
+    rerecord(directory)
+    return ExportDirectory.open(directory)
 
 
 def add_reduced(directory: Path, precision: Precision, module: nn.Module | None = None) -> str:

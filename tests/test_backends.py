@@ -31,6 +31,7 @@ from aae_toolkit.export.manifest import ArtifactEntry, read_manifest
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 from aae_toolkit.parity.check import check_parity
+from aae_toolkit.parity.files import WAYS
 from aae_toolkit.predict.classifier_file import ClassifierFile
 from aae_toolkit.progress import Silent
 
@@ -333,7 +334,7 @@ def test_an_aotinductor_package_is_the_same_classifier_and_says_what_it_was_comp
     report = check_parity(
         ExportDirectory.open(compiled_export), DataDirectory(data_dir).load("test"), "test", progress=Silent()
     )
-    assert [r.backend for r in report.results] == ["aoti", "onnxruntime", "onnx-reference"]
+    assert [r.backend for r in report.results if r.backend not in WAYS] == ["aoti", "onnxruntime", "onnx-reference"]
     assert report
 
 

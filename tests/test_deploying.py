@@ -1,5 +1,6 @@
 """The boxes of docs/deploying.md, run as they stand there; what differs in a test is in `SUBSTITUTIONS` alone."""
 
+import io
 import json
 import os
 import re
@@ -7,19 +8,22 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
-from exports import one_variant
+from exports import add_image_classifier, copy_with_only, one_variant
 from PIL import Image
 
 from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.preparation import DEFAULT, Preparation
+from aae_toolkit.parity.pictures import Picture, write_pictures
 from aae_toolkit.predict import predict
 
 REPOSITORY = Path(__file__).parent.parent
 PAGE = (REPOSITORY / "docs" / "deploying.md").read_text(encoding="utf-8")
-MOST_LINES = 15
+MOST_LINES = 17
 SUBSTITUTIONS = {
     r"^pip install .*": "true",  # the tests' environment has it
     r"\bpython\b": sys.executable,
@@ -92,12 +96,47 @@ def test_the_table_is_the_contract_that_the_file_carries(export_dir: Path) -> No
     assert set(named) <= metadata.keys()
 
 
+PREPARED = Preparation(background=(30, 200, 90), range=(0, 65000), fit="pad", invert="yes")
+
+
+def labelled(code: str, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch, place: Path) -> list[list[str]]:
+    """What a box of Python prints for each file; it runs in this process, with the file's name for its own."""
+    monkeypatch.chdir(place)
+    printed = []
+    for picture in pictures:
+        with redirect_stdout(io.StringIO()) as out:
+            exec(code.replace('"image.png"', f"{str(picture.path)!r}"), {})
+        printed.append(out.getvalue().split())
+    return printed
+
+
 @one_variant
-def test_python_alone_gives_the_label_and_its_probability(place: Path) -> None:
-    [expected] = predict(place / "classifier.onnx", [place / "image.png"])
-    name, probability = run(place, sys.executable, "-c", box("Python with ONNX Runtime alone")).split()
-    assert name == expected.class_name
-    assert float(probability) == pytest.approx(expected.probability, abs=1e-5)
+@pytest.mark.parametrize("preparation", [DEFAULT, PREPARED], ids=["default", "prepared"])
+def test_onnx_runtime_alone_labels_files_of_every_kind_as_aae_predict_does(
+    export_dir: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preparation: Preparation
+) -> None:
+    export = add_image_classifier(copy_with_only(export_dir, tmp_path / "export"), preparation)
+    pictures = write_pictures(tmp_path, DataDirectory(data_dir).load("test").images)
+    expected = list(predict(export.path / "classifier.onnx", [picture.path for picture in pictures]))
+    assert len({p.class_name for p in expected}) > 1
+    found = labelled(box("Image files with ONNX Runtime alone"), pictures, monkeypatch, export.path)
+    for picture, (name, probability), wanted in zip(pictures, found, expected, strict=True):
+        assert name == wanted.class_name, picture.kind
+        assert float(probability) == pytest.approx(wanted.probability, abs=0.02), picture.kind  # a level of 255
+
+
+@one_variant
+def test_opencv_labels_files_as_aae_predict_does(
+    export_dir: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2", reason="opencv-python-headless, in the dev extra, is not installed")
+    export = add_image_classifier(copy_with_only(export_dir, tmp_path / "export"))
+    pictures = write_pictures(tmp_path, DataDirectory(data_dir).load("test").images)
+    expected = predict(export.path / "classifier.onnx", [picture.path for picture in pictures])
+    found = labelled(box("Image files with OpenCV"), pictures, monkeypatch, export.path)
+    for picture, (label, probability), wanted in zip(pictures, found, expected, strict=True):
+        assert int(label) == wanted.label, picture.kind
+        assert float(probability) == pytest.approx(wanted.probability, abs=0.02), picture.kind
 
 
 @one_variant

@@ -21,7 +21,7 @@ import pytest
 import typer
 import yaml
 from conftest import REPOSITORY, TINY_MODEL, TINY_TRAINING
-from exports import one_variant
+from exports import add_image_classifier, copy_with_only, one_variant
 from PIL import Image
 from pydantic import BaseModel
 from test_rooms import PACKAGE, ROOMS
@@ -30,6 +30,7 @@ from aae_toolkit.cli.app import run
 from aae_toolkit.cli.commands import application
 from aae_toolkit.cli.predict import parser as predict_parser
 from aae_toolkit.config import VARIANTS, SemiSupervisedConfig, UnsupervisedConfig, load_config, shipped_configs
+from aae_toolkit.export.manifest import IMAGE_FILE
 
 DOCS = REPOSITORY / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the source distribution is without docs")
@@ -46,6 +47,9 @@ PARSED_ONLY = {  # slow commands, where an earlier page has run them
 NOT_RUN = {  # the first line of a Python block -> why it cannot run here
     "# Both networks have the same layers in the same order; only the names differ.": "the weights are not there",
 }
+
+if importlib.util.find_spec("cv2") is None:
+    NOT_RUN["import cv2"] = "opencv-python-headless, in the dev extra, is not installed"
 
 SEED_COMMANDS = {
     "init_datasets": ["init-datasets"],
@@ -284,8 +288,10 @@ def test_python_blocks_run_beside_an_export_and_an_image(
     page: Path, export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = [block for block in blocks(page) if block.language == "python"]
+    image_classifier = add_image_classifier(copy_with_only(export_dir, tmp_path / "image")).path / IMAGE_FILE
     for place in (tmp_path, tmp_path / "export"):  # as a page has it
         shutil.copytree(export_dir, place, dirs_exist_ok=True)
+        shutil.copy(image_classifier, place)
     Image.new("L", (6, 6)).save(tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}

@@ -27,6 +27,7 @@ from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.parity.check import check_parity
+from aae_toolkit.parity.files import WAYS
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
 
@@ -240,7 +241,7 @@ def test_a_convolutional_model_of_colour_images_exports_and_passes_parity(
     export_model(tmp_path / "model", tmp_path / "export", DEFAULT_FORMATS, Silent())
     report = check_parity(ExportDirectory.open(tmp_path / "export"), data.load("test"), "test", progress=Silent())
     assert report
-    assert len(report.results) == 12
+    assert len([r for r in report.results if r.backend not in WAYS]) == 12
 
 
 @one_variant

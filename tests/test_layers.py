@@ -13,6 +13,7 @@ from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.export.contract import ArtifactName, Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import read_manifest
+from aae_toolkit.parity.files import WAYS
 from aae_toolkit.parity.layers import first_difference
 
 pytestmark = one_variant
@@ -81,7 +82,7 @@ def test_the_command_says_where_a_refused_file_parts(
     assert "classifier.onnx on onnxruntime parts at Gemm" in capsys.readouterr().out
     assert run(["parity", *flags, "--json"]) == 3
     results = json.loads(capsys.readouterr().out)["results"]
-    assert all(r["first_difference"].startswith("parts at Gemm") for r in results)
+    assert all(r["first_difference"].startswith("parts at Gemm") for r in results if r["backend"] not in WAYS)
 
 
 def test_a_file_that_cannot_run_keeps_its_verdict(

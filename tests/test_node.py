@@ -10,12 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import REPOSITORY, needs_mnist
-from exports import one_variant
+from exports import add_image_classifier, copy_with_only, one_variant
 from numpy.typing import NDArray
 
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.data.sources import Source
+from aae_toolkit.export.manifest import IMAGE_FILE
+from aae_toolkit.parity.files import decode_with_pillow
+from aae_toolkit.parity.pictures import write_pictures
+from aae_toolkit.predict import predict
 from aae_toolkit.web.runtime import INTEGRITY, PACKAGE, VERSION
 
 EXAMPLE = REPOSITORY / "examples" / "node"
@@ -76,6 +81,45 @@ def test_both_variants_get_the_labels_that_python_gives(
     images = np.concatenate([DataDirectory(data_dir).load(split).images for split in ("test", "train_unlabeled")])
     assert len(images) > 100  # more than a batch
     assert_agrees(example, export_dir, images, tmp_path)
+
+
+WHOLE_IMAGES = """
+import { readFile } from "node:fs/promises";
+import ort from "onnxruntime-web";
+
+ort.env.wasm.numThreads = 1;
+const session = await ort.InferenceSession.create(await readFile(process.argv[2]));
+for (const dims of JSON.parse(process.argv[4])) {
+  const name = `${process.argv[3]}/${dims.file}`;
+  const image = new ort.Tensor("uint8", new Uint8Array(await readFile(name)), dims.shape);
+  const { label, probabilities } = await session.run({ image });
+  console.log(JSON.stringify({ label: Number(label.data[0]), probabilities: [...probabilities.data] }));
+}
+"""
+
+
+@pytest.mark.slow
+@one_variant
+def test_decoded_images_of_every_kind_get_the_labels_of_predict(
+    example: Path, export_dir: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    preparation = Preparation(background=(30, 200, 90), range=(0, 65000), invert="auto", fit="pad")
+    export = add_image_classifier(copy_with_only(export_dir, tmp_path / "export"), preparation)
+    pictures = write_pictures(tmp_path, DataDirectory(data_dir).load("test").images)
+    given = []
+    for picture in pictures:
+        image = decode_with_pillow(picture.path, preparation)
+        (tmp_path / f"{picture.path.name}.raw").write_bytes(image.tobytes())
+        given.append({"file": f"{picture.path.name}.raw", "shape": [1, *image.shape]})
+    (example / "whole_images.mjs").write_text(WHOLE_IMAGES)
+    command = ["node", "whole_images.mjs", str(export.path / IMAGE_FILE), str(tmp_path), json.dumps(given)]
+    done = subprocess.run(command, cwd=example, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = predict(export.path / "classifier.onnx", [picture.path for picture in pictures])
+    for picture, one, wanted in zip(pictures, found, expected, strict=True):
+        assert one["label"] == wanted.label, picture.kind
+        assert one["probabilities"][one["label"]] == pytest.approx(wanted.probability, abs=0.02), picture.kind
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "aae_toolkit"
 ROOMS = (
     *("errors", "text", "progress"),
     *("machine", "distributed", "files", "config", "backbones", "data", "models", "evaluation", "training", "tuning"),
-    *("export", "backends", "parity", "predict", "estimators"),
+    *("export", "backends", "predict", "parity", "estimators"),
     *("html", "visualization", "bench", "report", "web"),
     "cli",
 )

@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exports import one_variant
+from exports import add_image_classifier, copy_with_only, one_variant
 from PIL import Image
 
 from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.preparation import Preparation
+from aae_toolkit.parity.pictures import write_pictures
+from aae_toolkit.predict import predict
 from aae_toolkit.predict.classifier_file import ClassifierFile
 
 pytest.importorskip("starlette", reason="the example's own dependency, in the dev extra, is not installed")
@@ -70,6 +73,23 @@ def as_files(*contents: bytes) -> list[tuple[str, tuple[str, bytes]]]:
 
 def base64_of(content: bytes) -> str:
     return base64.b64encode(content).decode()
+
+
+def test_files_of_every_kind_get_the_labels_of_predict(
+    server: ModuleType, export_dir: Path, images: np.ndarray, tmp_path: Path
+) -> None:
+    preparation = Preparation(background=(30, 200, 90), range=(0, 65000), invert="auto", fit="crop")
+    export = add_image_classifier(copy_with_only(export_dir, tmp_path / "export"), preparation)
+    model = export.path / "classifier.onnx"
+    pictures = write_pictures(tmp_path, images)
+    with TestClient(server.create_app(server.Settings(model=model))) as client:
+        files = [("file", (picture.path.name, picture.path.read_bytes())) for picture in pictures]
+        answer = client.post("/predict", files=files)
+    assert answer.status_code == 200
+    found = answer.json()["predictions"]
+    for picture, one, expected in zip(pictures, found, predict(model, [p.path for p in pictures]), strict=True):
+        assert one["label"] == expected.label, picture.kind
+        assert one["probability"] == pytest.approx(expected.probability, abs=1e-5), picture.kind
 
 
 def test_every_way_to_send_images_gives_what_the_model_gives(

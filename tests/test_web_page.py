@@ -31,6 +31,7 @@ from aae_toolkit.data.preparation import Fit, Preparation
 from aae_toolkit.export.contract import Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.writer import export_model
+from aae_toolkit.parity.pictures import write_pictures
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
 from aae_toolkit.web.web_page import write_page
@@ -449,6 +450,21 @@ def test_image_files_are_prepared_as_the_model_says(
         colours = png16(tmp_path / "colours.png", np.full((4, 4, 3), 4000))
         visit.page.locator("#file").set_input_files(colours)
         visit.page.locator("#label", has_text="16 bits per channel in colour").wait_for()
+
+
+@pytest.mark.slow
+@one_variant
+def test_files_of_every_kind_are_read_as_predict_reads_them(page_dir: Path, data_dir: Path, tmp_path: Path) -> None:
+    with opened(page_dir) as visit:
+        for path, kind in write_pictures(tmp_path, DataDirectory(data_dir).load("test").images):
+            if kind == "cmyk":
+                continue  # converted by the browser
+            visit.page.locator("#file").set_input_files(path)
+            label(visit)
+            visit.page.wait_for_timeout(200)
+            expected = read_image(path, (1, 6, 6)).transpose(1, 2, 0)
+            tolerance = 3 if path.suffix == ".jpg" or kind.startswith("transparent") else 1
+            assert np.abs(shown(visit, "#seen").astype(int) - expected).max() <= tolerance, path.name
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import get_args
 
 from aae_toolkit.backends.protocol import Backend, BackendName, Runnable
 from aae_toolkit.errors import UsageError
-from aae_toolkit.export.contract import ArtifactName, Format
+from aae_toolkit.export.contract import ARTIFACTS, IMAGE, ArtifactName, Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry
 from aae_toolkit.machine.environment import can_compile
@@ -50,7 +50,8 @@ _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 def runnables(export: ExportDirectory, artifact: ArtifactName, device: str = "cpu") -> list[Runnable]:
     """List every backend that can run an artifact of an export on `device`, the reference (`eager`) first."""
-    weights = [Runnable(artifact, name, WEIGHTS_FILE) for name in WEIGHTS_BACKENDS if name == "eager" or can_compile()]
+    on_weights = WEIGHTS_BACKENDS if artifact in ARTIFACTS else ()
+    weights = [Runnable(artifact, name, WEIGHTS_FILE) for name in on_weights if name == "eager" or can_compile()]
     return weights + [
         Runnable(artifact, backend, entry.file, entry.precision)
         for backend in BACKENDS
@@ -60,9 +61,10 @@ def runnables(export: ExportDirectory, artifact: ArtifactName, device: str = "cp
 
 
 def is_for(entry: ArtifactEntry, device: str) -> bool:
-    """Return whether a file runs on `device`: int8 needs a CPU, AOTInductor its target device."""
+    """Return whether a file runs on `device`: int8 and whole images need a CPU, AOTInductor its target device."""
     kind = device.partition(":")[0]
-    return (entry.precision != "int8" or kind == "cpu") and (entry.compiled_for or kind).startswith(kind)
+    for_cpu = entry.precision == "int8" or entry.artifact == IMAGE
+    return (not for_cpu or kind == "cpu") and (entry.compiled_for or kind).startswith(kind)
 
 
 def open_backend(

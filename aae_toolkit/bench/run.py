@@ -18,6 +18,7 @@ from aae_toolkit.bench.session import Effort, Io, Job, Opened, Session
 from aae_toolkit.bench.worker import Worker
 from aae_toolkit.errors import UsageError
 from aae_toolkit.export.directory import ExportDirectory
+from aae_toolkit.export.manifest import IMAGE_FILE
 from aae_toolkit.machine.environment import describe_environment, usable_cores
 from aae_toolkit.progress import Progress
 
@@ -61,6 +62,8 @@ def bench(
         UsageError: none of the backends can run this export.
     """
     require_device_name(device)
+    if export.entry(IMAGE_FILE) is not None:
+        progress.say(f"{IMAGE_FILE} is left out: its time depends on the size of the images")
     wanted = [r for r in runnables(export, "classifier", device) if r.backend in backends]
     if not wanted:
         raise UsageError(

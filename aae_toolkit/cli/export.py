@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,15 @@ from aae_toolkit.export.contract import REDUCED, Format, Precision
 if TYPE_CHECKING:
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.export.directory import ExportDirectory
+
+
+InputOption = Annotated[
+    Literal["array", "image"],
+    typer.Option(
+        help="Input of the classifier. array: pixels as the network takes them; image: also write"
+        " classifier.image.onnx, which takes decoded images of any size."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +40,7 @@ def export(
             " PyTorch has deprecated TorchScript."
         ),
     ] = None,
+    input: InputOption = "array",  # noqa: A002  (likewise)
     opset: Annotated[int | None, typer.Option(min=18, max=25, help="Operator set of ONNX files; default: 18.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Also write classifier.int8.onnx, for processors.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also write classifier.fp16.onnx, for GPUs.")] = False,
@@ -52,6 +62,7 @@ def export(
     """
     reduced = tuple(p for p, asked in zip(REDUCED, (fp16, int8), strict=True) if asked)
     _require_what_reduced_needs(reduced, format, dir_path)
+    _require_onnx(input, format)
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.export.formats import DEFAULT_FORMATS, OPSET
     from aae_toolkit.export.writer import export_model
@@ -65,14 +76,21 @@ def export(
     formats = tuple(name for name in Format if name in (format or DEFAULT_FORMATS))
     _require_device(device, formats, reduced)
     data = DataDirectory(dir_path) if dir_path is not None else None
-    written = export_model(model_dir_path, output_dir, formats, progress, opset=opset or OPSET, device=device)
-    for entry in written.artifacts:
-        read_back = f"  opset {entry.opset}, IR {entry.ir_version}" if entry.opset else ""
-        progress.say(f"{entry.file:<28} {entry.size_bytes / 1e6:8.2f} MB{read_back}")
-    progress.say(f"{len(written.artifacts)} artifacts written to {output_dir}")
+    opset = opset or OPSET
+    written = export_model(
+        model_dir_path, output_dir, formats, progress, opset=opset, device=device, whole_images=input == "image"
+    )
+    _show(written, progress)
     if data is not None:
         with lock_directory(output_dir, progress):
-            _reduce(written, reduced, data, device, force, opset or OPSET, progress)
+            _reduce(written, reduced, data, device, force, opset, progress)
+
+
+def _show(export: ExportDirectory, progress: ConsoleProgress) -> None:
+    for entry in export.artifacts:
+        read_back = f"  opset {entry.opset}, IR {entry.ir_version}" if entry.opset else ""
+        progress.say(f"{entry.file:<28} {entry.size_bytes / 1e6:8.2f} MB{read_back}")
+    progress.say(f"{len(export.artifacts)} artifacts written to {export.path}")
 
 
 def _require_what_reduced_needs(
@@ -82,6 +100,11 @@ def _require_what_reduced_needs(
         raise UsageError(f"--{reduced[0]} needs images to be calibrated and judged on; give --dir-path")
     if reduced and formats and Format.ONNX not in formats:
         raise UsageError(f"--{reduced[0]} is judged against the float32 ONNX file; add --format onnx")
+
+
+def _require_onnx(input_: str, formats: list[Format] | None) -> None:
+    if input_ == "image" and formats and Format.ONNX not in formats:
+        raise UsageError("--input image writes an ONNX file, made of classifier.onnx; add --format onnx")
 
 
 def _require_device(device: str, formats: tuple[Format, ...], reduced: tuple[Precision, ...]) -> None:

@@ -61,7 +61,8 @@ def show_parity(report: ParityReport, progress: ConsoleProgress) -> None:
     for column in ("artifact", "backend", "verdict", "largest difference", "label agreement", "accuracy"):
         table.add_column(column, justify="left" if column in ("artifact", "backend") else "right")
     for r in report.results:
-        largest = max((v for k, v in r.max_abs_diff.items() if k not in ("label", "category")), default=float("nan"))
+        floats = [v for k, v in r.max_abs_diff.items() if k not in ("label", "category", "pixels")]
+        largest = max(floats, default=float("nan"))
         verdict = "same" if r else "REFUSED"
         of = f" of {r.paired.n}" if r.paired and r.backend == ARBITER else ""
         scores = percent(r.label_agreement), percent(r.accuracy) + of

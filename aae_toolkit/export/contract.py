@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from aae_toolkit.models.description import ModelDescription
 
-ArtifactName = Literal["classifier", "encoder", "decoder"]
-ARTIFACTS: tuple[ArtifactName, ...] = ("classifier", "encoder", "decoder")
+ArtifactName = Literal["classifier", "encoder", "decoder", "image_classifier"]
+ARTIFACTS: tuple[ArtifactName, ...] = ("classifier", "encoder", "decoder")  # those that the networks make
+IMAGE: ArtifactName = "image_classifier"  # the classifier behind the preparation of decoded images
 Precision = Literal["fp32", "fp16", "int8"]
 REDUCED: tuple[Precision, ...] = ("fp16", "int8")
 BATCH_AXIS = "N"
@@ -79,4 +80,7 @@ def contract_of(artifact: ArtifactName, description: ModelDescription) -> Contra
         name="probabilities", dtype="float32", shape=(n, len(description.class_names)), meaning="by class, sums to 1"
     )
     category = TensorSpec(name="category", dtype="int64", shape=(n,), meaning="likeliest category, 0 to K-1")
+    if artifact == IMAGE:
+        kinds = "pixels, 0-255; C is 1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGBA"
+        pixels = TensorSpec(name="image", dtype="uint8", shape=(n, "H", "W", "C"), meaning=kinds)
     return Contract(inputs=(pixels,), outputs=(label, probabilities, category))

@@ -16,6 +16,7 @@ from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
 FILE_NAME = "manifest.json"
 WEIGHTS_FILE = "weights.safetensors"
+IMAGE_FILE = "classifier.image.onnx"
 
 # Newest IR version and opset that each release of ONNX Runtime loads, where they change. Measured: an Identity model of
 # each version was loaded in each release; the opsets agree with onnxruntime.ai/docs/reference/compatibility.html.

@@ -85,6 +85,8 @@ def class_names_in(metadata: Metadata, file: str) -> list[str]:
     Raises:
         AaeError: the file is not a classifier exported by this tool.
     """
+    if metadata.get(ARTIFACT) == "image_classifier":
+        raise AaeError(f"{file} prepares decoded images itself; give the classifier.onnx beside it, which takes files")
     if metadata.get(ARTIFACT) != "classifier":
         raise AaeError(f"{file} is not a classifier written by aae export: its metadata does not say so")
     try:

@@ -142,6 +142,15 @@ class ModelDescription(BaseModel):
                 " use_autoencoder: true"
             )
 
+    def require_preparation(self) -> Preparation:
+        """Return the preparation of image files; raise `AaeError` for a model of arrays."""
+        if self.preparation is None:
+            raise AaeError(
+                "the model was trained on arrays, or by an earlier version: it does not say how images are prepared;"
+                " leave out --input image, or train on a data directory that init-datasets made of image files"
+            )
+        return self.preparation
+
     def require_image_shape(self, shape: tuple[int, ...]) -> None:
         """Raise `AaeError` unless the model takes images of `shape` (C, H, W)."""
         wanted = self.architecture.image_shape

@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from aae_toolkit.backends.protocol import Backend, Runnable
 from aae_toolkit.backends.registry import open_backend
+from aae_toolkit.data.images import border_brightness
+from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.data.split import Split
-from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Precision, Tensors
+from aae_toolkit.export.contract import ARTIFACTS, IMAGE, ArtifactName, Precision, Tensors
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import WEIGHTS_FILE
 
 BATCH_SIZES = (1, 7, 256)
 PROBE_SIZES = (1, 2, 7, 64, 257)
+_FACTORS = (2, 3)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,37 @@ def golden_case(export: ExportDirectory, precision: Precision = "fp32") -> Case:
     if precision != "fp32":
         expected = expected | {"classifier": export.reduced_golden(precision)}
     return Case("golden images", vectors.inputs, expected, (1, len(vectors)), whole=True)
+
+
+def of_whole_images(case: Case, preparation: Preparation) -> list[Case]:
+    """Return cases of the classifier of decoded images, whose preparation gives the images of `case`.
+
+    Images of the model's size stay as they are, up to inversion. Flat images stay flat at any size, and are cases of
+    their own. Where inversion is `auto`, the preparation gives no image with a light border: those are left out.
+    """
+    images = case.inputs["classifier"]["images"]
+    seen = np.ones(len(images), bool)
+    if preparation.invert == "auto":
+        seen = np.array([border_brightness(image) <= 127.5 for image in images])
+    given = (255 - images if preparation.invert == "yes" else images).transpose(0, 2, 3, 1)
+    flat = seen & (given.min(axis=(1, 2, 3)) == given.max(axis=(1, 2, 3)))
+    cases = [_only(case, seen, given, case.name)]
+    for factor in _FACTORS if flat.any() else ():
+        enlarged = given.repeat(factor, axis=1).repeat(factor, axis=2)
+        cases.append(_only(case, flat, enlarged, f"flat images {factor} times as large"))
+    return cases
+
+
+def _only(case: Case, chosen: NDArray[np.bool_], given: NDArray[np.uint8], name: str) -> Case:
+    """Return a case of the chosen images, given as [N, H, W, C]."""
+    expected: dict[ArtifactName, Tensors] = {
+        artifact: {output: values[chosen] for output, values in case.expected[artifact].items()}
+        for artifact in ("encoder", "classifier")
+    }
+    expected[IMAGE] = expected["classifier"]
+    labels = None if case.labels is None else case.labels[chosen]
+    inputs: dict[ArtifactName, Tensors] = {IMAGE: {"image": np.ascontiguousarray(given[chosen])}}
+    return dataclasses.replace(case, name=name, inputs=inputs, expected=expected, labels=labels)
 
 
 def probes(image_shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -21,12 +21,12 @@ from aae_toolkit.backends.registry import ARBITER, is_for, open_backend, runnabl
 from aae_toolkit.data.split import UNLABELED, Split, SplitName
 from aae_toolkit.errors import AaeError, ParityError
 from aae_toolkit.evaluation import balanced_accuracy, contingency_table, macro_f1
-from aae_toolkit.export.contract import ARTIFACTS, Format
+from aae_toolkit.export.contract import ARTIFACTS, IMAGE, Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import SUFFIXES
 from aae_toolkit.export.metadata import contradiction
 from aae_toolkit.models.classes import match_classes, unknown_line
-from aae_toolkit.parity.cases import BATCH_SIZES, Case, golden_case, reference_cases
+from aae_toolkit.parity.cases import BATCH_SIZES, Case, golden_case, of_whole_images, reference_cases
 from aae_toolkit.parity.comparison import (
     GATES,
     N_ARBITRATED,
@@ -38,6 +38,7 @@ from aae_toolkit.parity.comparison import (
     compare,
     share,
 )
+from aae_toolkit.parity.files import compare_files
 from aae_toolkit.parity.layers import first_difference
 from aae_toolkit.progress import Progress
 
@@ -128,6 +129,7 @@ def check_parity(
     results = _compare_all(export, pairs, cases, device, progress)
     if per_layer:
         _find_layers(export, pairs, results, cases[0])
+    results += compare_files(export, split.images, progress)
     accuracy = share(cases[0].right(cases[0].expected["classifier"]["label"]))
     report = ParityReport(len(split), split_name, batch_sizes, TOLERANCE, accuracy, results)
     try:
@@ -174,7 +176,7 @@ def _to_compare(export: ExportDirectory, device: str, progress: Progress) -> lis
         if not is_for(entry, device):
             progress.say(f"{entry.file} is not for {device}: left out")
     runs = []
-    for artifact in ARTIFACTS:
+    for artifact in (*ARTIFACTS, IMAGE):
         on_backends = runnables(export, artifact, device)
         runs += [r for r in on_backends if artifact == "classifier" or r.backend != "compiled"]
         runs += [
@@ -196,9 +198,12 @@ def _compare_all(
     results = []
     n_arbitrated = N_ARBITRATED_WITH_BACKBONE if export.description.architecture.backbone else N_ARBITRATED
     for runnable in progress.track(pairs, "parity", len(pairs)):
-        contract = export.contract(runnable.artifact)
+        contract, given = export.contract(runnable.artifact), cases
+        if runnable.artifact == IMAGE:
+            preparation = export.description.require_preparation()
+            given = [whole for case in cases for whole in of_whole_images(case, preparation)]
         with open_backend(export, runnable, device=device) as backend:
-            result = compare(backend, runnable, contract, cases, gate, n_arbitrated)
+            result = compare(backend, runnable, contract, given, gate, n_arbitrated)
             metadata = backend.metadata
         if result and metadata is not None:
             problem = contradiction(metadata, runnable.artifact, contract, export.description)
@@ -209,9 +214,13 @@ def _compare_all(
 
 
 def _find_layers(export: ExportDirectory, pairs: list[Runnable], results: list[Comparison], case: Case) -> None:
-    """Find the node at which each refused float32 ONNX file diverges; at reduced precision every node does."""
+    """Find the node at which each refused float32 ONNX file diverges; at reduced precision every node does.
+
+    The classifier of decoded images has no PyTorch graph to compare it with.
+    """
     for runnable, result in zip(pairs, results, strict=True):
-        if not result and runnable.file.endswith(SUFFIXES[Format.ONNX]) and runnable.precision == "fp32":
+        is_followed = runnable.precision == "fp32" and runnable.artifact in ARTIFACTS
+        if not result and runnable.file.endswith(SUFFIXES[Format.ONNX]) and is_followed:
             feeds = case.inputs[runnable.artifact]
             try:
                 result.first_difference = first_difference(export, runnable, feeds)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.backends.protocol import Backend, BackendName, Runnable
+from aae_toolkit.backends.protocol import Backend, Runnable
 from aae_toolkit.backends.registry import ARBITER
 from aae_toolkit.export.contract import Contract, Precision, Tensors
 from aae_toolkit.parity.cases import Case, run_batches
@@ -76,13 +76,13 @@ class Comparison:
 
     Attributes:
         artifact: name of the file.
-        backend: name of the backend.
+        backend: name of the backend, or of the way from image files.
         device: device that it ran on.
         precision: precision of the file.
         nodes: number of graph nodes by execution provider; empty where the runtime has no providers.
         passed: verdict; true where parity holds.
         max_abs_diff: largest absolute difference by output name, over all images and batch sizes; for integer
-            outputs, the fraction that differs.
+            outputs, the fraction that differs; for `pixels` that the network was given, in 0-255.
         max_rel_diff: the same relative to the expected value, or to 1e-4 where that is larger.
         tolerance_needed: smallest tolerance that would pass; None where none would.
         label_agreement: fraction of equal labels on the split; None where the artifact gives no label.
@@ -95,7 +95,7 @@ class Comparison:
     """
 
     artifact: str
-    backend: BackendName
+    backend: str
     device: str
     precision: Precision = "fp32"
     nodes: dict[str, int] = field(default_factory=dict)
@@ -157,7 +157,7 @@ def compare(
                 absolute, relative = _differences(values, outputs[name])
                 _keep_largest(result.max_abs_diff, name, absolute)
                 _keep_largest(result.max_rel_diff, name, relative)
-            if artifact == "classifier":
+            if "label" in expected:
                 _list_flips(result, case, expected, outputs)
                 if case.labels is not None:
                     _score(result, case, expected["label"], outputs["label"])
