@@ -108,13 +108,13 @@ class ConsistencyConfig(Section):
             for name in ("lambda_balance", "lambda_over_clustering"):
                 if getattr(self, name):
                     raise ValueError(f"{name} needs pairs; set lambda_pairs above 0 too")
-        for name in ("spread_labels", "cluster_first"):
-            if getattr(self, name) and not (self.lambda_pseudo_labels and self.n_neighbors):
-                raise ValueError(
-                    f"{name} needs neighbours and pseudo-labels; set n_neighbors and lambda_pseudo_labels above 0 too"
-                )
-        if self.pseudo_label_head and not self.lambda_pseudo_labels:
-            raise ValueError("pseudo_label_head needs pseudo-labels; set lambda_pseudo_labels above 0 too")
+        if self.spread_labels and not (self.lambda_pseudo_labels and self.n_neighbors):
+            raise ValueError(
+                "spread_labels needs neighbours and pseudo-labels; set n_neighbors and lambda_pseudo_labels above 0 too"
+            )
+        for name in ("cluster_first", "pseudo_label_head"):
+            if getattr(self, name) and not self.lambda_pseudo_labels:
+                raise ValueError(f"{name} needs pseudo-labels; set lambda_pseudo_labels above 0 too")
         if self.blend_regression and not self.spread_labels:
             raise ValueError("blend_regression needs spread labels; set spread_labels to true too")
         return self

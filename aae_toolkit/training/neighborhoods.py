@@ -32,26 +32,25 @@ def find_neighborhoods(
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.float32] | None]:
     """Find the neighbours of each image, int64 [N, k], and the first y, float32 [N, K]; None where not configured.
 
-    The first y is zero where no label arrived.
+    The first y is zero where no label arrived, and for images that were not clustered.
 
     Raises:
         UsageError: there are too few images.
     """
     terms, n = run.config.consistency, len(passed)
-    if not (terms.lambda_pairs or terms.spread_labels or terms.cluster_first):
-        return None, None
+    first = _clustered(passed, run) if terms.cluster_first else None
+    if not (terms.lambda_pairs or terms.spread_labels):
+        return None, first
     if terms.n_neighbors == 0:
-        return np.arange(n)[:, np.newaxis], None
+        return np.arange(n)[:, np.newaxis], first
     if n <= terms.n_neighbors:
         raise UsageError(f"{n} training images have no {terms.n_neighbors} neighbours; lower n_neighbors")
     run.progress.say(f"looking for {terms.n_neighbors} neighbours of {n} images...")
     are_rows = passed.embeddings is not None or terms.likeness in _VALUES
-    neighbors = labeled_neighbors = first = None
+    neighbors = labeled_neighbors = None
     if terms.lambda_pairs or (terms.spread_labels and not (terms.blend_regression and are_rows)):
         neighbors, labeled_neighbors = _search(passed, labeled, run)
-    if terms.cluster_first:
-        first = _clustered(passed, run)
-    elif terms.blend_regression and are_rows:
+    if terms.blend_regression and are_rows:
         first = _blended_rows(passed, labeled, run)
     elif neighbors is not None and labeled_neighbors is not None:
         first = _first_y(passed, labeled, neighbors, labeled_neighbors, run)
