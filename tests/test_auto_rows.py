@@ -42,10 +42,10 @@ def test_a_few_rows_have_fewer_neighbours_than_rows(n_samples: int) -> None:
 
 @pytest.mark.parametrize("variant", ["semi_supervised", "unsupervised"])
 def test_each_choice_has_a_reason_from_the_facts(variant: Variant) -> None:
-    _, choices = choose_for_rows(RowFacts(569, 30, 10), variant)
-    assert all(choice.choice and choice.reason for choice in choices)
-    assert any("569 rows" in choice.reason for choice in choices)
-    assert any("30 features" in choice.reason for choice in choices)
+    _, reasons = choose_for_rows(RowFacts(569, 30, 10), variant)
+    assert all(", since " in reason for reason in reasons)
+    assert any("569 rows" in reason for reason in reasons)
+    assert any("30 features" in reason for reason in reasons)
 
 
 def test_embeddings_get_a_head_and_a_decoder_of_pictures() -> None:

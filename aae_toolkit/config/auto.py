@@ -74,7 +74,14 @@ class Choice(NamedTuple):
 def choose(facts: Facts, variant: Variant) -> tuple[VariantConfig, list[str]]:
     """Choose every setting; return the configuration and a line for each choice."""
     choices = [_network(facts), _augmentation(facts, variant), _length(facts, variant), _terms(facts, variant)]
-    content: dict[str, dict[str, Any]] = {"learning_rates": dict(_RATES[variant])}
+    return assemble(variant, {"learning_rates": _RATES[variant]}, choices)
+
+
+def assemble(
+    variant: Variant, fixed: Mapping[str, Mapping[str, Any]], choices: list[Choice]
+) -> tuple[VariantConfig, list[str]]:
+    """Join choices, which win over the fixed settings; return the configuration and their reasons."""
+    content = {section: dict(values) for section, values in fixed.items()}
     for choice in choices:
         for section, values in choice.settings.items():
             content.setdefault(section, {}).update(values)

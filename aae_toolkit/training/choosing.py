@@ -44,7 +44,4 @@ def facts_of(data: TrainingData, n_categories: int | None = None) -> Facts | Row
 
 def chosen_by(facts: Facts | RowFacts, variant: Variant) -> tuple[VariantConfig, list[str]]:
     """Choose a configuration by facts; return it with a reason for each choice."""
-    if isinstance(facts, Facts):
-        return choose(facts, variant)
-    config, choices = choose_for_rows(facts, variant)
-    return config, [f"{choice.choice}, since {choice.reason}" for choice in choices]
+    return choose(facts, variant) if isinstance(facts, Facts) else choose_for_rows(facts, variant)
