@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from aae_toolkit.errors import AaeError
 
 _DIGITS = re.compile(r"(\d+)")
+# What tables, and folders of people's own, say of a missing label. "none" and "unknown" are usual classes.
+_NO_LABEL = frozenset({"unlabeled", "unlabelled", "nan", "null", "n/a", "#n/a", "<na>", "-1", "?"})
 
 
 def in_order(names: Iterable[str], earlier: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -42,6 +44,11 @@ def require_distinct(names: Iterable[str], place: str) -> None:
         if twin != name:
             both = f"{twin!a} and {name!a}"  # escapes tell apart what prints alike
             raise AaeError(f"{place} has the classes {both}, which read alike; rename one, or join them")
+
+
+def reads_as_no_label(name: str) -> bool:
+    """Whether the name of a class rather says that images have no label."""
+    return name.strip().casefold() in _NO_LABEL
 
 
 def _is_text(name: str) -> bool:
