@@ -551,7 +551,8 @@ def test_a_class_that_only_the_test_split_shows_is_refused(raw):
     ("first", "second"),
     [
         ("Cat", "cat"), ("café", unicodedata.normalize("NFD", "café")), ("cat", "cat "), ("cat", "\uff43\uff41\uff54"),
-        ("big cat", "big  cat"), ("Straße", "STRASSE"), ("ﬁsh", "fish"),
+        ("big cat", "big  cat"), ("big_cat", "big-cat"), ("Big cat", "big__cat"), ("cat.", "cat"),
+        ("Straße", "STRASSE"), ("ﬁsh", "fish"),
     ],
 )  # fmt: skip
 def test_names_that_read_alike_are_refused(tmp_path, first, second):
@@ -566,6 +567,13 @@ def test_numbers_are_ordered_by_value(tmp_path):
     for seed, name in enumerate(names):
         draw(tmp_path / "numbers" / name / "x.png", seed)
     assert load(tmp_path / "numbers").class_names == tuple(names)
+
+
+def test_names_that_differ_in_a_sign_or_a_letter_do_not_read_alike(tmp_path):
+    names = {"-2", "+2", "2", "c", "c+", "c-", "c_1", "c1", "01", "1", "1.5", "15"}
+    for seed, name in enumerate(names):
+        draw(tmp_path / "names" / name / "x.png", seed)
+    assert set(load(tmp_path / "names").class_names) == names
 
 
 def test_an_earlier_data_directory_keeps_its_order(tmp_path):
