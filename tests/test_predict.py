@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from exports import one_variant
 from PIL import Image
+from refusals import refused
 
 from aae_toolkit.backends.registry import open_backend, runnables
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.errors import AaeError
+from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.predict import Candidate, Prediction, predict
 from aae_toolkit.predict.output import write_predictions
@@ -89,6 +90,18 @@ def test_a_whole_batch_of_unreadable_files_is_no_obstacle(export_dir: Path, png_
     found = list(predict(export_dir / "classifier.onnx", [*absent, png_files[0]]))
     assert found[:64] == [Prediction("absent.png", error="no such file")] * 64
     assert found[64].class_name in CLASS_NAMES
+
+
+@one_variant
+def test_in_python_paths_may_be_text_and_the_model_a_directory(export_dir: Path, png_files: list[Path]) -> None:
+    expected = list(predict(export_dir / "classifier.onnx", png_files[:2]))
+    assert list(predict(str(export_dir), [str(path) for path in png_files[:2]])) == expected
+    with refused("paths is one path", kind=UsageError):
+        predict(export_dir, str(png_files[0]))
+    with refused("paths is one path", kind=UsageError):
+        predict(export_dir, png_files[0])  # type: ignore[arg-type]
+    [folder] = predict(export_dir, [png_files[0].parent])
+    assert folder.error == "a folder; name the files in it"
 
 
 @one_variant

@@ -9,9 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from aae_toolkit.data.formats import SUFFIXES
+from aae_toolkit.data.formats import HEAD_BYTES, SUFFIXES, kind_of
 from aae_toolkit.data.left_out import LeftOut
 from aae_toolkit.data.walk import Walker, is_litter
+from aae_toolkit.errors import UsageError
 
 STANDARD_INPUT = "-"
 _AT_ONCE = 2**16  # bytes read from standard input at a time
@@ -93,8 +94,14 @@ def _listed(stream: BinaryIO) -> Iterator[str]:
     """Yield the paths in a stream, NUL-separated if a NUL is in its first bytes, else one per line; skip empty ones.
 
     A byte-order mark and the carriage returns of Windows' line ends are dropped, and UTF-16 is decoded.
+
+    Raises:
+        UsageError: the stream is an image.
     """
     rest, separator = os.read(stream.fileno(), _AT_ONCE), b""
+    kind = kind_of(rest[:HEAD_BYTES])
+    if kind is not None and b"\0" in rest[:HEAD_BYTES]:  # a name alone may begin like an image
+        raise UsageError(f"standard input is an image ({kind}); - stands for a list of paths, so give the image's path")
     if rest.startswith(_UTF16_MARKS):
         while content := os.read(stream.fileno(), _AT_ONCE):
             rest += content

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aae_toolkit.data.images import border_brightness
+from aae_toolkit.data.borders import border_brightness
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.collectives import gather
