@@ -633,6 +633,14 @@ def test_options_of_a_folder_are_refused_for_other_sources(tmp_path, capsys):
         assert f"{flag[0]} is for --source folder only" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("place", [".", "data", "cat/data", "../raw/data"])
+def test_a_data_directory_among_the_images_is_refused(raw, capsys, place):
+    command = ["init-datasets", "--dir-path", str(raw / place), "--source", "folder", "--raw-dir", str(raw)]
+    assert run(command) == 2
+    assert "lies in --raw-dir" in " ".join(capsys.readouterr().err.split())
+    assert not (raw / place / "dataset.json").exists()
+
+
 # lists of labels
 
 
