@@ -170,7 +170,9 @@ def _parts(folders: list[Path]) -> dict[Part, Path]:
 
 def _folders_in(folder: Path) -> list[Path]:
     """Return the folders in a class folder, without those that are left out by their name."""
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not is_litter(p.name) and not p.name.startswith("_"))
+    with os.scandir(folder) as entries:  # a folder may hold many files, which pathlib would all ask for their kind
+        names = [e.name for e in entries if e.is_dir() and not is_litter(e.name) and not e.name.startswith("_")]
+    return [folder / name for name in sorted(names)]
 
 
 def _refuse_names_like_parts(base: Path, folders: list[Path]) -> None:
