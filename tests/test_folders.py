@@ -244,6 +244,17 @@ def test_links_out_of_the_folder_are_named_and_followed_when_asked(raw, said, tm
     assert len(load(raw, follow_links=True).images) == 13
 
 
+@pytest.mark.parametrize("name", ["bird", "_unlabeled", "_old", "x.png"])
+@pytest.mark.parametrize("place", [".", "photos"])
+def test_a_link_to_nothing_beside_the_classes_is_named(raw, said, place, name):
+    if place != ".":
+        shutil.move(raw, raw.parent / place)
+        shutil.move(raw.parent / place, raw / place)
+    (raw / place / name).symlink_to("elsewhere")
+    assert load(raw, said).n_left_out == 1
+    assert f"{raw / place / name}: a link to nothing" in said.lines
+
+
 @pytest.mark.parametrize("name", ["bird", "_unlabeled"])
 def test_a_class_behind_a_link_out_of_the_folder_is_refused_unless_asked_for(raw, tmp_path, name):
     draw(tmp_path / "elsewhere" / "s.png", 50)

@@ -89,8 +89,11 @@ class Walker:
     def images_of(self, folder: Path) -> Iterator[Path]:
         """Yield the images of a folder itself, without those of its folders."""
         for entry in self._entries(folder):
-            if entry.is_file() and self._is_image(folder / entry.name, entry.path):
-                yield folder / entry.name
+            path = folder / entry.name
+            if entry.is_symlink() and not self._may_follow(path, os.path.realpath(path)):
+                continue
+            if entry.is_file() and self._is_image(path, entry.path):
+                yield path
 
     def _entries(self, directory: Path) -> list[os.DirEntry[str]]:
         try:
