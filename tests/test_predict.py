@@ -105,6 +105,19 @@ def test_in_python_paths_may_be_text_and_the_model_a_directory(export_dir: Path,
 
 
 @one_variant
+def test_a_path_that_cannot_be_followed_does_not_stop_the_others(
+    export_dir: Path, png_files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    odd = [tmp_path / ("x" * 300 + ".png"), tmp_path / "loop.png", png_files[0] / "x.png", tmp_path / "*" / ("y" * 300)]
+    status, lines, error = printed_by(export_dir / "classifier.onnx", [png_files[0], *odd, png_files[1]], capsys)
+    assert (status, error) == (1, "aae: 4 of 6 images could not be read\n")
+    said = ["cannot be read (File name too long)", "cannot be read (Too many levels of symbolic links)"]
+    assert [line["error"] for line in lines[1:3]] == said
+    assert [line["path"] for line in lines if "label" in line] == [str(png_files[0]), str(png_files[1])]
+
+
+@one_variant
 def test_any_picture_is_converted_to_what_the_model_takes(export_dir: Path, images: np.ndarray, tmp_path: Path) -> None:
     grey, colour, large = (tmp_path / name for name in ("grey.png", "colour.png", "large.png"))
     picture = Image.fromarray(images[0, 0])

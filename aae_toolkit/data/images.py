@@ -130,6 +130,8 @@ def opened_image(path: Path | BinaryIO, size: tuple[int, int]) -> Iterator[Image
     except AaeError:
         raise
     except Exception as error:  # pillow's decoders raise any type on damaged files
+        if isinstance(error, OSError) and error.errno is not None:
+            raise AaeError(f"{path}: cannot be read ({error.strerror})") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AaeError(f"{path}: damaged image ({reason[:200]})") from error
 

@@ -45,7 +45,7 @@ def image_files(
     def below(path: Path) -> Iterator[Path]:
         """Yield the images below a folder; for other paths and for folders that hold nothing, the path itself."""
         empty = True
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112  (pathlib raises where it may not look, or a name is too long)
             before = left_out.n_failed
             walker = Walker(path, left_out, suffixes=suffixes, follow_links=follow_links, all_kinds=True)
             for file, _ in walker.images(path):
@@ -79,7 +79,7 @@ def _matching(name: str) -> Iterator[Path]:
         # Hidden files are matched only where the pattern itself begins with a dot.
         if (is_litter(path.name) and not path.name.startswith(".")) or not folders.isdisjoint(path.parents):
             continue
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112  (as above)
             folders.add(path)
         yield path
 

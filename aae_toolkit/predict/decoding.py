@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
@@ -51,7 +52,7 @@ class Decoder(NamedTuple):
         try:
             image = read_noted(source, self.shape, self.preparation, border=self.border, match_border=self.match_border)
         except AaeError as error:
-            if isinstance(source, Path) and source.is_dir():
+            if isinstance(source, Path) and os.path.isdir(source):  # noqa: PTH112  (pathlib may raise)
                 holds = any(Walker(source, LeftOut(), all_kinds=True).images(source))
                 return Decoded(
                     path, error="a folder; name the files in it" if holds else "a folder without image files"
