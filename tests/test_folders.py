@@ -744,6 +744,16 @@ def test_splits_of_listed_images_are_kept(flat, said):
         load(flat, sized=("test",), **listed(flat, (flat.parent / "labels.csv").read_text()))
 
 
+def test_folders_around_listed_images_are_no_splits(flat, tmp_path, monkeypatch):
+    text = listed_in_splits(flat)
+    shutil.move(flat, tmp_path / "test" / "pictures")
+    monkeypatch.chdir(tmp_path / "test")
+    absolute = text.replace("images/", f"{tmp_path / 'test' / 'pictures'}/images/")
+    for rows in (text, absolute):
+        source = load(Path("pictures"), **listed(Path("pictures"), rows))
+        assert len(source.given_test) == 2
+
+
 def keys_of(flat, seeds):
     return [
         np.asarray(Image.fromarray(pixels(seed)).convert("L")).tobytes() for seed in seeds

@@ -181,11 +181,9 @@ def _listed(
 
 def _listed_parts(raw_dir: Path, labels: dict[Path, str], progress: Progress) -> dict[Path, Part]:
     """Return the part of each labelled image of a list; nothing unless they lie in folders of several parts."""
-    parts = {
-        path: part_of(path.relative_to(raw_dir) if path.is_relative_to(raw_dir) else path)
-        for path, label in labels.items()
-        if label
-    }
+    root = raw_dir.absolute()  # whose own folders may have such names, too
+    whole = {path: path.absolute() for path, label in labels.items() if label}
+    parts = {path: part_of(p.relative_to(root) if p.is_relative_to(root) else p) for path, p in whole.items()}
     given = {part: path.parent for path, part in parts.items() if part is not None}
     if len(given) < 2:
         return {}
