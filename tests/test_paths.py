@@ -175,6 +175,11 @@ def test_a_name_that_ends_with_a_carriage_return_is_itself(photos: Path) -> None
     assert found("-", piped=b"photos/odd.png\r\nphotos/0.png\r\n") == ["photos/odd.png\r", "photos/0.png"]
 
 
+def test_an_empty_path_is_not_the_working_directory(photos: Path) -> None:
+    with refused("an empty path", kind=UsageError):
+        found("photos/0.png", "")
+
+
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
 def test_an_image_instead_of_a_list_is_refused(photos: Path, file_format: str) -> None:
     content = io.BytesIO()

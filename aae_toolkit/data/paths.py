@@ -39,6 +39,9 @@ def image_files(
         suffixes: suffixes, in lower case, of files that folders yield unseen; others are judged by their content.
         left_out: account of what folders hold besides images.
         follow_links: also follow links that lead outside of a folder.
+
+    Raises:
+        UsageError: a path is empty, or standard input is an image.
     """
     left_out = LeftOut() if left_out is None else left_out
 
@@ -56,6 +59,8 @@ def image_files(
             yield path
 
     for name in named:
+        if not name:  # of a variable that is not set; pathlib would take it for the working directory
+            raise UsageError("an empty path; give image files, folders, patterns or -")
         if name == STANDARD_INPUT:
             yield from chain.from_iterable(below(Path(path)) for path in _listed(standard_input))
         else:
