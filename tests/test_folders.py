@@ -154,6 +154,23 @@ def test_what_is_no_image_is_counted_by_suffix_and_does_not_fail(raw, capsys):
     assert "files that are no images, left out: 7 (3 without a suffix, 2 .txt, 1 .json, 1 .md)" in out
 
 
+def test_a_pipe_with_the_suffix_of_an_image_is_named_and_not_opened(raw, said):
+    os.mkfifo(raw / "cat" / "pipe.png")
+    assert load(raw, said).n_left_out == 1
+    assert f"{raw / 'cat/pipe.png'}: a directory, pipe or device, not an image file" in said.lines
+
+
+@pytest.mark.parametrize("name", ["_old", "_rejected/more", "deep/_tmp", "_unlabeled"])
+def test_folders_left_out_by_name_are_so_within_class_folders_too(raw, said, name):
+    draw(raw / "cat" / name / "x.png", 50)
+    (raw / "cat" / "best.png").symlink_to(f"{name}/x.png")
+    draw(raw / "cat" / name / "y.png", 51)
+    source = load(raw, said)
+    assert (np.bincount(source.labels).tolist(), source.n_left_out) == ([7, 6], 0)
+    assert f"{raw / 'cat' / name / 'y.png'}: left out, since the name _" in said.text
+    assert ("belong into _unlabeled/ beside the class folders" in said.text) == (name == "_unlabeled")
+
+
 @pytest.mark.parametrize(
     "name",
     ["Thumbs.db", "THUMBS.DB", "desktop.ini", ".DS_Store", "._1.png", ".hidden.png", "__MACOSX/cat/._1.png",
@@ -225,6 +242,17 @@ def test_links_out_of_the_folder_are_named_and_followed_when_asked(raw, said, tm
         load(raw, follow_links=True)
     (raw / "cat" / "s.png").unlink()
     assert len(load(raw, follow_links=True).images) == 13
+
+
+@pytest.mark.parametrize("name", ["bird", "_unlabeled", "_old", "x.png"])
+@pytest.mark.parametrize("place", [".", "photos"])
+def test_a_link_to_nothing_beside_the_classes_is_named(raw, said, place, name):
+    if place != ".":
+        shutil.move(raw, raw.parent / place)
+        shutil.move(raw.parent / place, raw / place)
+    (raw / place / name).symlink_to("elsewhere")
+    assert load(raw, said).n_left_out == 1
+    assert f"{raw / place / name}: a link to nothing" in said.lines
 
 
 @pytest.mark.parametrize("name", ["bird", "_unlabeled"])
@@ -331,6 +359,52 @@ def test_a_layout_that_can_be_misread_is_refused(raw, more, parts):
         load(raw)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_set", "test_set"), ("seg_train", "seg_test"), ("train2017", "val2017"), ("trn", "tst"),
+        ("TrainImages", "TestImages"), ("train", "dev"), ("train", "hold-out"), ("data-train", "data-eval"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("inner", ["cat", "."])
+def test_folders_named_much_like_splits_are_refused(raw, names, inner):
+    shutil.rmtree(raw)
+    for seed, name in enumerate(names):
+        draw(raw / "photos" / name / inner / "x.png", seed)
+        draw(raw / "photos" / name / (inner if inner == "." else "dog") / "y.png", 10 + seed)
+    with refused(raw):
+        load(raw)
+
+
+@pytest.mark.parametrize("name", ["crash_test", "train", "dev", "evaluation", "restrain_set", "contest"])
+def test_one_class_named_like_a_split_is_none(raw, name):
+    draw(raw / name / "x.png", 50)
+    assert set(load(raw).class_names) == {"cat", "dog", name}
+
+
+@pytest.mark.parametrize("part", ["test", "Val", "train", "train_set"])
+def test_a_split_within_class_folders_beside_other_images_is_refused(raw, part):
+    for name in ("cat", "dog"):
+        draw(raw / name / part / "x.png", 50 + len(name))
+        draw(raw / name / "dev" / "y.png", 60)
+    with refused(raw / "cat", f"{part}/"):
+        load(raw)
+    for path in raw.glob("*/dev"):
+        shutil.rmtree(path)
+    if part != "train_set":
+        with refused(raw / "cat", f"has {part}/", "sort all of them"):
+            load(raw)
+
+
+def test_folders_of_one_name_in_several_class_folders_are_said(raw, said):
+    shutil.move(raw, raw.parent / "2021")
+    shutil.copytree(raw.parent / "2021", raw / "2021")
+    draw(raw / "2022" / "dog" / "x.png", 50)
+    load(raw, said)
+    line = "2021/dog and 2022/dog are read as images of 2021 and of 2022; if dog is a class, sort the images into one"
+    assert f"{line} folder for each class" in said.lines
+
+
 def test_splits_without_training_images_or_classes_are_refused(raw):
     given(raw)
     shutil.rmtree(raw / "train")
@@ -387,7 +461,7 @@ def test_a_single_class_is_refused(raw, unlabeled):
         load(raw)
 
 
-@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "UNLABELED"])
+@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "UNLABELED", "-1", "NaN", "null"])
 def test_a_class_called_unlabelled_is_refused(raw, name):
     draw(raw / name / "u.png", 50)
     with refused(raw / name, "rename it to _unlabeled/"):
@@ -488,7 +562,8 @@ def test_a_class_that_only_the_test_split_shows_is_refused(raw):
     ("first", "second"),
     [
         ("Cat", "cat"), ("café", unicodedata.normalize("NFD", "café")), ("cat", "cat "), ("cat", "\uff43\uff41\uff54"),
-        ("big cat", "big  cat"), ("Straße", "STRASSE"), ("ﬁsh", "fish"),
+        ("big cat", "big  cat"), ("big_cat", "big-cat"), ("Big cat", "big__cat"), ("cat.", "cat"),
+        ("Straße", "STRASSE"), ("ﬁsh", "fish"),
     ],
 )  # fmt: skip
 def test_names_that_read_alike_are_refused(tmp_path, first, second):
@@ -503,6 +578,13 @@ def test_numbers_are_ordered_by_value(tmp_path):
     for seed, name in enumerate(names):
         draw(tmp_path / "numbers" / name / "x.png", seed)
     assert load(tmp_path / "numbers").class_names == tuple(names)
+
+
+def test_names_that_differ_in_a_sign_or_a_letter_do_not_read_alike(tmp_path):
+    names = {"-2", "+2", "2", "c", "c+", "c-", "c_1", "c1", "01", "1", "1.5", "15"}
+    for seed, name in enumerate(names):
+        draw(tmp_path / "names" / name / "x.png", seed)
+    assert set(load(tmp_path / "names").class_names) == names
 
 
 def test_an_earlier_data_directory_keeps_its_order(tmp_path):
@@ -562,6 +644,14 @@ def test_options_of_a_folder_are_refused_for_other_sources(tmp_path, capsys):
         assert f"{flag[0]} is for --source folder only" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("place", [".", "data", "cat/data", "../raw/data"])
+def test_a_data_directory_among_the_images_is_refused(raw, capsys, place):
+    command = ["init-datasets", "--dir-path", str(raw / place), "--source", "folder", "--raw-dir", str(raw)]
+    assert run(command) == 2
+    assert "lies in --raw-dir" in " ".join(capsys.readouterr().err.split())
+    assert not (raw / place / "dataset.json").exists()
+
+
 # lists of labels
 
 
@@ -614,6 +704,11 @@ def test_a_list_may_lie_among_the_images(flat, said):
         ("path,label,label\n1.png,a,b\n", ["2 columns 'label'"]),
         ("", ["found: none"]),
         ("path,label,split\n1.png,a,test\n", ["column 'split'"]),
+        ("path,label,Subset\n1.png,a,test\n", ["column 'subset'"]),
+        ("path,is_test,label\n1.png,0,a\n", ["column 'is_test'"]),
+        ("path,label\n1.png,a\n2.png,b\n3.png,NaN\n", ["line 4", "3.png has the label 'NaN'", "leave it empty"]),
+        ("path,label\n1.png,a\n2.png,b\n3.png,-1\n", ["3.png has the label '-1'"]),
+        ("path,label\n1.png,?\n2.png,b\n", ["1.png has the label '?'"]),
         ("path,label\n1.png\n", ["line 2", "1 columns; expected 2"]),
         ("path,label\n,a\n", ["line 2", "no path"]),
         ('path,label\n1.png,"a\n', ["not CSV"]),
@@ -627,6 +722,57 @@ def test_a_list_may_lie_among_the_images(flat, said):
 def test_a_list_that_can_be_misread_is_refused(flat, text, parts):
     with refused(*parts):
         load(flat, **listed(flat, text))
+
+
+def listed_in_splits(flat, names=("train", "test")):
+    """A list of eight images in two folders, and two unlabelled ones."""
+    for i in range(10):
+        target = flat / "images" / names[i % 4 == 3] / f"{i}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(flat / f"{i}.png", target)
+    return "path,label\n" + "".join(
+        f"images/{names[i % 4 == 3]}/{i}.png,{'ab'[i % 3 % 2] if i < 8 else ''}\n" for i in range(10)
+    )
+
+
+def test_splits_of_listed_images_are_kept(flat, said):
+    source = load(flat, said, **listed(flat, listed_in_splits(flat)))
+    assert [image.tobytes() for image in source.images[source.given_test]] == keys_of(flat, [3, 7])
+    assert source.given_validation is None
+    assert f"given splits are kept: {flat / 'images/test'}, {flat / 'images/train'}" in said.lines
+    with refused("leave --test out", kind=UsageError):
+        load(flat, sized=("test",), **listed(flat, (flat.parent / "labels.csv").read_text()))
+
+
+def test_folders_around_listed_images_are_no_splits(flat, tmp_path, monkeypatch):
+    text = listed_in_splits(flat)
+    shutil.move(flat, tmp_path / "test" / "pictures")
+    monkeypatch.chdir(tmp_path / "test")
+    absolute = text.replace("images/", f"{tmp_path / 'test' / 'pictures'}/images/")
+    for rows in (text, absolute):
+        source = load(Path("pictures"), **listed(Path("pictures"), rows))
+        assert len(source.given_test) == 2
+
+
+def keys_of(flat, seeds):
+    return [
+        np.asarray(Image.fromarray(pixels(seed)).convert("L")).tobytes() for seed in seeds
+    ]  # [H, W] is [1, H, W] in memory
+
+
+def test_listed_images_of_which_only_some_are_in_splits_are_refused(flat):
+    text = listed_in_splits(flat)
+    with refused("images/test and", "which read as given splits", f"not {flat / '11.png'}"):
+        load(flat, **listed(flat, text + "11.png,a\n"))
+    shutil.move(flat / "images" / "train", flat / "images" / "val")
+    with refused("which read as given splits", "none in train/"):
+        load(flat, **listed(flat, text.replace("train", "val")))
+
+
+def test_an_image_of_two_labels_counts_once(flat, said):
+    options = listed(flat, "path,label\n" + ROWS + "0.png,b\n")
+    load(flat, said, conflicts="drop", **options)
+    assert "images left out: 1 with contradictory labels, 4 that the list of labels does not name" in said.lines
 
 
 def test_a_list_in_another_encoding_or_absent_is_refused(flat):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import AvifImagePlugin, Image, features
 from refusals import refused, value_unless_refused
 
-from aae_toolkit.data.images import border_brightness, read_image, read_noted
+from aae_toolkit.data.borders import border_brightness
+from aae_toolkit.data.images import read_image, read_noted
 from aae_toolkit.data.preparation import Preparation
 
 GRADIENT = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # H 3, W 4
@@ -288,7 +289,7 @@ def test_a_jpeg_of_20000_x_20000_pixels_takes_little_memory(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from aae_toolkit.data.images import border_brightness, read_image, read_noted
+from aae_toolkit.data.images import read_image, read_noted
 from aae_toolkit.data.preparation import Preparation
 assert read_image(Path(sys.argv[1]), (1, 8, 8)).shape == (1, 8, 8)
 [peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
@@ -297,3 +298,26 @@ print(int(peak.split()[1]) // 1024)
     del content
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.jpg"], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 400  # MiB; the pixels alone are 381
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "an empty file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "PNG, damaged or of a variant that is not read; convert it to PNG"),
+        (b"MM\0*\0\0\0\x08\0\0", "TIFF, damaged or of a variant that is not read"),
+        (b"<!DOCTYPE html>", "not an image that can be read"),
+    ],
+)
+def test_what_pillow_does_not_open_is_named_by_its_kind(tmp_path, content, said):
+    (tmp_path / "a.png").write_bytes(content)
+    with refused(f"{tmp_path / 'a.png'}: {said}"):
+        read_image(tmp_path / "a.png", (1, 8, 8))
+
+
+def test_damaged_exif_data_are_no_warning_of_pillow(tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")
+    code = "import sys; from pathlib import Path; from aae_toolkit.data.images import read_image; "
+    code += "read_image(Path(sys.argv[1]), (1, 8, 8))"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.jpg"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -165,6 +165,23 @@ def test_pixels_of_0_and_1_are_a_warning_and_a_short_file_is_refused(
     assert "is damaged: 71 of 72 bytes" in done.stderr
 
 
+@pytest.mark.slow
+@one_variant
+@pytest.mark.parametrize(("usual", "warned"), [(10, True), (100, False), (250, False), (None, False)])
+def test_opposite_borders_are_a_warning(
+    example: Path, export_dir: Path, tmp_path: Path, usual: int | None, warned: bool
+) -> None:
+    export = shutil.copytree(export_dir, tmp_path / "export")
+    model = json.loads((export / "model.json").read_text()) | {"border_brightness": usual}
+    (export / "model.json").write_text(json.dumps(model))
+    images = np.full((2, 1, 6, 6), 220, np.uint8)
+    images[..., 1:-1, 1:-1] = 0
+    np.save(tmp_path / "images.npy", images)
+    done = label(example, export, tmp_path / "images.npy")
+    assert (done.returncode, done.stdout.count("\n"), done.stderr.count("\n")) == (0, 2, int(warned))
+    assert ("npy are light, those of the training images are dark" in done.stderr) == warned
+
+
 CHECKED = """
 import { checkPixels } from %s;
 const shape = [1, 6, 6];

@@ -118,3 +118,28 @@ def test_a_damaged_png_of_16_bits_is_refused(page, tmp_path):
     path = png16(tmp_path / "a.png", np.full((4, 4), 4000))
     path.write_bytes(path.read_bytes()[:48])
     assert on_page(page, (1, 4, 4), Preparation(), path=path) == {"error": "a.png is a damaged image"}
+
+
+DROPPED = """
+const handlers = {};
+globalThis.document = { body: { classList: { add() {}, remove() {} } } };
+globalThis.addEventListener = (name, handle) => (handlers[name] = handle);
+const input = { files: [], addEventListener: globalThis.addEventListener };
+const { onImageFile } = await import("./files.js");
+const found = [];
+onImageFile(input, (file, notes) => found.push([file, notes]));
+for (const files of [["a"], ["b", "c", "d"], []]) {
+  handlers.drop({ preventDefault() {}, dataTransfer: { files } });
+  input.files = files;
+  handlers.change();
+}
+console.log(JSON.stringify(found));
+"""
+
+
+def test_files_beside_the_first_are_said(page):
+    shutil.copy(STATIC / "files.js", page)
+    (page / "drop.js").write_text(DROPPED)
+    done = subprocess.run(["node", "drop.js"], cwd=page, capture_output=True, text=True, check=True, timeout=60)
+    expected = [["a", []]] * 2 + [["b", ["first of 3 files"]]] * 2
+    assert json.loads(done.stdout) == expected

@@ -1,11 +1,15 @@
+import io
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from refusals import refused
 
 from aae_toolkit.data.left_out import LeftOut
 from aae_toolkit.data.paths import image_files
+from aae_toolkit.errors import UsageError
 
 
 @pytest.fixture
@@ -169,3 +173,21 @@ def test_a_file_that_is_named_so_keeps_its_blanks_and_quotes(photos: Path) -> No
 def test_a_name_that_ends_with_a_carriage_return_is_itself(photos: Path) -> None:
     (photos / "odd.png\r").touch()
     assert found("-", piped=b"photos/odd.png\r\nphotos/0.png\r\n") == ["photos/odd.png\r", "photos/0.png"]
+
+
+def test_an_empty_path_is_not_the_working_directory(photos: Path) -> None:
+    with refused("an empty path", kind=UsageError):
+        found("photos/0.png", "")
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_an_image_instead_of_a_list_is_refused(photos: Path, file_format: str) -> None:
+    content = io.BytesIO()
+    Image.new("L", (30, 30)).save(content, file_format)
+    with refused("standard input is an image", "give the image's path", kind=UsageError):
+        found("-", piped=content.getvalue())
+
+
+@pytest.mark.parametrize("piped", [b"BM\n", b"P1\n2\n", b"GIF89a\n", b"<svg >\n"])
+def test_a_list_that_begins_like_an_image_is_a_list(photos: Path, piped: bytes) -> None:
+    assert found("-", piped=piped) == piped.decode().splitlines()

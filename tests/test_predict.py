@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from exports import one_variant
 from PIL import Image
+from refusals import refused
 
 from aae_toolkit.backends.registry import open_backend, runnables
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.errors import AaeError
+from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.predict import Candidate, Prediction, predict
 from aae_toolkit.predict.output import write_predictions
@@ -89,6 +90,31 @@ def test_a_whole_batch_of_unreadable_files_is_no_obstacle(export_dir: Path, png_
     found = list(predict(export_dir / "classifier.onnx", [*absent, png_files[0]]))
     assert found[:64] == [Prediction("absent.png", error="no such file")] * 64
     assert found[64].class_name in CLASS_NAMES
+
+
+@one_variant
+def test_in_python_paths_may_be_text_and_the_model_a_directory(export_dir: Path, png_files: list[Path]) -> None:
+    expected = list(predict(export_dir / "classifier.onnx", png_files[:2]))
+    assert list(predict(str(export_dir), [str(path) for path in png_files[:2]])) == expected
+    with refused("paths is one path", kind=UsageError):
+        predict(export_dir, str(png_files[0]))
+    with refused("paths is one path", kind=UsageError):
+        predict(export_dir, png_files[0])  # type: ignore[arg-type]
+    [folder] = predict(export_dir, [png_files[0].parent])
+    assert folder.error == "a folder; name the files in it"
+
+
+@one_variant
+def test_a_path_that_cannot_be_followed_does_not_stop_the_others(
+    export_dir: Path, png_files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    odd = [tmp_path / ("x" * 300 + ".png"), tmp_path / "loop.png", png_files[0] / "x.png", tmp_path / "*" / ("y" * 300)]
+    status, lines, error = printed_by(export_dir / "classifier.onnx", [png_files[0], *odd, png_files[1]], capsys)
+    assert (status, error) == (1, "aae: 4 of 6 images could not be read\n")
+    said = ["cannot be read (File name too long)", "cannot be read (Too many levels of symbolic links)"]
+    assert [line["error"] for line in lines[1:3]] == said
+    assert [line["path"] for line in lines if "label" in line] == [str(png_files[0]), str(png_files[1])]
 
 
 @one_variant

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,10 +21,10 @@ from drawn_files import png16, tiff
 from PIL import Image
 from torch import Tensor, nn
 
-from aae_toolkit import __version__
+from aae_toolkit import __version__, load_classifier
 from aae_toolkit.cli.app import run
+from aae_toolkit.data.borders import border_brightness
 from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.data.images import border_brightness
 from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.export import metadata as metadata_module
 from aae_toolkit.export.contract import Format, contract_of
@@ -31,6 +32,9 @@ from aae_toolkit.export.formats import write_artifact
 from aae_toolkit.export.metadata import contradiction, metadata_of, preparation_in
 from aae_toolkit.models.description import Architecture, ModelDescription
 from aae_toolkit.predict import predict
+from aae_toolkit.predict.classifier_file import ClassifierFile
+from aae_toolkit.predict.shards import plan_shards
+from aae_toolkit.progress import Silent
 
 CLASSES = ("bar", "pole", "box")
 SIDE = 8
@@ -205,6 +209,53 @@ def test_the_server_notes_opposite_borders_and_takes_another_inversion(models: A
             rows = client.post("/predict", files=sent).json()["predictions"]
         assert all(row["notes"][0].startswith(noted) for row in rows)
     assert [row["class_name"] for row in rows] == [path.parent.name for path in files]
+
+
+def arrays(kind: str) -> tuple[np.ndarray, list[str]]:
+    """Pictures of the model's size, uint8 [N, 1, SIDE, SIDE], and the names of their classes."""
+    pictures = [(name, picture(label, seed)) for label, name in enumerate(CLASSES) for seed in range(200, 210)]
+    planes = [255 - image if kind == "light" else image for _, image in pictures]
+    small = [np.asarray(Image.fromarray(i.astype(np.uint8)).resize((SIDE, SIDE)), np.uint8) for i in planes]
+    return np.stack(small)[:, None], [name for name, _ in pictures]
+
+
+@pytest.mark.parametrize(("case", "kind", "own"), [("inverted", "plain", "light"), ("plain", "light", "dark")])
+def test_arrays_with_opposite_borders_are_a_warning_in_python(models: Any, case: str, kind: str, own: str) -> None:
+    images, names = arrays(kind)
+    classifier = load_classifier(models(case) / "classifier.onnx")
+    with pytest.warns(UserWarning, match=f"the borders of 30 of 30 images are {own}, those of") as caught:
+        labels = classifier.predict(images)
+    assert (labels == names).mean() < 0.7
+    assert [Path(one.filename).name for one in caught] == [Path(__file__).name]  # the line that called
+    with pytest.warns(UserWarning, match=f"the borders of 1 of 30 images are {own}"):
+        classifier.predict(np.concatenate([images[:1], 255 - images[1:]]).reshape(30, -1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (classifier.predict(255 - images) == names).all()
+
+
+@pytest.mark.parametrize(("case", "kind", "own"), [("inverted", "plain", "light"), ("plain", "light", "dark")])
+def test_lists_with_opposite_borders_are_noted_by_the_server(models: Any, case: str, kind: str, own: str) -> None:
+    pytest.importorskip("starlette", reason="the example's own dependency, in the dev extra, is not installed")
+    images = arrays(kind)[0][:2]
+    with served(imported_server(), models(case) / "classifier.onnx") as client:
+        rows = client.post("/predict", json={"images": [images[0].tolist(), (255 - images[1]).tolist()]}).json()
+    assert rows["predictions"][0]["notes"][0].startswith(f"its border is {own}, those of the training images are")
+    assert "notes" not in rows["predictions"][1]
+
+
+def test_npz_files_with_opposite_borders_are_a_line(models: Any, tmp_path: Path) -> None:
+    with ClassifierFile(models("plain") / "classifier.onnx") as classifier:
+        shape, border = classifier.image_shape, classifier.border_brightness
+    lines: list[str] = []
+    progress = Silent()
+    progress.say = lines.append  # type: ignore[method-assign]
+    for kind in ("plain", "light"):
+        np.savez(tmp_path / f"{kind}.npz", images=arrays(kind)[0])
+    files = [tmp_path / "plain.npz", tmp_path / "light.npz"]
+    plan_shards(files, shape, shard_size=100, column="image", border=border, progress=progress)
+    said = "of its first images, the borders of 30 of 30 images are dark, those of the training images are light"
+    assert lines == [f"{files[1]}: {said}"]
 
 
 def test_an_opposite_border_is_noted_once_for_all(

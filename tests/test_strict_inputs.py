@@ -256,6 +256,12 @@ def test_pixels_of_0_and_1_are_a_warning_in_python(export: Path, fitted: SemiSup
             model.predict(IMAGES)
 
 
+def test_no_samples_are_refused_as_such(export: Path) -> None:
+    for none in (IMAGES[:0], np.empty((0, 144), np.uint8), []):
+        with pytest.raises(ValueError, match="there are no samples"):
+            load_classifier(export).predict(none)
+
+
 def test_pixels_of_0_and_1_are_a_warning_of_the_server(server: ModuleType, export: Path) -> None:
     from starlette.testclient import TestClient
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from aae_toolkit.config import Variant, VariantConfig, load_config, shipped_configs, with_flags
+from aae_toolkit.data.borders import border_brightness
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.evaluation import encode
@@ -852,3 +853,11 @@ def test_categories_cannot_be_named_without_validation_images(tmp_path: Path) ->
     with pytest.raises(UsageError, match="no validation images to name the categories by"):
         train(tiny_config("unsupervised"), data, tmp_path / "model", device="cpu")
     train(tiny_config("semi_supervised"), data, tmp_path / "model", device="cpu")  # its categories are the classes
+
+
+def test_without_validation_images_the_border_is_that_of_training_images(tmp_path: Path) -> None:
+    write_data_directory(tmp_path / "data", tiny_source(), 30, 0, 60, seed=0)
+    data = DataDirectory(tmp_path / "data")
+    train(tiny_config("semi_supervised", n_epochs=1), data, tmp_path / "model", device="cpu")
+    border = read_description(tmp_path / "model").border_brightness
+    assert border == pytest.approx(border_brightness(data.load("train_labeled").images))

@@ -140,6 +140,7 @@ def init_datasets(
         preparation, value_range == "auto", labels_csv, conflicts, follow_links, names, sized, processes=True
     )
     _require_folder(source, options)
+    _require_outside(source, raw_dir, dir_path)
     _check_backbone(backbone, backbone_weights, views)
     shape = channels, image_size, image_size
     loaded = load_source(source, raw_dir, dir_path / "raw", shape, folder=options, progress=progress)
@@ -193,6 +194,15 @@ def _require_folder(source: SourceName, options: FolderOptions) -> None:
     ):
         if given:
             raise typer.BadParameter(f"{flag} is for --source folder only; leave it out for {source}")
+
+
+def _require_outside(source: SourceName, raw_dir: Path | None, dir_path: Path) -> None:
+    """Refuse a data directory among the images: pictures of its models would be read as images."""
+    if source == "folder" and raw_dir is not None and dir_path.resolve().is_relative_to(raw_dir.resolve()):
+        raise typer.BadParameter(
+            f"--dir-path {dir_path} lies in --raw-dir {raw_dir}, where its pictures would be read as images; give a"
+            " directory outside of it"
+        )
 
 
 def _colour(text: str) -> tuple[int, int, int]:

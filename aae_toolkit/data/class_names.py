@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from aae_toolkit.errors import AaeError
 
 _DIGITS = re.compile(r"(\d+)")
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[-_\s]+(?=[^\W_])|\s+")  # not the sign of "-1"
+# What tables, and folders of people's own, say of a missing label. "none" and "unknown" are usual classes.
+_NO_LABEL = frozenset({"unlabeled", "unlabelled", "nan", "null", "n/a", "#n/a", "<na>", "-1", "?"})
 
 
 def in_order(names: Iterable[str], earlier: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -28,7 +31,7 @@ def _natural(name: str) -> tuple[list[str | int], str]:
 
 
 def require_distinct(names: Iterable[str], place: str) -> None:
-    """Refuse unprintable names, and two that differ only in case, in spaces, or in how Unicode writes them.
+    """Refuse unprintable names, and two that differ only in case, in how Unicode writes them, or in what parts words.
 
     Raises:
         AaeError: a name is refused; `place` says where it was found.
@@ -37,11 +40,16 @@ def require_distinct(names: Iterable[str], place: str) -> None:
     for name in sorted(names):
         if not name.isprintable() or not _is_text(name):
             raise AaeError(f"class name {name!r} in {place} is unprintable; rename it")
-        key = " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
-        twin = known.setdefault(key, name)
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+        twin = known.setdefault(_BETWEEN_WORDS.sub(" ", folded.strip()).rstrip(".") or name, name)
         if twin != name:
             both = f"{twin!a} and {name!a}"  # escapes tell apart what prints alike
             raise AaeError(f"{place} has the classes {both}, which read alike; rename one, or join them")
+
+
+def reads_as_no_label(name: str) -> bool:
+    """Whether the name of a class rather says that images have no label."""
+    return name.strip().casefold() in _NO_LABEL
 
 
 def _is_text(name: str) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aae_toolkit.data.class_names import in_order
 from aae_toolkit.data.colour import colour_alone
 from aae_toolkit.data.labels_csv import read_labels
-from aae_toolkit.data.layout import UNLABELED_FOLDERS, Layout, Part, find_layout
+from aae_toolkit.data.layout import UNLABELED_FOLDERS, Layout, Part, find_layout, part_of
 from aae_toolkit.data.left_out import IGNORED, LOOSE, UNLISTED, LeftOut
 from aae_toolkit.data.pixels import File, PictureReader, Pictures
 from aae_toolkit.data.preparation import DEFAULT, Preparation
@@ -85,18 +85,19 @@ def read_folder(
     if not raw_dir.is_dir():
         raise AaeError(f"{raw_dir} is not a directory; expected one sub-directory of images per class")
     left_out = LeftOut(progress.say)
-    walker = Walker(raw_dir, left_out, follow_links=options.follow_links)
-    given: set[Part] = set()
     if options.labels_csv is not None:
-        class_names, files = _listed(raw_dir, options.labels_csv, options, walker, progress)
+        class_names, files = _listed(raw_dir, options.labels_csv, options, left_out, progress)
+        given = {file.part: file.path.parent for file in files}
     else:
         layout = find_layout(raw_dir, follow_links=options.follow_links, say=progress.say)
-        for part, folder in layout.given.items():
-            if part in options.sized:
-                raise UsageError(f"the {part} images are given in {folder} and kept as they are; leave --{part} out")
         class_names = in_order(layout.names, options.earlier_names)
-        files, given = _sorted(layout, class_names, walker), set(layout.given)
-        _account_for_others(layout, walker)
+        walker = Walker(raw_dir, left_out, follow_links=options.follow_links, aside=layout.ignored)
+        files = _sorted(layout, class_names, walker)
+        given = layout.given
+        _account_for_others(layout, Walker(raw_dir, left_out, follow_links=options.follow_links))
+    for part, folder in given.items():
+        if part in options.sized:
+            raise UsageError(f"the {part} images are given in {folder} and kept as they are; leave --{part} out")
     if not files:
         left_out.finish()
         raise AaeError(
@@ -154,34 +155,58 @@ def _sorted(layout: Layout, class_names: tuple[str, ...], walker: Walker) -> lis
 
 
 def _listed(
-    raw_dir: Path, file: Path, options: FolderOptions, walker: Walker, progress: Progress
+    raw_dir: Path, file: Path, options: FolderOptions, left_out: LeftOut, progress: Progress
 ) -> tuple[tuple[str, ...], list[File]]:
-    """Return class names and files of a list of labels, unlabelled files last."""
-    labels = read_labels(
+    """Return class names and files of a list of labels, held-out ones first and unlabelled ones last."""
+    labels, dropped = read_labels(
         file,
         raw_dir,
-        walker.left_out,
+        left_out,
         follow_links=options.follow_links,
         drop_conflicts=options.conflicts == "drop",
         say=progress.say,
     )
     class_names = in_order(set(labels.values()) - {""}, options.earlier_names)
     index = {name: label for label, name in enumerate(class_names)} | {"": UNLABELED}
-    files = [File(path, index[label], "train") for path, label in labels.items()]
-    files.sort(key=lambda f: (f.label == UNLABELED, f.label, f.path))
-    named, others = {path.resolve() for path in labels}, LeftOut()
+    parts = _listed_parts(raw_dir, labels, progress)
+    files = [File(path, index[label], parts.get(path, "train")) for path, label in labels.items()]
+    files.sort(key=lambda f: (f.label == UNLABELED, _READING_ORDER[f.part], f.label, f.path))
+    named, others = {path.resolve() for path in labels} | {Path(real) for real in dropped}, LeftOut()
     for path, real in Walker(raw_dir, others, passed_over=file, all_kinds=True).images(raw_dir):
         if Path(real) not in named:
-            walker.left_out.add(UNLISTED, path, f"left out, since {file} does not name it")
-    walker.left_out.others.update(others.others)
+            left_out.add(UNLISTED, path, f"left out, since {file} does not name it")
+    left_out.others.update(others.others)
     return class_names, files
+
+
+def _listed_parts(raw_dir: Path, labels: dict[Path, str], progress: Progress) -> dict[Path, Part]:
+    """Return the part of each labelled image of a list; nothing unless they lie in folders of several parts."""
+    root = raw_dir.absolute()  # whose own folders may have such names, too
+    whole = {path: path.absolute() for path, label in labels.items() if label}
+    parts = {path: part_of(p.relative_to(root) if p.is_relative_to(root) else p) for path, p in whole.items()}
+    given = {part: path.parent for path, part in parts.items() if part is not None}
+    if len(given) < 2:
+        return {}
+    outside = next((path for path, part in parts.items() if part is None), None)
+    if outside is not None or "train" not in given:
+        lacking = f"not {outside}" if outside is not None else "none in train/"
+        raise AaeError(
+            f"images are listed in {' and '.join(sorted(map(str, given.values())))}, which read as given splits, but"
+            f" {lacking}; sort all labelled images into train/, val/ and test/, or rename these folders"
+        )
+    progress.say(f"given splits are kept: {', '.join(sorted(map(str, given.values())))}")
+    return {path: part for path, part in parts.items() if part is not None}
 
 
 def _account_for_others(layout: Layout, walker: Walker) -> None:
     """Count images in folders that are left out, and those beside class folders."""
     for folder in layout.ignored:
+        belongs = f"; images without a label belong into {UNLABELED_FOLDERS[0]}/ beside the class folders"
+        advice = belongs if folder.name.casefold() in UNLABELED_FOLDERS else ""
         for path, _ in walker.images(folder):
-            walker.left_out.add(IGNORED, path, f"left out, since the name {folder.name} begins with an underscore")
+            walker.left_out.add(
+                IGNORED, path, f"left out, since the name {folder.name} begins with an underscore{advice}"
+            )
     for folder in layout.loose:
         for path in walker.images_of(folder):
             walker.left_out.add(LOOSE, path, "left out, since it is in no class folder")

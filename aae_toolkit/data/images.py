@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from aae_toolkit.data.borders import border_brightness, is_opposite, opposite_border
 from aae_toolkit.data.depth import depth_of, to_8_bits
 from aae_toolkit.data.formats import HEAD_BYTES, NAMES, has_heif, kind_of, unread
 from aae_toolkit.data.preparation import DEFAULT, Preparation, place
@@ -27,14 +28,15 @@ MAX_PIXELS = 2**26  # 8192 x 8192: conversion takes about 1 GiB with transparenc
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 _GREY = frozenset({"1", "L", "LA", "I", "I;16"})
 _MODES = {1: "L", 3: "RGB"}
-_DARK, _MIDDLE, _LIGHT = 64, 127.5, 191  # borders between dark and light follow no convention
+_MIDDLE = 127.5  # brightness between dark and light
 _SAMPLED = 32  # rows and columns that a mean colour is taken from
 _NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # TIFF tags
 
 Image.preinit()  # import the usual formats now, not at the first image
 
-# Pillow warns above its own limit; this module refuses at a lower one.
+# Pillow warns above its own limit, where this module refuses at a lower one, and of damaged EXIF data.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class NotedImage(NamedTuple):
@@ -97,9 +99,11 @@ def read_noted(
         fitted = padded
     pixels = _planes(fitted)
     as_prepared = preparation.invert == "yes" or own_border > _MIDDLE
-    invert = _is_opposite(own_border, border) if match_border else as_prepared
+    invert = is_opposite(own_border, border) if match_border else as_prepared
     pixels = 255 - pixels if invert else pixels
-    notes += [*said, *(["inverted"] if invert else []), *_border_notes(pixels, border)]
+    notes += [*said, *(["inverted"] if invert else [])]
+    if doubt := opposite_border(pixels, border):
+        notes.append(f"{doubt}; inversion auto would invert it")
     return NotedImage(pixels, tuple(notes), colour)
 
 
@@ -126,15 +130,10 @@ def opened_image(path: Path | BinaryIO, size: tuple[int, int]) -> Iterator[Image
     except AaeError:
         raise
     except Exception as error:  # pillow's decoders raise any type on damaged files
+        if isinstance(error, OSError) and error.errno is not None:
+            raise AaeError(f"{path}: cannot be read ({error.strerror})") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AaeError(f"{path}: damaged image ({reason[:200]})") from error
-
-
-def border_brightness(images: NDArray[np.uint8]) -> float:
-    """Return the mean of the border pixels of images [..., H, W], in 0-255; tells light on dark from dark on light."""
-    inner = np.zeros(images.shape[-2:], dtype=bool)
-    inner[1:-1, 1:-1] = True
-    return float(images[..., ~inner].mean())
 
 
 def _fitted(
@@ -151,24 +150,6 @@ def _fitted(
 def _planes(image: Image.Image) -> NDArray[np.uint8]:
     """Return the pixels of a grey or RGB image, [C, H, W]."""
     return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, -1).transpose(2, 0, 1)
-
-
-def _is_opposite(border: float, usual: float | None) -> bool:
-    """Whether a border is light although the usual one is dark, or the reverse."""
-    if usual is None or _DARK < usual < _LIGHT:
-        return False
-    return abs(255 - border - usual) < abs(border - usual)
-
-
-def _border_notes(pixels: NDArray[np.uint8], usual: float | None) -> list[str]:
-    """Note a border of pixels [C, H, W] that is dark where those of the training images are light, or the reverse."""
-    if usual is None or _DARK < usual < _LIGHT:
-        return []
-    border = border_brightness(pixels)
-    if _DARK <= border <= _LIGHT or not _is_opposite(border, usual):
-        return []
-    own, others = ("dark", "light") if border < _DARK else ("light", "dark")
-    return [f"its border is {own}, those of the training images are {others}; inversion auto would invert it"]
 
 
 def _content(path: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
@@ -195,6 +176,12 @@ def _open(file: BinaryIO, path: Path | BinaryIO, size: tuple[int, int]) -> Image
             opened = JpegImageFile(file)
         except SyntaxError:  # pillow's error for another format
             raise AaeError(f"{path}: too many pixels; scale it down to {MAX_PIXELS / 1e6:.0f} million") from None
+    except UnidentifiedImageError:
+        if not head:
+            raise AaeError(f"{path}: an empty file") from None
+        if kind is None:
+            raise
+        raise AaeError(f"{path}: {kind}, damaged or of a variant that is not read; convert it to PNG") from None
     if opened.format == "TIFF":
         _refuse_preview(opened, path)
     full = opened.size

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
-from aae_toolkit.data.class_names import require_distinct
+from aae_toolkit.data.class_names import reads_as_no_label, require_distinct
 from aae_toolkit.data.layout import require_two_classes
 from aae_toolkit.data.left_out import CONTRADICTORY, LIMIT, MISSING, OUTSIDE, LeftOut
 from aae_toolkit.data.walk import FOLLOW
@@ -17,6 +17,7 @@ from aae_toolkit.text import one_line
 
 COLUMNS = ("path", "label")
 _DELIMITERS = ",;\t"
+_SPLIT_COLUMNS = frozenset({"split", "set", "subset", "partition", "is_train", "is_valid", "is_validation", "is_test"})
 _MAX_BYTES = 2**30
 
 
@@ -28,8 +29,11 @@ def read_labels(
     follow_links: bool = False,
     drop_conflicts: bool = False,
     say: Callable[[str], None],
-) -> dict[Path, str]:
+) -> tuple[dict[Path, str], set[str]]:
     """Read the label of each image that a CSV file names; an empty label means unlabelled.
+
+    Returns:
+        The labels by path, and the real paths of images that were dropped for their two labels.
 
     Args:
         file: CSV file in UTF-8, with commas, semicolons or tabs between its columns.
@@ -63,10 +67,16 @@ def read_labels(
         left_out.add(CONTRADICTORY, labels.pop(real)[0], f"left out for its labels, {reason.partition(': ')[2]}")
     if not labels:
         raise AaeError(f"{file} names no image that is in {raw_dir}; paths are relative to --raw-dir")
+    for path, label, number in labels.values():
+        if reads_as_no_label(label):
+            raise AaeError(
+                f"{file}, line {number}: {path} has the label {label!r}; leave it empty if the image has none, or"
+                " rename the class"
+            )
     names = {label for _, label, _ in labels.values()} - {""}
     require_distinct(names, str(file))
     require_two_classes(names, str(file))
-    return {path: label for path, label, _ in labels.values()}
+    return {path: label for path, label, _ in labels.values()}, set(conflicts)
 
 
 def _rows(file: Path, say: Callable[[str], None]) -> list[tuple[int, str, str]]:
@@ -101,13 +111,14 @@ def _rows(file: Path, say: Callable[[str], None]) -> list[tuple[int, str, str]]:
 
 
 def _require_columns(file: Path, columns: list[str], say: Callable[[str], None]) -> None:
-    found = one_line(", ".join(columns)) or "none"
+    found = one_line(", ".join(name[:40] for name in columns[:LIMIT])) or "none"
     for name in COLUMNS:
         if columns.count(name) != 1:
             raise AaeError(f"{file} has {columns.count(name)} columns {name!r}; expected path,label and found: {found}")
-    if "split" in columns:
+    if split := next((name for name in columns if name in _SPLIT_COLUMNS), None):
         raise AaeError(
-            f"{file} has a column 'split', which is not read; sort the images into train/, val/ and test/, or remove it"
+            f"{file} has a column {split!r}, which is not read; sort the images into train/, val/ and test/, or remove"
+            " it"
         )
     if other := [name for name in columns if name not in COLUMNS]:
         say(f"columns of {file} that are not used: {one_line(', '.join(other[:LIMIT]))}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from aae_toolkit.data.class_names import require_distinct
+from aae_toolkit.data.class_names import reads_as_no_label, require_distinct
 from aae_toolkit.data.formats import SUFFIXES, kind_of_file
 from aae_toolkit.data.walk import FOLLOW, is_litter
 from aae_toolkit.errors import AaeError
@@ -24,6 +26,11 @@ _PARTS: dict[str, Part] = {
     "test": "test",
     "testing": "test",
 }
+# A part of a data set within a longer name, such as seg_train, test_set, val2017 or TrainImages.
+_LIKE_PART = re.compile(
+    r"(?:^|[^a-z])(?:(?P<train>train|training|trn)|(?P<validation>val|valid|validation|dev|eval|evaluation)"
+    r"|(?P<test>test|testing|tst|hold[-_ ]?out))[-_ ]?(?:set|data|images|imgs)?(?:[^a-z]|$)"
+)
 
 
 @dataclass
@@ -72,10 +79,13 @@ def find_layout(raw_dir: Path, *, follow_links: bool, say: Callable[[str], None]
     else:
         if parts and len(classes) > 1:
             _refuse_one_part(base, parts)
+        _refuse_names_like_parts(base, classes)
         nested = {path: reader.add_class(path, say) for path in classes}
         if len(set(nested.values())) > 1:
             with_parts, without = (next(path for path, is_so in nested.items() if is_so == wanted) for wanted in (1, 0))
             raise AaeError(f"{with_parts} has given splits, {without} has none; sort all classes so, or none")
+        if not layout.given:
+            _report_repeated(classes, say)
     _require_classes(layout, raw_dir)
     return layout
 
@@ -101,15 +111,17 @@ class _Reader:
 
     def add_class(self, path: Path, say: Callable[[str], None]) -> bool:
         """Add a class folder; return whether there are folders of the parts in it."""
-        inner = sorted(p for p in path.iterdir() if p.is_dir() and not is_litter(p.name) and not p.name.startswith("_"))
+        inner = _folders_in(path)
         parts = _parts(inner)
+        _refuse_names_like_parts(path, inner)
+        if parts and (len(inner) > len(parts) or "train" not in parts or has_images(path)):
+            raise AaeError(
+                f"{path} has {_names(parts)}, but not all of its images are in train/, val/ and test/; sort all of them"
+                " into such folders, or none"
+            )
         if len(parts) < 2:
             self._layout.classes.append(("train", path.name, path))
             return False
-        if len(inner) > len(parts) or "train" not in parts or has_images(path):
-            raise AaeError(
-                f"{path} has {_names(parts)} beside other images; sort all of them into such folders, or none"
-            )
         if not self._layout.given:
             say(f"given splits are kept: {_names(parts)} in each class folder")
         self._layout.classes += [(part, path.name, folder) for part, folder in parts.items()]
@@ -156,6 +168,40 @@ def _parts(folders: list[Path]) -> dict[Part, Path]:
     return parts
 
 
+def _folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a class folder, without those that are left out by their name."""
+    with os.scandir(folder) as entries:  # a folder may hold many files, which pathlib would all ask for their kind
+        names = [e.name for e in entries if e.is_dir() and not is_litter(e.name) and not e.name.startswith("_")]
+    return [folder / name for name in sorted(names)]
+
+
+def _refuse_names_like_parts(base: Path, folders: list[Path]) -> None:
+    """Refuse folders whose names hold two different parts, if they are not exactly those of parts."""
+    like: dict[str, Path] = {}
+    for path in folders:
+        if found := _LIKE_PART.search(path.name.casefold()):
+            like.setdefault(str(found.lastgroup), path)
+    if len(like) > 1 and len(_parts(folders)) < 2:
+        names = " and ".join(sorted(f"{path.name}/" for path in like.values()))
+        raise AaeError(
+            f"{base} has {names}, which read as given splits; rename them to train/, val/ and test/, or, if they are"
+            " classes, to other names"
+        )
+
+
+def _report_repeated(classes: list[Path], say: Callable[[str], None]) -> None:
+    """Report folders of one name in several class folders: they may be the classes."""
+    inner = {path: [folder.name for folder in _folders_in(path)] for path in classes}
+    repeated = Counter(name for names in inner.values() for name in names)
+    if repeated and max(repeated.values()) > 1:
+        name = max(repeated, key=lambda name: repeated[name])
+        first, second, *_ = (path.name for path, names in inner.items() if name in names)
+        say(
+            f"{first}/{name} and {second}/{name} are read as images of {first} and of {second}; if {name} is a class,"
+            " sort the images into one folder for each class"
+        )
+
+
 def _refuse_one_part(base: Path, parts: dict[Part, Path]) -> None:
     """Refuse a single folder named like a part, if it holds class folders rather than images of a class."""
     [(part, path)] = parts.items()
@@ -164,6 +210,11 @@ def _refuse_one_part(base: Path, parts: dict[Part, Path]) -> None:
             f"{path} reads as {part} images, beside other folders of {base}; give the splits as train/, val/ and test/"
             " alone, or rename it if it is a class"
         )
+
+
+def part_of(path: Path) -> Part | None:
+    """Return the part of a data set that a folder of `path`, relative to all images, is named like."""
+    return next((_PARTS[name.casefold()] for name in path.parts[:-1] if name.casefold() in _PARTS), None)
 
 
 def _names(parts: dict[Part, Path]) -> str:
@@ -181,7 +232,7 @@ def _require_classes(layout: Layout, raw_dir: Path) -> None:
         )
     require_distinct(layout.names, str(raw_dir))
     for _, name, path in layout.classes:
-        if f"_{name.strip().casefold()}" in UNLABELED_FOLDERS:
+        if reads_as_no_label(name):
             raise AaeError(
                 f"{path}: a class, or images without a label? rename it to {UNLABELED_FOLDERS[0]}/ for these"
             )

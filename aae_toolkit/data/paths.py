@@ -9,9 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from aae_toolkit.data.formats import SUFFIXES
+from aae_toolkit.data.formats import HEAD_BYTES, SUFFIXES, kind_of
 from aae_toolkit.data.left_out import LeftOut
 from aae_toolkit.data.walk import Walker, is_litter
+from aae_toolkit.errors import UsageError
 
 STANDARD_INPUT = "-"
 _AT_ONCE = 2**16  # bytes read from standard input at a time
@@ -38,13 +39,16 @@ def image_files(
         suffixes: suffixes, in lower case, of files that folders yield unseen; others are judged by their content.
         left_out: account of what folders hold besides images.
         follow_links: also follow links that lead outside of a folder.
+
+    Raises:
+        UsageError: a path is empty, or standard input is an image.
     """
     left_out = LeftOut() if left_out is None else left_out
 
     def below(path: Path) -> Iterator[Path]:
         """Yield the images below a folder; for other paths and for folders that hold nothing, the path itself."""
         empty = True
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112  (pathlib raises where it may not look, or a name is too long)
             before = left_out.n_failed
             walker = Walker(path, left_out, suffixes=suffixes, follow_links=follow_links, all_kinds=True)
             for file, _ in walker.images(path):
@@ -55,6 +59,8 @@ def image_files(
             yield path
 
     for name in named:
+        if not name:  # of a variable that is not set; pathlib would take it for the working directory
+            raise UsageError("an empty path; give image files, folders, patterns or -")
         if name == STANDARD_INPUT:
             yield from chain.from_iterable(below(Path(path)) for path in _listed(standard_input))
         else:
@@ -78,7 +84,7 @@ def _matching(name: str) -> Iterator[Path]:
         # Hidden files are matched only where the pattern itself begins with a dot.
         if (is_litter(path.name) and not path.name.startswith(".")) or not folders.isdisjoint(path.parents):
             continue
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112  (as above)
             folders.add(path)
         yield path
 
@@ -93,8 +99,14 @@ def _listed(stream: BinaryIO) -> Iterator[str]:
     """Yield the paths in a stream, NUL-separated if a NUL is in its first bytes, else one per line; skip empty ones.
 
     A byte-order mark and the carriage returns of Windows' line ends are dropped, and UTF-16 is decoded.
+
+    Raises:
+        UsageError: the stream is an image.
     """
     rest, separator = os.read(stream.fileno(), _AT_ONCE), b""
+    kind = kind_of(rest[:HEAD_BYTES])
+    if kind is not None and b"\0" in rest[:HEAD_BYTES]:  # a name alone may begin like an image
+        raise UsageError(f"standard input is an image ({kind}); - stands for a list of paths, so give the image's path")
     if rest.startswith(_UTF16_MARKS):
         while content := os.read(stream.fileno(), _AT_ONCE):
             rest += content

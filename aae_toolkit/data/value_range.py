@@ -49,6 +49,8 @@ class _UnknownRangeError(AaeError):
 def _may_be_deep(path: Path) -> bool:
     """Whether the first bytes of a file allow more than 8 bits per channel."""
     try:
+        if not path.is_file():  # opening a pipe may block for ever
+            return False
         with path.open("rb", buffering=0) as file:
             head = file.read(_PNG_BITS + 1)
     except OSError:

@@ -38,6 +38,7 @@ class Walker:
         follow_links: bool = False,
         all_kinds: bool = False,
         passed_over: Path | None = None,
+        aside: list[Path] | None = None,
     ) -> None:
         """Prepare a search.
 
@@ -48,11 +49,13 @@ class Walker:
             follow_links: also follow links that leave `root`.
             all_kinds: also yield images of kinds that are not read, for their reader to report.
             passed_over: file that is neither found nor left out, such as a list of labels.
+            aside: takes the folders whose name begins with an underscore, which are then not searched.
         """
         self.left_out = left_out
         self._root, self._suffixes, self._follow, self._all = root, suffixes, follow_links, all_kinds
         self._real_root = os.path.realpath(root)
         self._passed_over = passed_over and os.path.realpath(passed_over)
+        self._aside = aside
 
     def images(self, folder: Path) -> Iterator[tuple[Path, str]]:
         """Yield the images below `folder` with their real paths: its files by name, then its folders' by name."""
@@ -67,11 +70,13 @@ class Walker:
                 reached = False  # under its own name instead
                 if is_link := entry.is_symlink():
                     real = os.path.realpath(path)
-                    reached = _is_reached(real, top)
+                    reached = self._is_reached(real, top)
                     if not self._may_follow(path, real):
                         continue
                 if entry.is_dir():
-                    if not (reached or real in visited or _is_within(top, real)):  # no link back up
+                    if self._aside is not None and entry.name.startswith("_"):
+                        self._aside.append(path)
+                    elif not (reached or real in visited or _is_within(top, real)):  # no link back up
                         visited.add(real)
                         folders.append((path, real))
                 elif reached or real in linked:
@@ -84,8 +89,11 @@ class Walker:
     def images_of(self, folder: Path) -> Iterator[Path]:
         """Yield the images of a folder itself, without those of its folders."""
         for entry in self._entries(folder):
-            if entry.is_file() and self._is_image(folder / entry.name, entry.path):
-                yield folder / entry.name
+            path = folder / entry.name
+            if entry.is_symlink() and not self._may_follow(path, os.path.realpath(path)):
+                continue
+            if entry.is_file() and self._is_image(path, entry.path):
+                yield path
 
     def _entries(self, directory: Path) -> list[os.DirEntry[str]]:
         try:
@@ -94,6 +102,14 @@ class Walker:
         except OSError as error:
             self.left_out.add(UNREADABLE, directory, f"a folder that may not be read ({error.strerror})")
             return []
+
+    def _is_reached(self, real: str, top: str) -> bool:
+        """Whether a search below `top` finds the file `real` under its own name."""
+        if not _is_within(real, top):
+            return False
+        *folders, name = Path(real[len(top) :]).parts[1:] or ("",)
+        aside = self._aside is not None and any(folder.startswith("_") for folder in folders)
+        return not (aside or any(map(is_litter, [*folders, name])))
 
     def _may_follow(self, path: Path, real: str) -> bool:
         """Whether a link leads to something that may be read; others are counted."""
@@ -131,8 +147,3 @@ class Walker:
 
 def _is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
-def _is_reached(real: str, top: str) -> bool:
-    """Whether a search below `top` finds the file `real` under its own name."""
-    return _is_within(real, top) and not any(map(is_litter, Path(real[len(top) :]).parts[1:]))

@@ -121,7 +121,7 @@ class ModelDescription(BaseModel):
     category_to_class_from: Name
     validation_accuracy: float | None = None  # accuracy of the label, a fraction; None without validation labels
     decoder_is_trained: bool = True  # False after a training of y alone, without the autoencoder
-    border_brightness: float | None = None  # mean of the validation images' outermost pixels, 0-255
+    border_brightness: float | None = None  # of validation images, else of training images, 0-255
     sha256: dict[str, str] = {}  # checksums of the weights' files by name; empty in files of an earlier version
     preparation: Preparation | None = None  # of image files; None for arrays and in files of an earlier version
     arrays: ArrayFacts | None = None  # only for models trained through the Python API

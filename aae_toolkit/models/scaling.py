@@ -82,7 +82,9 @@ def require_form(shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> N
     if len(shape) > 1 and shape[0] > 0 and shape[1:] in forms:
         return
     hint = ""
-    if shape in forms:
+    if shape[:1] == (0,):
+        hint = "; there are no samples"
+    elif shape in forms:
         hint = "; give a single sample as X[None]"
     elif shape[1:] == (h, w, c):
         hint = "; its axes are [n, H, W, C], so give X.transpose(0, 3, 1, 2)"

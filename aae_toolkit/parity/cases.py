@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aae_toolkit.backends.protocol import Backend, Runnable
 from aae_toolkit.backends.registry import open_backend
-from aae_toolkit.data.images import border_brightness
+from aae_toolkit.data.borders import border_brightness
 from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.data.split import Split

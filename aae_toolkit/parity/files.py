@@ -6,6 +6,7 @@ The reference is the trained model on the pixels that `aae init-datasets` makes 
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -173,7 +174,9 @@ def _by_load_classifier(export: ExportDirectory, paths: list[Path]) -> Iterator[
     pixels = np.stack([image.pixels for image in decoded if image.pixels is not None])
     classifier = load_classifier(export.path)
     names = classifier.classes_.tolist()
-    labels, probabilities = classifier.predict(pixels), classifier.predict_proba(pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of borders: some pictures are light on dark, others the reverse
+        labels, probabilities = classifier.predict(pixels), classifier.predict_proba(pixels)
     for label, row, image in zip(labels.tolist(), probabilities, pixels, strict=True):
         yield Found(names.index(label), row, image)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from aae_toolkit.data.borders import opposite_borders
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export import metadata
 from aae_toolkit.models import scaling
@@ -25,7 +26,8 @@ class OnnxClassifier:
     X has the form and scale that the exported estimator was fitted with; for a model from `aae train` it is uint8
     pixels in 0-255. Its shape is [n, C, H, W], [n, H, W] where C is 1, or [n, C·H·W] in that order; any other is
     refused, such as [n, H, W, C]. Values that seem to be of another scale, such as 0-1 for 0-255, give a warning, and
-    so do columns of a data frame that cannot be compared with those of `fit`.
+    so do images whose border is light where it was dark in training, or the reverse, and columns of a data frame that
+    cannot be compared with those of `fit`.
 
     Attributes:
         classes_: the class labels of an estimator, of their dtype; for a clusterer or a model from `aae train`, the
@@ -86,7 +88,11 @@ class OnnxClassifier:
         if not np.isfinite(rows).all():
             raise ValueError("X holds NaN or infinity")
         scaling.require_scale(rows, self._scaling, samples.dtype)
-        return scaling.to_uint8(scaling.to_images(rows, self._scaling, self.image_shape))
+        images = scaling.to_uint8(scaling.to_images(rows, self._scaling, self.image_shape))
+        doubt = opposite_borders(images, self._file.border_brightness) if self._is_of_pixels else None
+        if doubt:
+            warnings.warn(f"{doubt}; if X was not inverted as those were, give 255 - X", UserWarning, stacklevel=4)
+        return images
 
     def _require_columns(self, X: Any) -> None:
         """Compare the columns of a data frame with those of the estimator's `fit`, as scikit-learn does."""

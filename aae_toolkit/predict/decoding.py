@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from aae_toolkit.data.decoding import decoded_ahead
 from aae_toolkit.data.images import read_noted
+from aae_toolkit.data.left_out import LeftOut
 from aae_toolkit.data.preparation import DEFAULT, Preparation
+from aae_toolkit.data.walk import Walker
 from aae_toolkit.errors import AaeError
 
 if TYPE_CHECKING:
@@ -49,9 +52,12 @@ class Decoder(NamedTuple):
         try:
             image = read_noted(source, self.shape, self.preparation, border=self.border, match_border=self.match_border)
         except AaeError as error:
-            is_folder = isinstance(source, Path) and source.is_dir()
-            reason = "a folder without image files" if is_folder else str(error).removeprefix(f"{source}: ")
-            return Decoded(path, error=reason)
+            if isinstance(source, Path) and os.path.isdir(source):  # noqa: PTH112  (pathlib may raise)
+                holds = any(Walker(source, LeftOut(), all_kinds=True).images(source))
+                return Decoded(
+                    path, error="a folder; name the files in it" if holds else "a folder without image files"
+                )
+            return Decoded(path, error=str(error).removeprefix(f"{source}: "))
         return Decoded(path, image.pixels, image.notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from aae_toolkit.errors import UsageError
 from aae_toolkit.machine.environment import usable_cores
-from aae_toolkit.predict.classifier_file import ClassifierFile
+from aae_toolkit.predict.classifier_file import ClassifierFile, find_classifier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,8 +79,8 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: Path,
-    paths: Iterable[Path],
+    model: str | Path,
+    paths: Iterable[str | Path],
     *,
     batch_size: int = BATCH_SIZE,
     threads: int | None = None,
@@ -93,7 +94,7 @@ def predict(
     Files are decoded while earlier ones are labelled; memory holds at most a few batches.
 
     Args:
-        model: `classifier.onnx` from `aae export`.
+        model: `classifier.onnx` from `aae export`, or the export directory that holds it.
         paths: image files; each is prepared as the training images were.
         batch_size: images per batch.
         threads: threads for decoding and for the model; None is one per core.
@@ -106,16 +107,19 @@ def predict(
 
     Raises:
         AaeError: the model is absent, damaged, or not a classifier of this tool.
-        UsageError: `invert` is `auto`, but the model does not record the border brightness of its training images.
+        UsageError: `invert` is `auto`, but the model does not record the border brightness of its training images; or
+            `paths` is a single path.
     """
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise UsageError(f"paths is one path, {os.fspath(paths)!r}; give a list of paths")
     import onnxruntime  # noqa: F401 - import it before the thread below, since imports block one another
 
     with ThreadPoolExecutor(1) as pool:
-        opening = pool.submit(ClassifierFile, model, threads=threads, prepacked=False)
+        opening = pool.submit(ClassifierFile, find_classifier(Path(model)), threads=threads, prepacked=False)
         from aae_toolkit.predict.decoding import decode_ahead  # importing pillow takes longer than opening the model
     classifier = opening.result()
     decoder = decoder_of(classifier, invert)
-    batches = decode_ahead(paths, decoder, batch_size, threads or usable_cores(), processes=processes)
+    batches = decode_ahead(map(Path, paths), decoder, batch_size, threads or usable_cores(), processes=processes)
     return _label(classifier, batches, top_k, threshold)
 
 

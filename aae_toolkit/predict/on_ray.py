@@ -118,7 +118,9 @@ def predict_ray(
     with ClassifierFile(model) as classifier:
         decoder = decoder_of(classifier, options.invert)
     column = options.column
-    shards = plan_shards(files, decoder.shape, shard_size=shard_size, column=column, progress=progress)
+    shards = plan_shards(
+        files, decoder.shape, shard_size=shard_size, column=column, border=decoder.border, progress=progress
+    )
     if options.invert != "as-trained" and (
         npz := next((shard.names[0] for shard in shards if shard.kind == "npz"), None)
     ):

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_toolkit.data.borders import opposite_borders
 from aae_toolkit.data.formats import SUFFIXES
 from aae_toolkit.data.split_files import map_images
 from aae_toolkit.errors import AaeError
@@ -67,7 +68,13 @@ class Shard:
 
 
 def plan_shards(
-    files: Iterable[Path], shape: Shape, *, shard_size: int, column: str, progress: Progress | None = None
+    files: Iterable[Path],
+    shape: Shape,
+    *,
+    shard_size: int,
+    column: str,
+    border: float | None = None,
+    progress: Progress | None = None,
 ) -> list[Shard]:
     """Divide files into shards, in order; the same files give the same shards.
 
@@ -76,7 +83,8 @@ def plan_shards(
         shape: (C, H, W) of the model input, required of npz files.
         shard_size: maximum number of images per shard; Parquet files are divided between row groups only.
         column: image column of Parquet files.
-        progress: listener for doubts about the scale of npz files.
+        border: `border_brightness` of the training images, 0-255; None if unknown.
+        progress: listener for doubts about the scale and inversion of npz files.
 
     Raises:
         AaeError: no images are given, or an npz or Parquet file is absent, damaged, or holds no such images.
@@ -91,8 +99,11 @@ def plan_shards(
                 shards += _cut_parquet(path, column, shard_size)
                 continue
             shards += _cut_npz(path, shape, shard_size)
-            if progress and _npz_images(path)[:_READ_ROWS].max(initial=0) <= 1:
+            first = _npz_images(path)[:_READ_ROWS]
+            if progress and first.max(initial=0) <= 1:
                 progress.say(f"{path}: its first images hold no value above 1, and pixels are 0 to 255")
+            elif progress and (doubt := opposite_borders(first, border)):
+                progress.say(f"{path}: of its first images, {doubt}")
     if not shards:
         raise AaeError("nothing to label: no images at the given paths")
     return shards

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aae_toolkit.data.images import border_brightness
+from aae_toolkit.data.borders import border_brightness
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.collectives import gather
@@ -72,8 +72,17 @@ def describe_validated(networks: Networks, y: Floats, validation: Split, run: Ru
         naming,
         run,
         validation_accuracy=float(correct.mean()) if known.any() else None,
-        border_brightness=border_brightness(validation.images) if len(validation) else None,
+        border_brightness=_border_brightness(validation, run),
     )
+
+
+def _border_brightness(validation: Split, run: Run) -> float | None:
+    """Return that of the validation images, or of the training images where none are held out; None without pixels."""
+    images = validation.images
+    if not len(validation):
+        splits = (run.data.load_inputs(name, mapped=True) for name in ("train_labeled", "train_unlabeled"))
+        images = next((split.images for split in splits if len(split)), images)
+    return border_brightness(images) if len(images) and images.dtype == np.uint8 else None
 
 
 def trained_model(networks: Networks, y: Floats, validation: Split, run: Run) -> TrainedModel:

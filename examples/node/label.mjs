@@ -21,6 +21,17 @@ async function readNpy(path) {
   return { shape, data: new Uint8Array(file.subarray(start)) };
 }
 
+/** Mean of the border pixels of images [N, C, H, W], 0-255. */
+function borderBrightness(data, shape) {
+  const [height, width] = shape.slice(-2);
+  const isBorder = (i) => {
+    const [row, column] = [Math.floor(i / width) % height, i % width];
+    return row === 0 || column === 0 || row === height - 1 || column === width - 1;
+  };
+  const border = data.filter((_, i) => isBorder(i));
+  return border.reduce((sum, value) => sum + value, 0) / border.length;
+}
+
 async function main([exportDir, imagesPath]) {
   if (!imagesPath) throw new Error("usage: node label.mjs EXPORT_DIR IMAGES.npy");
   const model = JSON.parse(await readFile(join(exportDir, "model.json"), "utf8"));
@@ -32,6 +43,13 @@ async function main([exportDir, imagesPath]) {
   if (data.length !== n * size) throw new Error(`${imagesPath} is damaged: ${data.length} of ${n * size} bytes`);
   if (n && data.every((value) => value <= 1)) {
     console.error(`label.mjs: warning: ${imagesPath} holds no value above 1, and pixels are 0 to 255`);
+  }
+
+  const border = borderBrightness(data, shape);
+  const usual = model.border_brightness ?? 127.5;
+  if (n && (usual <= 64 ? border > 191 : usual >= 191 && border < 64)) {
+    const [own, others] = usual <= 64 ? ["light", "dark"] : ["dark", "light"];
+    console.error(`label.mjs: warning: borders in ${imagesPath} are ${own}, those of the training images are ${others}`);
   }
 
   ort.env.wasm.numThreads = 1; // its workers would keep the process alive

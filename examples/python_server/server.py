@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from aae_toolkit.data.borders import opposite_border
 from aae_toolkit.data.preparation import InvertChoice
 from aae_toolkit.errors import AaeError
 from aae_toolkit.predict.classifier_file import ClassifierFile
@@ -194,7 +195,9 @@ def decode(items: list[Any], decoder: Decoder, settings: Settings) -> list[Sent]
             if isinstance(item, bytes | str):
                 images.append(from_file(item, decoder, settings))
             else:
-                images.append(Sent(from_lists(item, decoder.shape)))
+                pixels = from_lists(item, decoder.shape)
+                doubt = opposite_border(pixels, decoder.border)
+                images.append(Sent(pixels, (doubt,) if doubt else ()))
         except HTTPException as error:
             raise HTTPException(error.status_code, f"images[{index}]: {error.detail}") from error
     return images

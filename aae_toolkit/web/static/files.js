@@ -33,10 +33,13 @@ export async function readImage(file, { imageShape, preparation, borderBrightnes
   return { pixels: prepared.pixels, notes: [...notes, ...prepared.notes] };
 }
 
-/** Call `take` with every image file that is chosen, or dropped anywhere on the page. */
+/** Call `take` with the first file that is chosen, or dropped anywhere on the page, and with the notes on it. */
 export function onImageFile(input, take) {
+  const takeFirst = (files) => {
+    if (files[0]) take(files[0], files.length > 1 ? [`first of ${files.length} files`] : []);
+  };
   input.addEventListener("change", () => {
-    if (input.files[0]) take(input.files[0]);
+    takeFirst(input.files);
     input.value = ""; // allows the same file to be chosen again
   });
   const marked = document.body.classList;
@@ -50,6 +53,6 @@ export function onImageFile(input, take) {
   addEventListener("drop", (event) => {
     event.preventDefault();
     marked.remove("dropping");
-    if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+    takeFirst(event.dataTransfer.files);
   });
 }

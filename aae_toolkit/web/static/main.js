@@ -52,11 +52,11 @@ function startClassifier(model) {
   element("large").hidden = isMnistLike(model.imageShape);
   element("clear").addEventListener("click", () => drawing.clear());
   element("undo").addEventListener("click", () => drawing.undo());
-  onImageFile(element("file"), async (file) => {
+  onImageFile(element("file"), async (file, others) => {
     try {
       const { pixels, notes } = await readImage(file, model);
       drawing.clear();
-      await classify(pixels, notes);
+      await classify(pixels, [...others, ...notes]);
     } catch (error) {
       say(result, error.message);
       note([]);
