@@ -356,6 +356,87 @@ def test_columns_of_a_data_frame_are_compared_by_name(tmp_path: Path) -> None:
         nameless.predict(frame.astype(object).to_numpy())
 
 
+def test_columns_of_which_some_have_no_name_are_refused_as_in_fit(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    rows = np.random.default_rng(0).random((60, 3))
+    model = small().fit(rows, LABELS)
+    model.export(tmp_path)
+    frame = pandas.DataFrame(rows, columns=["length", 0, 1])
+    for call in (model.predict, load_classifier(tmp_path).predict):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"columns? (with and without names|.*string names)|string names"
+        ):
+            call(frame)
+
+
+def sparse(rows: Array) -> Any:
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix(rows)
+
+
+UNREAD: dict[str, tuple[Callable[[Array], Any], str]] = {
+    "masked": (lambda rows: np.ma.array(rows, mask=rows > 0.9), "X has masked values, which are missing"),
+    "dates": (lambda rows: (rows * 1e9).astype("datetime64[s]"), "dates and times are no numbers"),
+    "durations": (lambda rows: (rows * 1e9).astype("timedelta64[s]"), "dates and times are no numbers"),
+    "a frame of dates": (lambda rows: frame_of((rows * 1e9).astype("datetime64[s]")), "dates and times are no numbers"),
+    "sparse": (sparse, r"Sparse data was passed for X, but dense data is required"),
+    "nothing": (lambda rows: rows[:0], r"0 sample|it has no samples"),
+}
+
+
+def frame_of(rows: Array) -> Any:
+    return pytest.importorskip("pandas").DataFrame(rows)
+
+
+@pytest.mark.parametrize(("given", "said"), UNREAD.values(), ids=UNREAD)
+def test_values_that_are_no_numbers_are_refused(given: Callable[[Array], Any], said: str, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((60, 3))
+    model = small().fit(rows, LABELS)
+    model.export(tmp_path)
+    calls = model.predict, model.transform, load_classifier(tmp_path).predict, lambda rows: small().fit(rows, LABELS)
+    for call in calls:
+        with pytest.raises(ValueError, match=said):
+            call(given(rows))
+    np.testing.assert_array_equal(model.predict(np.ma.array(rows)), model.predict(rows))  # none is masked
+
+
+def test_features_that_hardly_differ_are_a_warning(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((60, 3)) * [1, 1000, 5]
+    model = small().fit(rows, LABELS)
+    model.export(tmp_path)
+    for call in (model.predict, load_classifier(tmp_path).predict):
+        with pytest.warns(UserWarning, match="each feature of X spans at most 0.10% of its range in fit; is it of the"):
+            call(rows / 1000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            call(rows[:1])
+            call(rows * [1, 0.001, 0.001])
+
+
+def test_ones_and_zeros_of_other_libraries_are_doubted_or_refused_as_numpy_s(
+    fitted: SemiSupervisedAAEClassifier,
+) -> None:
+    dark = (IMAGES > 128).reshape(60, -1)
+    with pytest.warns(UserWarning, match="X holds no value above 1"):
+        fitted.predict(torch.from_numpy(dark.astype(np.uint8)))
+    with pytest.raises(ValueError, match="X is bool from 0 to 1; expected pixels"):
+        fitted.predict(frame_of(dark))
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (np.zeros((60, 2**16 + 1), np.float32), r"X holds arrays \(65537,\); at most 65536 features"),
+        (np.where(np.arange(60)[:, None] % 2, 1.7e308, -1.7e308), "X spans more than float64 can hold"),
+    ],
+)
+def test_rows_that_networks_cannot_take_are_refused_in_one_line(rows: Array, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refusal:
+        small().fit(rows, LABELS)
+    assert "\n" not in str(refusal.value)
+
+
 def test_images_are_refused_or_doubted_in_fit_too() -> None:
     with pytest.raises(ValueError, match=r"X has shape \(60, 8, 6, 3\); expected \[n, 3, 8, 6\]"):
         small(image_shape=SHAPE).fit(OF_SHAPE["[N, H, W, C]"], LABELS)

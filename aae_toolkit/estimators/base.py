@@ -13,11 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional as F
@@ -219,7 +215,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if len(sample_shape) > 1:  # scikit-learn checks rows
             scaling.require_form((len(given), *sample_shape), image_shape)
         rows = validate_data(self, given, reset=False, dtype=DTYPES)
-        scaling.require_scale(rows, self._scaling, getattr(given, "dtype", rows.dtype))
+        scaling.require_scale(rows, self._scaling, given)
         images = scaling.to_images(rows, self._scaling, image_shape)
         y, z = encode(self.model_.encoder, images)
         dtype = np.result_type(rows.dtype, np.float32)
@@ -252,7 +248,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if are_rows and self.encoder == "conv":
             raise ValueError("encoder='conv' is for images; give image_shape, or X as [n, H, W] or [n, C, H, W]")
         scale = scaling.fit_scaling(rows, images=not are_rows)
-        scaling.require_scale(rows, scale, rows.dtype)
+        scaling.require_scale(rows, scale, rows)
         images, known = scaling.to_images(rows, scale, shape), labels != UNLABELED
         labeled, rest = (Split(images[which], labels[which]) for which in (known, ~known))
         splits: dict[SplitName, Split] = {"train_labeled": labeled, "train_unlabeled": rest, "validation": labeled}
@@ -295,6 +291,7 @@ class _Printing(Silent):
 
 def flat(X: Any) -> tuple[Any, tuple[int, ...]]:
     """Flatten images to rows [n, F]; return the rows and the shape of one sample. Scikit-learn checks them later."""
+    scaling.require_numbers(X)
     array = X if hasattr(X, "ndim") else np.asarray(X)
     shape = tuple(array.shape[1:])
     return (X if len(shape) <= 1 else np.asarray(array).reshape(len(array), -1)), shape
