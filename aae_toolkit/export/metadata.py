@@ -72,7 +72,25 @@ def contradiction(
     own = metadata.get(PREPARATION, _UNKNOWN)  # absent in files of an earlier version
     if own != _preparation_of(description):
         return f"its metadata say {PREPARATION} is {own[:200]}, the model's is {_preparation_of(description)}"
+    if not _has_arrays_of(metadata, description):
+        return (
+            f"its metadata say {ARRAYS} is {metadata.get(ARRAYS, _UNKNOWN)[:200]}, the model's labels or scale differ"
+        )
+    border = border_brightness_in(metadata)
+    if border is not None and border != description.border_brightness:
+        return f"its metadata say {BORDER_BRIGHTNESS} is {border:g}, the model's is {description.border_brightness}"
     return None
+
+
+def _has_arrays_of(metadata: Metadata, description: ModelDescription) -> bool:
+    """Tell whether a file has the labels and the scale of a model of arrays, or none if the model is of images."""
+    own, arrays = metadata.get(ARRAYS, _UNKNOWN), description.arrays
+    if own == _UNKNOWN or arrays is None:
+        return own == _UNKNOWN and arrays is None
+    try:
+        return type(arrays).model_validate_json(own) == arrays  # an earlier version wrote fewer keys
+    except ValueError:
+        return False
 
 
 def _preparation_of(description: ModelDescription) -> str:
