@@ -175,6 +175,8 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         styles = np.atleast_2d(np.zeros(a.z_size) if z is None else np.asarray(z, dtype=np.float64))
         if styles.ndim != 2 or styles.shape[1] != a.z_size:
             raise ValueError(f"z has shape {np.asarray(z).shape}; this model takes [{a.z_size}] or [n, {a.z_size}]")
+        if not len(categories):
+            raise ValueError("category holds none; give one or more")
         n = max(len(categories), len(styles))
         with torch.inference_mode():
             y = F.one_hot(torch.from_numpy(np.broadcast_to(categories, n).copy()), a.n_classes).float()  # [n, K]
@@ -273,7 +275,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 progress = _Printing() if self.verbose else Silent()
                 model, self.history_ = train_in_memory(config, data, device=self.device, progress=progress)
         except UsageError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error).removeprefix("--")) from error
         dtype = None if classes is None else dtype_name(classes.dtype)
         features = tuple(getattr(self, "feature_names_in_", ()))
         arrays = ArrayFacts(scaling=scale, classes=names, dtype=dtype, features=features)
