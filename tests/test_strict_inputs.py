@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import torch
 from builds import Builds
 from conftest import REPOSITORY, tiny_config, tiny_source
 from numpy.typing import NDArray
+from PIL import Image
 
 from aae_toolkit import SemiSupervisedAAEClassifier, load_classifier
 from aae_toolkit.cli.app import run
@@ -33,6 +35,7 @@ from aae_toolkit.predict.decoding import Decoder
 from aae_toolkit.predict.shards import plan_shards
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
+from aae_toolkit.web.web_page import write_page
 
 Array = NDArray[Any]
 Call = Callable[[Array], Array]
@@ -435,6 +438,49 @@ def test_rows_that_networks_cannot_take_are_refused_in_one_line(rows: Array, sai
     with pytest.raises(ValueError, match=said) as refusal:
         small().fit(rows, LABELS)
     assert "\n" not in str(refusal.value)
+
+
+FITTED: dict[str, tuple[Callable[[], Array], str]] = {
+    "features": (lambda: np.random.default_rng(0).random((60, 5)), "rows of 5 features"),
+    "features in bytes": (lambda: IMAGES.reshape(60, -1), "rows of 144 features"),
+    "another range": (lambda: IMAGES * -10.0 + 500, r"numbers from -?[\d.]+ to [\d.]+"),
+    "0 to 1": (lambda: IMAGES / 255, "numbers from [0-9.]+ to [0-9.]+"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "said"), FITTED.values(), ids=FITTED)
+def test_image_files_are_refused_by_a_model_of_other_arrays(
+    arrays: Callable[[], Array], said: str, server: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = small().fit(arrays(), np.array(source().class_names)[LABELS])
+    model.save(tmp_path / "model")
+    model.export(tmp_path / "export")
+    image, data, page = tmp_path / "image.png", tmp_path / "data", tmp_path / "page"
+    Image.fromarray(IMAGES[0].transpose(1, 2, 0)).save(image)
+    write_data_directory(data, source(), None, None, None, seed=0)
+    where = ["--dir-path", str(data)]
+    said = f"was fitted on {said}, not on pixels from 0 to 255"
+    for command in (
+        ["predict", "--model", str(tmp_path / "export"), str(image)],
+        ["evaluate", "--model-dir-path", str(tmp_path / "model"), *where],
+        ["parity", "--export-dir-path", str(tmp_path / "export"), *where],
+        ["visualize", "--model-dir-path", str(tmp_path / "model"), *where],
+    ):
+        assert run(command) == 1
+        assert re.search(said, capsys.readouterr().err)
+    with pytest.raises(AaeError, match=said):
+        server.create_app(server.Settings(model=tmp_path / "export" / "classifier.onnx"))
+    with pytest.raises(AaeError, match=said):
+        write_page(ExportDirectory.open(tmp_path / "export"), page, {})
+
+
+def test_image_files_are_taken_by_an_estimator_of_pixels(
+    fitted: SemiSupervisedAAEClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted.export(tmp_path / "export")
+    Image.fromarray(IMAGES[0].transpose(1, 2, 0)).save(tmp_path / "image.png")
+    assert run(["predict", "--model", str(tmp_path / "export"), str(tmp_path / "image.png"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["class_name"] == str(fitted.predict(IMAGES[:1])[0])
 
 
 def test_images_are_refused_or_doubted_in_fit_too() -> None:
