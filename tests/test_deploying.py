@@ -23,7 +23,7 @@ from aae_toolkit.predict import predict
 
 REPOSITORY = Path(__file__).parent.parent
 PAGE = (REPOSITORY / "docs" / "deploying.md").read_text(encoding="utf-8")
-MOST_LINES = 17
+MOST_LINES = 19
 SUBSTITUTIONS = {
     r"^pip install .*": "true",  # the tests' environment has it
     r"\bpython\b": sys.executable,
@@ -123,6 +123,31 @@ def test_onnx_runtime_alone_labels_files_of_every_kind_as_aae_predict_does(
     for picture, (name, probability), wanted in zip(pictures, found, expected, strict=True):
         assert name == wanted.class_name, picture.kind
         assert float(probability) == pytest.approx(wanted.probability, abs=0.02), picture.kind  # a level of 255
+
+
+def write_unreadable(directory: Path) -> list[Path]:
+    """Files that `aae predict` refuses for a model without a range."""
+    levels = np.arange(81).reshape(9, 9)
+    Image.fromarray(levels.astype(np.float32)).save(directory / "float.tiff")
+    Image.fromarray(levels.astype(np.int32) * 700).save(directory / "signed.tiff")
+    (directory / "text.png").write_text("no image")
+    return [directory / name for name in ("float.tiff", "signed.tiff", "text.png", "absent.png")]
+
+
+@one_variant
+@pytest.mark.parametrize("way", ["ONNX Runtime alone", "OpenCV"])
+def test_the_boxes_refuse_what_aae_predict_refuses(
+    way: str, export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "OpenCV":
+        pytest.importorskip("cv2", reason="opencv-python-headless, in the dev extra, is not installed")
+    export = add_image_classifier(copy_with_only(export_dir, tmp_path / "export"))
+    monkeypatch.chdir(export.path)
+    files = write_unreadable(tmp_path)
+    for file, refused in zip(files, predict(export.path / "classifier.onnx", files), strict=True):
+        assert refused.error
+        with pytest.raises((SystemExit, OSError), match=r"8 bits|8 or 16 bits|cannot identify|No such file"):
+            exec(box(f"Image files with {way}").replace('"image.png"', f"{str(file)!r}"), {})
 
 
 @one_variant

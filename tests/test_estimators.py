@@ -116,6 +116,39 @@ def test_pipelines_cross_validation_and_clones_work(blobs: tuple[np.ndarray, np.
     assert clone(model).get_params() == model.get_params()
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"clasification": {}}, "config: unknown key 'semi_supervised.clasification'; known here: "),
+        ({"training": {"clas_weights": "balanced"}}, "did you mean 'class_weights'?"),
+        ({"training": {"class_weights": "Balanced"}}, "'semi_supervised.training.class_weights' is 'Balanced'; choose"),
+        ({"consistency": {"lambda_balance": 1.0, "lambda_pairs": 0.0}}, "lambda_balance needs pairs; set lambda_pairs"),
+        ({"consistency": {"cluster_first": True}}, "cluster_first"),
+        ({"consistency": {"likeness": 3}}, "'semi_supervised.consistency.likeness' is 3; choose"),
+        (
+            {"consistency": {"n_neighbors": "many"}},
+            "'semi_supervised.consistency.n_neighbors' is 'many'; give an integer",
+        ),
+        ({"training": 5}, "config: 'training' is 5; give a mapping, such as {'n_epochs': 5}"),
+        ({"training": None}, "config: 'training' is None; give a mapping"),
+        ([("training", {})], "config is a list; give a path, the name of a configuration, or a mapping"),
+        (5, "config is 5; give a path, the name of a configuration, or a mapping"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_in_one_line(
+    config: Any, said: str, blobs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011 the message is compared below
+        classifier(config=config).fit(*blobs)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_clusters_know_no_weights_of_labels(blobs: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match=r"config: unknown key .*only the semi-supervised variant has this key"):
+        clusterer(config={"training": {"class_weights": "balanced"}}).fit(blobs[0])
+
+
 def test_clusters_are_found_and_named_by_number(blobs: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = blobs
     model = clusterer(n_epochs=100, hidden_size=64)

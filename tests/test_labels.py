@@ -146,6 +146,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "tuples": (objects((1, 2), (3, 4)), "y holds (1, 2) of type tuple; labels are integers, whole floats, bool or"),
     "a list of tuples": ([(1, 2), (3, 4)], "y should be a 1d array, got an array of shape (2, 2) instead"),
     "dates": (np.array(["2026-01-01", "2026-01-02"], dtype="datetime64[D]"), "y is datetime64[D]; labels are integers"),
+    "a mark that files cannot keep": (
+        lambda: text("b", "a", na_object=object),
+        "give na_object=None or na_objec",
+    ),
+    "a text as a mark": (lambda: text("b", "?", na_object="?"), "y is StringDType(na_object='?'); give na_object=None"),
+    "integers that a list makes floats": ([2**63 + 1, -5], "y is a list that numpy turns into float64; give an array"),
+    "such integers of numpy": ([np.uint64(7), np.int64(-5)], "y is a list that numpy turns into float64; give an arr"),
     "several columns": (np.zeros((3, 2)), "y should be a 1d array, got an array of shape (3, 2) instead"),
     "very wide text": (np.array(["a" * 999_999, *map(str, range(99))]), "need more than 64 MiB"),
 }
@@ -154,7 +161,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("given", "said"), REFUSED.values(), ids=REFUSED)
 def test_labels_with_two_meanings_are_refused_in_one_line(given: Any, said: str) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 the message is compared below
-        read_labels(given)
+        read_labels(given() if callable(given) else given)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -164,6 +171,26 @@ def test_masked_labels_are_none() -> None:
     assert labels.classes.tolist() == [2, 4]
     assert labels.classes.dtype == np.int8
     assert labels.codes.tolist() == [1, -1, 0, -1]
+
+
+def test_masked_labels_are_none_in_a_column_too() -> None:
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        labels = read_labels(np.ma.array([[4], [9], [2], [-1]], mask=[[0], [1], [0], [0]]))
+    assert labels.codes.tolist() == [1, -1, 0, -1]
+
+
+def test_a_column_of_a_data_frame_keeps_its_type() -> None:
+    pd = pytest.importorskip("pandas")
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        labels = read_labels(pd.DataFrame({"y": pd.Series([5, None, 2], dtype="Int8")}))
+    assert labels.codes.tolist() == [1, -1, 0]
+    assert labels.classes.dtype == np.int8
+
+
+def test_the_mark_of_pandas_in_a_text_of_numpy_is_refused() -> None:
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match=r"y is StringDType\(na_object=<NA>\); give na_object=None"):
+        read_labels(text("b", pd.NA, "a", na_object=pd.NA))
 
 
 def test_a_column_is_read_with_a_warning() -> None:
@@ -213,6 +240,25 @@ def test_predictions_have_the_type_of_y_also_after_loading(
         assert [type(one) for one in estimator.classes_.tolist()] == [type(one) for one in np.unique(y).tolist()]
         assert estimator.score(X, y) == np.mean(estimator.predict(X) == y)
         assert estimator.sample(y[0]).shape == (1, 3)
+
+
+def test_labels_that_cannot_be_compared_have_no_score(blobs: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = blobs
+    by_number, by_word = fitted(X, y), fitted(X, np.array(WORDS)[y])
+    assert by_number.score(X, y.astype(object)) == by_number.score(X, y.astype(float)) == by_number.score(X, y)
+    with pytest.raises(ValueError, match="y holds labels such as '0', fit had such as 0; give labels of the same type"):
+        by_number.score(X, y.astype(str))
+    with pytest.raises(ValueError, match="y holds labels such as 0, fit had such as 'setosa'"):
+        by_word.score(X, y)
+    for truth, weights in ((y[:5], None), (y[:1], None), (y, np.ones(5))):
+        with pytest.raises(ValueError, match="Found input variables with inconsistent numbers of samples"):
+            by_number.score(X, truth, weights)
+
+
+@pytest.mark.parametrize(("y", "found"), [(-1, "0 classes, as no sample has a label"), (3, "1 class")])
+def test_fewer_than_two_classes_are_refused(y: int, found: str, blobs: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match=f"y has {found}; a classifier needs two or more"):
+        fitted(blobs[0], np.full(60, y))
 
 
 def test_an_exported_classifier_gives_labels_of_the_type_of_y(

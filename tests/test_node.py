@@ -46,6 +46,23 @@ def label(example: Path, export: Path, images: Path) -> "subprocess.CompletedPro
     return subprocess.run(command, cwd=example, capture_output=True, text=True, check=False, timeout=120)
 
 
+@one_variant
+def test_files_that_do_not_belong_together_are_refused(
+    example: Path, export_dir: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    export, images = copy_with_only(export_dir, tmp_path / "export"), DataDirectory(data_dir).load("test").images
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "fields.npy", images.view([("value", np.uint8)]))
+    done = label(example, export, tmp_path / "fields.npy")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "fields.npy does not hold uint8 in C order" in done.stderr
+    model = json.loads((export / "model.json").read_text())
+    (export / "model.json").write_text(json.dumps(model | {"class_names": model["class_names"][::-1]}))
+    done = label(example, export, tmp_path / "images.npy")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "model.json is not the file that manifest.json of" in done.stderr
+
+
 def assert_agrees(example: Path, export: Path, images: NDArray[np.uint8], tmp_path: Path) -> NDArray[np.int64]:
     """Every label and probability of Node is Python's; returns the labels."""
     np.save(tmp_path / "images.npy", images)

@@ -10,16 +10,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnxruntime as ort
 import pytest
 from conftest import REPOSITORY
-from exports import one_variant
+from exports import add_image_classifier, one_variant
 from PIL import Image
 
 from aae_toolkit.cli.app import run
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.export.contract import Format
 from aae_toolkit.export.directory import ExportDirectory
-from aae_toolkit.export.manifest import ArtifactEntry, read_manifest
+from aae_toolkit.export.manifest import IMAGE_FILE, ArtifactEntry, read_manifest
 from aae_toolkit.export.writer import export_model
 from aae_toolkit.parity.reduction import add_reduced
 from aae_toolkit.progress import Silent
@@ -85,6 +87,32 @@ def test_exported_files_run_on_an_old_onnxruntime(
     command = ["-m", "aae_toolkit", "predict", "--model", str(export / "classifier.onnx"), str(image), "--json"]
     predicted = json.loads(on(installed, version, *command))
     assert predicted["label"] == data.load("test").labels[0]
+
+
+IMAGE_REPLAY = """
+import sys
+import numpy as np, onnxruntime as ort
+path, images, output = sys.argv[1:]
+session, given = ort.InferenceSession(path), np.load(images)
+np.savez(output, **{name: session.run(None, {"image": given[name]})[1] for name in given.files})
+"""
+
+
+@pytest.mark.slow
+@one_variant
+@pytest.mark.parametrize("version", [ALLOWED, NAMED])
+def test_decoded_images_get_the_same_probabilities_on_an_old_onnxruntime(
+    version: str, installed: dict[str, Path], export_dir: Path, tmp_path: Path
+) -> None:
+    export = add_image_classifier(Path(shutil.copytree(export_dir, tmp_path / "export")))
+    path, rng = export.path / IMAGE_FILE, np.random.default_rng(0)
+    shapes = [(2, 12, 9, channels) for channels in (1, 2, 3, 4)] + [(1, 1, 1, 1), (1, 1, 90, 4), (1, 300, 7, 3)]
+    images = {f"image_{i}": rng.integers(0, 256, shape, dtype=np.uint8) for i, shape in enumerate(shapes)}
+    np.savez(tmp_path / "images.npz", **images)  # type: ignore[arg-type]  # numpy's stub takes kwargs for a flag
+    on(installed, version, "-c", IMAGE_REPLAY, str(path), str(tmp_path / "images.npz"), str(tmp_path / "found.npz"))
+    session, found = ort.InferenceSession(path), np.load(tmp_path / "found.npz")
+    for name, image in images.items():
+        np.testing.assert_allclose(found[name], session.run(None, {"image": image})[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

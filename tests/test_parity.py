@@ -449,6 +449,19 @@ def verify(export_dir: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, s
     return status, *capsys.readouterr()
 
 
+@one_variant
+def test_verify_names_the_files_that_nothing_verifies(
+    export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = Path(shutil.copytree(export_dir, tmp_path / "export"))
+    (export / "classifier.image.onnx").write_bytes(b"of an earlier export")
+    status, output, _ = verify(export, capsys)
+    assert status == 0
+    assert "not verified, since manifest.json does not list them: classifier.image.onnx" in output
+    assert run(["verify", str(export), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unlisted"] == ["classifier.image.onnx"]
+
+
 def test_an_export_that_came_from_elsewhere_gives_its_golden_vectors_again(
     export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,7 @@ from aae_toolkit.export import metadata as metadata_module
 from aae_toolkit.export.contract import Format, contract_of
 from aae_toolkit.export.formats import write_artifact
 from aae_toolkit.export.metadata import contradiction, metadata_of, preparation_in
-from aae_toolkit.models.description import Architecture, ModelDescription
+from aae_toolkit.models.description import Architecture, ArrayFacts, ModelDescription
 from aae_toolkit.predict import predict
 from aae_toolkit.predict.classifier_file import ClassifierFile
 from aae_toolkit.predict.shards import plan_shards
@@ -340,6 +340,43 @@ def test_another_preparation_in_a_file_contradicts_the_model(models: Any) -> Non
     older = description.model_copy(update={"preparation": None})
     del facts["aae.preparation"]
     assert contradiction(facts, "classifier", contract, older) is None
+
+
+ARRAYS = {"scaling": {"offset": [0.0], "span": [1.0]}, "classes": ["x", "y"], "dtype": "<U1", "features": []}
+
+
+@pytest.mark.parametrize(
+    ("own", "of_file", "agree"),
+    [
+        (None, json.dumps(ARRAYS), False),
+        (ARRAYS, None, False),
+        (ARRAYS, json.dumps(ARRAYS), True),
+        (ARRAYS | {"dtype": None}, json.dumps({key: ARRAYS[key] for key in ("scaling", "classes")}), True),
+        (ARRAYS, json.dumps(ARRAYS | {"classes": ["y", "x"]}), False),
+        (ARRAYS, json.dumps(ARRAYS | {"scaling": {"offset": [0.0], "span": [255.0]}}), False),
+        (ARRAYS, "damaged", False),
+    ],
+)
+def test_other_labels_or_scales_of_arrays_in_a_file_contradict_the_model(
+    own: dict[str, Any] | None, of_file: str | None, agree: bool, models: Any
+) -> None:
+    arrays = None if own is None else ArrayFacts.model_validate(own)
+    description = described(DataDirectory(models("deep") / "data")).model_copy(update={"arrays": arrays})
+    contract = contract_of("classifier", description)
+    facts = metadata_of("classifier", contract, description, "") | {"aae.arrays": of_file or "null"}
+    said = contradiction(facts, "classifier", contract, description)
+    assert (said is None) == agree
+    assert agree or "aae.arrays" in str(said)
+
+
+def test_another_border_brightness_in_a_file_contradicts_the_model(models: Any) -> None:
+    description = described(DataDirectory(models("deep") / "data")).model_copy(update={"border_brightness": 12.3})
+    contract = contract_of("classifier", description)
+    facts = metadata_of("classifier", contract, description, "")
+    assert contradiction(facts, "classifier", contract, description) is None
+    said = contradiction(facts | {"aae.border_brightness": "250"}, "classifier", contract, description)
+    assert said == "its metadata say aae.border_brightness is 250, the model's is 12.3"
+    assert contradiction(facts | {"aae.border_brightness": "null"}, "classifier", contract, description) is None
 
 
 def test_data_that_were_prepared_otherwise_are_noted(

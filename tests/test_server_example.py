@@ -139,6 +139,13 @@ def test_the_service_says_what_it_is_and_that_it_is_well(serving: Any) -> None:
         ({"json": {"images": [None]}}, 422, "images[0]: found shape []; expected lists"),
         ({"json": {"images": [[[1, 2], [3]]]}}, 422, "of shape [1, 6, 6]"),
         ({"json": {"images": [[[0.5] * 6] * 6]}}, 422, "whole numbers"),
+        ({"json": {"images": [[[True] + [9] * 5] * 6]}}, 422, "found bool; expected lists of whole numbers"),
+        ({"json": {"images": [[[9] * 6] * 6], "invert": "yes"}}, 422, "unknown keys: invert"),
+        (
+            {"content": b'{"images": [1], "images": [2]}', "headers": {"content-type": "application/json"}},
+            422,
+            "a key stands twice in the JSON",
+        ),
         ({"json": {"images": [[[256] * 6] * 6]}}, 422, "from 0 to 255"),
         ({"json": {"images": [[[-1] * 6] * 6]}}, 422, "from 0 to 255"),
         ({"json": {"images": [[[10**30] * 6] * 6]}}, 422, "from 0 to 255"),

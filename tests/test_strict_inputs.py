@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import torch
 from builds import Builds
 from conftest import REPOSITORY, tiny_config, tiny_source
 from numpy.typing import NDArray
+from PIL import Image
 
 from aae_toolkit import SemiSupervisedAAEClassifier, load_classifier
 from aae_toolkit.cli.app import run
@@ -33,6 +35,7 @@ from aae_toolkit.predict.decoding import Decoder
 from aae_toolkit.predict.shards import plan_shards
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
+from aae_toolkit.web.web_page import write_page
 
 Array = NDArray[Any]
 Call = Callable[[Array], Array]
@@ -360,6 +363,130 @@ def test_columns_of_a_data_frame_are_compared_by_name(tmp_path: Path) -> None:
         nameless.predict(frame)
     with pytest.raises(ValueError, match="X is object; this classifier takes numbers"):
         nameless.predict(frame.astype(object).to_numpy())
+
+
+def test_columns_of_which_some_have_no_name_are_refused_as_in_fit(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    rows = np.random.default_rng(0).random((60, 3))
+    model = small().fit(rows, LABELS)
+    model.export(tmp_path)
+    frame = pandas.DataFrame(rows, columns=["length", 0, 1])
+    for call in (model.predict, load_classifier(tmp_path).predict):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"columns? (with and without names|.*string names)|string names"
+        ):
+            call(frame)
+
+
+def sparse(rows: Array) -> Any:
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix(rows)
+
+
+UNREAD: dict[str, tuple[Callable[[Array], Any], str]] = {
+    "masked": (lambda rows: np.ma.array(rows, mask=rows > 0.9), "X has masked values, which are missing"),
+    "dates": (lambda rows: (rows * 1e9).astype("datetime64[s]"), "dates and times are no numbers"),
+    "durations": (lambda rows: (rows * 1e9).astype("timedelta64[s]"), "dates and times are no numbers"),
+    "a frame of dates": (lambda rows: frame_of((rows * 1e9).astype("datetime64[s]")), "dates and times are no numbers"),
+    "sparse": (sparse, r"Sparse data was passed for X, but dense data is required"),
+    "nothing": (lambda rows: rows[:0], r"0 sample|it has no samples"),
+}
+
+
+def frame_of(rows: Array) -> Any:
+    return pytest.importorskip("pandas").DataFrame(rows)
+
+
+@pytest.mark.parametrize(("given", "said"), UNREAD.values(), ids=UNREAD)
+def test_values_that_are_no_numbers_are_refused(given: Callable[[Array], Any], said: str, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((60, 3))
+    model = small().fit(rows, LABELS)
+    model.export(tmp_path)
+    calls = model.predict, model.transform, load_classifier(tmp_path).predict, lambda rows: small().fit(rows, LABELS)
+    for call in calls:
+        with pytest.raises(ValueError, match=said):
+            call(given(rows))
+    np.testing.assert_array_equal(model.predict(np.ma.array(rows)), model.predict(rows))  # none is masked
+
+
+def test_features_that_hardly_differ_are_a_warning(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((60, 3)) * [1, 1000, 5]
+    model = small().fit(rows, LABELS)
+    model.export(tmp_path)
+    for call in (model.predict, load_classifier(tmp_path).predict):
+        with pytest.warns(UserWarning, match="each feature of X spans at most 0.10% of its range in fit; is it of the"):
+            call(rows / 1000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            call(rows[:1])
+            call(rows * [1, 0.001, 0.001])
+
+
+def test_ones_and_zeros_of_other_libraries_are_doubted_or_refused_as_numpy_s(
+    fitted: SemiSupervisedAAEClassifier,
+) -> None:
+    dark = (IMAGES > 128).reshape(60, -1)
+    with pytest.warns(UserWarning, match="X holds no value above 1"):
+        fitted.predict(torch.from_numpy(dark.astype(np.uint8)))
+    with pytest.raises(ValueError, match="X is bool from 0 to 1; expected pixels"):
+        fitted.predict(frame_of(dark))
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (np.zeros((60, 2**16 + 1), np.float32), r"X holds arrays \(65537,\); at most 65536 features"),
+        (np.where(np.arange(60)[:, None] % 2, 1.7e308, -1.7e308), "X spans more than float64 can hold"),
+    ],
+)
+def test_rows_that_networks_cannot_take_are_refused_in_one_line(rows: Array, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refusal:
+        small().fit(rows, LABELS)
+    assert "\n" not in str(refusal.value)
+
+
+FITTED: dict[str, tuple[Callable[[], Array], str]] = {
+    "features": (lambda: np.random.default_rng(0).random((60, 5)), "rows of 5 features"),
+    "features in bytes": (lambda: IMAGES.reshape(60, -1), "rows of 144 features"),
+    "another range": (lambda: IMAGES * -10.0 + 500, r"numbers from -?[\d.]+ to [\d.]+"),
+    "0 to 1": (lambda: IMAGES / 255, "numbers from [0-9.]+ to [0-9.]+"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "said"), FITTED.values(), ids=FITTED)
+def test_image_files_are_refused_by_a_model_of_other_arrays(
+    arrays: Callable[[], Array], said: str, server: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = small().fit(arrays(), np.array(source().class_names)[LABELS])
+    model.save(tmp_path / "model")
+    model.export(tmp_path / "export")
+    image, data, page = tmp_path / "image.png", tmp_path / "data", tmp_path / "page"
+    Image.fromarray(IMAGES[0].transpose(1, 2, 0)).save(image)
+    write_data_directory(data, source(), None, None, None, seed=0)
+    where = ["--dir-path", str(data)]
+    said = f"was fitted on {said}, not on pixels from 0 to 255"
+    for command in (
+        ["predict", "--model", str(tmp_path / "export"), str(image)],
+        ["evaluate", "--model-dir-path", str(tmp_path / "model"), *where],
+        ["parity", "--export-dir-path", str(tmp_path / "export"), *where],
+        ["visualize", "--model-dir-path", str(tmp_path / "model"), *where],
+    ):
+        assert run(command) == 1
+        assert re.search(said, capsys.readouterr().err)
+    with pytest.raises(AaeError, match=said):
+        server.create_app(server.Settings(model=tmp_path / "export" / "classifier.onnx"))
+    with pytest.raises(AaeError, match=said):
+        write_page(ExportDirectory.open(tmp_path / "export"), page, {})
+
+
+def test_image_files_are_taken_by_an_estimator_of_pixels(
+    fitted: SemiSupervisedAAEClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted.export(tmp_path / "export")
+    Image.fromarray(IMAGES[0].transpose(1, 2, 0)).save(tmp_path / "image.png")
+    assert run(["predict", "--model", str(tmp_path / "export"), str(tmp_path / "image.png"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["class_name"] == str(fitted.predict(IMAGES[:1])[0])
 
 
 def test_images_are_refused_or_doubted_in_fit_too() -> None:

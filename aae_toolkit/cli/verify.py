@@ -28,17 +28,21 @@ def verify(
     stored ones (golden vectors). Needs no data and writes nothing. Exit 3 if a file gives other outputs.
     """
     from aae_toolkit.export.directory import ExportDirectory
+    from aae_toolkit.models.classes import listed
     from aae_toolkit.parity.check import replay_golden
 
     progress = ConsoleProgress(stderr=json)
     opened = ExportDirectory.open(export, trust=trust)
     report, oldest = replay_golden(opened, device=device, progress=progress), opened.manifest.oldest_onnxruntime
+    unlisted = opened.unlisted()
     if json:
-        print_json(report.to_json() | {"oldest_onnxruntime": oldest})
+        print_json(report.to_json() | {"oldest_onnxruntime": oldest, "unlisted": unlisted})
     else:
         show_parity(report, progress)
     report.require()
     checked = "every checksum holds" if not trust else "every checksum that is there holds"
+    if unlisted:
+        progress.say(f"{export}: not verified, since manifest.json does not list them: {listed(unlisted)}")
     progress.say(f"{export}: {checked}, and all {len(report.results)} replays give the golden vectors")
     if oldest:
         progress.say(f"its ONNX files run on ONNX Runtime {oldest} or newer")

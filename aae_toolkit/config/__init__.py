@@ -1,7 +1,14 @@
 """YAML configuration: sections and keys (`sections`), reading (`loading`), settings that fit the data (`auto`)."""
 
 from aae_toolkit.config.consistency import ConsistencyConfig, Likeness
-from aae_toolkit.config.loading import DEFAULT_CONFIG, dump_config, load_config, shipped_configs, with_flags
+from aae_toolkit.config.loading import (
+    DEFAULT_CONFIG,
+    dump_config,
+    load_config,
+    shipped_configs,
+    validated,
+    with_flags,
+)
 from aae_toolkit.config.sections import (
     VARIANTS,
     CompileMode,
@@ -44,5 +51,6 @@ __all__ = [
     "dump_config",
     "load_config",
     "shipped_configs",
+    "validated",
     "with_flags",
 ]

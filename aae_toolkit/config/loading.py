@@ -44,14 +44,28 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(f"configuration {path} holds no sections; expected {' and/or '.join(VARIANTS)}")
-    try:
-        section = getattr(ConfigFile.model_validate(content), variant)
-    except ValidationError as error:
-        raise UsageError(f"configuration {path}: {_explain(error)}") from error
-    if section is None:
+    config = validated(content, variant, f"configuration {path}")
+    if config is None:
         held = ", ".join(brief(name) for name, value in content.items() if value is not None) or "none"
         raise UsageError(f"configuration {path} has no section {variant!r}; it holds {held}")
-    return section  # type: ignore[no-any-return]
+    return config
+
+
+def validated(content: dict[Any, Any], variant: Variant, source: str) -> VariantConfig | None:
+    """Return a variant's section of a configuration; None if it has none.
+
+    Args:
+        content: sections by variant.
+        variant: section to return.
+        source: where the content is from, for messages.
+
+    Raises:
+        UsageError: unknown key, wrong type, or value out of range.
+    """
+    try:
+        return getattr(ConfigFile.model_validate(content), variant)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        raise UsageError(f"{source}: {_explain(error)}") from error
 
 
 def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:

@@ -13,11 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional as F
@@ -179,6 +175,8 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         styles = np.atleast_2d(np.zeros(a.z_size) if z is None else np.asarray(z, dtype=np.float64))
         if styles.ndim != 2 or styles.shape[1] != a.z_size:
             raise ValueError(f"z has shape {np.asarray(z).shape}; this model takes [{a.z_size}] or [n, {a.z_size}]")
+        if not len(categories):
+            raise ValueError("category holds none; give one or more")
         n = max(len(categories), len(styles))
         with torch.inference_mode():
             y = F.one_hot(torch.from_numpy(np.broadcast_to(categories, n).copy()), a.n_classes).float()  # [n, K]
@@ -219,7 +217,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if len(sample_shape) > 1:  # scikit-learn checks rows
             scaling.require_form((len(given), *sample_shape), image_shape)
         rows = validate_data(self, given, reset=False, dtype=DTYPES)
-        scaling.require_scale(rows, self._scaling, getattr(given, "dtype", rows.dtype))
+        scaling.require_scale(rows, self._scaling, given)
         images = scaling.to_images(rows, self._scaling, image_shape)
         y, z = encode(self.model_.encoder, images)
         dtype = np.result_type(rows.dtype, np.float32)
@@ -252,7 +250,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if are_rows and self.encoder == "conv":
             raise ValueError("encoder='conv' is for images; give image_shape, or X as [n, H, W] or [n, C, H, W]")
         scale = scaling.fit_scaling(rows, images=not are_rows)
-        scaling.require_scale(rows, scale, rows.dtype)
+        scaling.require_scale(rows, scale, rows)
         images, known = scaling.to_images(rows, scale, shape), labels != UNLABELED
         labeled, rest = (Split(images[which], labels[which]) for which in (known, ~known))
         splits: dict[SplitName, Split] = {"train_labeled": labeled, "train_unlabeled": rest, "validation": labeled}
@@ -277,7 +275,7 @@ class AAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 progress = _Printing() if self.verbose else Silent()
                 model, self.history_ = train_in_memory(config, data, device=self.device, progress=progress)
         except UsageError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error).removeprefix("--")) from error
         dtype = None if classes is None else dtype_name(classes.dtype)
         features = tuple(getattr(self, "feature_names_in_", ()))
         arrays = ArrayFacts(scaling=scale, classes=names, dtype=dtype, features=features)
@@ -295,6 +293,7 @@ class _Printing(Silent):
 
 def flat(X: Any) -> tuple[Any, tuple[int, ...]]:
     """Flatten images to rows [n, F]; return the rows and the shape of one sample. Scikit-learn checks them later."""
+    scaling.require_numbers(X)
     array = X if hasattr(X, "ndim") else np.asarray(X)
     shape = tuple(array.shape[1:])
     return (X if len(shape) <= 1 else np.asarray(array).reshape(len(array), -1)), shape

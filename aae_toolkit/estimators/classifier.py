@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.estimators.base import DTYPES, AAEEstimator, flat
@@ -52,7 +52,8 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
         assert given is not None  # scikit-learn has refused None
         self.classes_ = given.classes
         if len(self.classes_) < 2:
-            raise ValueError(f"y has {len(self.classes_)} class; a classifier needs two or more (-1 is no label)")
+            found = "1 class" if len(self.classes_) else "0 classes, as no sample has a label"
+            raise ValueError(f"y has {found}; a classifier needs two or more (-1 is no label)")
         return self._fit(rows, sample_shape, codes, self.classes_)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -62,10 +63,19 @@ class SemiSupervisedAAEClassifier(ClassifierMixin, AAEEstimator):  # type: ignor
         return labels
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Compute the accuracy on the samples that have a label; 0 if none has."""
+        """Compute the accuracy on the samples that have a label; 0 if none has.
+
+        Raises:
+            ValueError: y is text and the classes are numbers, or the reverse, or lengths differ.
+        """
         truth = read_labels(y)
+        check_consistent_length(X, truth.codes, sample_weight)
+        check_is_fitted(self)
         if not truth.known.any():
             return 0.0
+        given, own = truth.classes.tolist()[0], self.classes_.tolist()[0]
+        if isinstance(given, str) != isinstance(own, str):
+            raise ValueError(f"y holds labels such as {given!r}, fit had such as {own!r}; give labels of the same type")
         codes = {label: code for code, label in enumerate(self.classes_.tolist())}
         expected = np.array([codes.get(label, UNLABELED) for label in truth.classes.tolist()])[truth.codes]
         weights = None if sample_weight is None else np.asarray(sample_weight)[truth.known]

@@ -63,19 +63,23 @@ def _array(y: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         # A type of pandas, such as Categorical: with missing values, np.asarray would turn integers into floats.
         known = ~np.asarray(y.isna())
         return np.asarray(y[known]), known
-    if isinstance(y, np.ma.MaskedArray) and y.ndim == 1:
-        return y.compressed(), ~np.ma.getmaskarray(y)
-    array = np.asarray(y)
+    array = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
     column_or_1d(np.empty(array.shape, dtype=bool), warn=True)  # raises scikit-learn's error, or warns of a column
-    return array.reshape(-1), np.ones(array.size, dtype=bool)
+    if hasattr(y, "iloc") and array.ndim == 2:
+        return _array(y.iloc[:, 0])  # a column keeps its type, which an array of it may not
+    known = ~np.ma.getmaskarray(array).reshape(-1)
+    return np.asarray(array).reshape(-1)[known], known
 
 
 def _from_list(y: list[Any] | tuple[Any, ...]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return the labels of a list in the type that numpy gives them without the marks of samples that have none."""
     objects = np.empty(len(y), dtype=object)
     objects[:] = y  # np.array would turn -1 among words into a text
-    _, known = _from_objects(objects)
-    return np.array(objects[known].tolist()), known
+    labels, known = _from_objects(objects)
+    array = np.array(objects[known].tolist())
+    if [(type(one), one) for one in array.tolist()] != [(type(one), one) for one in labels.tolist()]:
+        raise ValueError(f"y is a list that numpy turns into {array.dtype}; give an array of dtype=object")
+    return array, known
 
 
 def _labeled(given: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -88,6 +92,7 @@ def _labeled(given: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if kind in "if":
         known = given != UNLABELED
     elif kind == "T":
+        _require_missing(given.dtype)
         known = np.array([isinstance(one, str) for one in given.tolist()], dtype=bool)
     elif kind == "S":
         raise ValueError(f"y is bytes ({given.dtype}); decode them to str")
@@ -125,6 +130,13 @@ def _is_missing(one: Any) -> bool:
     if one is None or type(one).__name__ == "NAType":
         return True
     return isinstance(one, int | float) and not isinstance(one, bool) and (one == UNLABELED or one != one)
+
+
+def _require_missing(dtype: Any) -> None:
+    """Raise `ValueError` if a StringDType marks missing values by what files cannot keep, or by a text."""
+    marker = getattr(dtype, "na_object", None)
+    if not (marker is None or (isinstance(marker, float) and marker != marker)):
+        raise ValueError(f"y is StringDType(na_object={marker!r}); give na_object=None or na_object=numpy.nan")
 
 
 def _require_whole(values: NDArray[Any], kind: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aae_toolkit.export.card import model_card
 from aae_toolkit.export.contract import ArtifactName, Contract, Precision, Tensors, contract_of
 from aae_toolkit.export.golden import GoldenVectors, read_golden, read_reduced_golden
+from aae_toolkit.export.manifest import FILE_NAME as MANIFEST_FILE
 from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry, Manifest, read_manifest
 from aae_toolkit.files import write_text
 from aae_toolkit.files.checksums import require_present
@@ -65,6 +66,11 @@ class ExportDirectory:
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields without the caches: a process that receives the object reads the weights if needed."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def unlisted(self) -> list[str]:
+        """Return the names of files in the directory that the manifest does not list, and nothing verifies."""
+        known = {MANIFEST_FILE, CARD_FILE, *self.manifest.sha256, *(entry.file for entry in self.artifacts)}
+        return sorted(path.name for path in self.path.iterdir() if path.is_file() and path.name not in known)
 
     @property
     def artifacts(self) -> tuple[ArtifactEntry, ...]:

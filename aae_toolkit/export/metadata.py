@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aae_toolkit import __version__
 from aae_toolkit.data.preparation import DEFAULT, Preparation
 from aae_toolkit.errors import AaeError
+from aae_toolkit.models.array_input import require_pixels
 
 if TYPE_CHECKING:
     from aae_toolkit.export.contract import ArtifactName, Contract, Precision
@@ -72,7 +73,25 @@ def contradiction(
     own = metadata.get(PREPARATION, _UNKNOWN)  # absent in files of an earlier version
     if own != _preparation_of(description):
         return f"its metadata say {PREPARATION} is {own[:200]}, the model's is {_preparation_of(description)}"
+    if not _has_arrays_of(metadata, description):
+        return (
+            f"its metadata say {ARRAYS} is {metadata.get(ARRAYS, _UNKNOWN)[:200]}, the model's labels or scale differ"
+        )
+    border = border_brightness_in(metadata)
+    if border is not None and border != description.border_brightness:
+        return f"its metadata say {BORDER_BRIGHTNESS} is {border:g}, the model's is {description.border_brightness}"
     return None
+
+
+def _has_arrays_of(metadata: Metadata, description: ModelDescription) -> bool:
+    """Tell whether a file has the labels and the scale of a model of arrays, or none if the model is of images."""
+    own, arrays = metadata.get(ARRAYS, _UNKNOWN), description.arrays
+    if own == _UNKNOWN or arrays is None:
+        return own == _UNKNOWN and arrays is None
+    try:
+        return type(arrays).model_validate_json(own) == arrays  # an earlier version wrote fewer keys
+    except ValueError:
+        return False
 
 
 def _preparation_of(description: ModelDescription) -> str:
@@ -101,6 +120,23 @@ def border_brightness_in(metadata: Metadata) -> float | None:
         return float(json.loads(metadata[BORDER_BRIGHTNESS]))
     except Exception:  # an earlier version, data without images, or damage
         return None
+
+
+def require_pixels_in(metadata: Metadata, file: str, shape: tuple[int, int, int]) -> None:
+    """Refuse image files for a classifier of features, or of other numbers than pixels; `shape` is its (C, H, W).
+
+    Raises:
+        AaeError: it is one, or it is damaged.
+    """
+    text = metadata.get(ARRAYS, _UNKNOWN)
+    if text == _UNKNOWN:
+        return
+    try:
+        scaling = json.loads(text)["scaling"]
+        offset, span = ([float(one) for one in scaling[key]] for key in ("offset", "span"))
+        require_pixels(file, offset, span, shape)
+    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+        raise AaeError(f"{file} is damaged: it does not say what it takes; run aae export again") from error
 
 
 def preparation_in(metadata: Metadata, file: str) -> Preparation:

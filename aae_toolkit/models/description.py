@@ -17,6 +17,7 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_index
 from aae_toolkit.files.checksums import require_equal_sha256
 from aae_toolkit.files.documents import Name, brief, parse_document, parse_json, read_limited
+from aae_toolkit.models.array_input import require_pixels
 from aae_toolkit.models.labels import DTYPE_PATTERN, Label, label_array
 
 if TYPE_CHECKING:
@@ -152,12 +153,19 @@ class ModelDescription(BaseModel):
         return self.preparation
 
     def require_image_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise `AaeError` unless the model takes images of `shape` (C, H, W)."""
+        """Raise `AaeError` unless the model takes images of `shape` (C, H, W), and pixels from 0 to 255."""
+        self.require_pixels()
         wanted = self.architecture.image_shape
         if tuple(shape) != wanted:
             raise AaeError(
                 f"the model takes images {wanted}, the data's are {tuple(shape)} (C, H, W); give data of its shape"
             )
+
+    def require_pixels(self) -> None:
+        """Raise `AaeError` for a model that an estimator fitted on features, or on other numbers than pixels."""
+        if self.arrays is not None:
+            scaling = self.arrays.scaling
+            require_pixels("the model", scaling.offset, scaling.span, self.architecture.image_shape)
 
     def preparation_note(self, data: DataDirectory) -> str | None:
         """Describe how a folder's images were prepared otherwise than the model's; None if they were not."""

@@ -17,7 +17,8 @@ from aae_toolkit.models.description import FeatureScaling
 Rows = NDArray[Any]
 PIXELS = FeatureScaling(offset=(0.0,), span=(255.0,))  # scaling of uint8
 _CHANNELS = (1, 3, 4)  # of usual images
-_NARROW = 0.01  # part of the range in `fit` below which images may be 0-1 instead of 0-255
+_NARROW = 0.01  # part of the range in `fit` below which values may be of another scale, as 0-1 for 0-255
+_MAX_SIDE = 2**16  # pixels or features that networks take side by side
 
 
 def fit_scaling(rows: Rows, *, images: bool) -> FeatureScaling:
@@ -25,12 +26,18 @@ def fit_scaling(rows: Rows, *, images: bool) -> FeatureScaling:
 
     The range of uint8 is 0-255, images share one range, and else each feature has its own. A constant feature has a
     span of 1.
+
+    Raises:
+        ValueError: a range exceeds float64.
     """
     if rows.dtype == np.uint8:
         return PIXELS
     axis = None if images else 0
     low = np.atleast_1d(rows.min(axis=axis)).astype(np.float64)
-    span = np.atleast_1d(rows.max(axis=axis)).astype(np.float64) - low
+    with np.errstate(over="ignore"):
+        span = np.atleast_1d(rows.max(axis=axis)).astype(np.float64) - low
+    if not np.isfinite(span).all():
+        raise ValueError("X spans more than float64 can hold; divide it by a constant")
     span[span == 0] = 1
     return FeatureScaling(offset=tuple(low.tolist()), span=tuple(span.tolist()))
 
@@ -61,14 +68,32 @@ def image_shape_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return (C, H, W) of a sample [F], [H, W] or [C, H, W]; a row of F numbers is a picture one pixel high.
 
     Raises:
-        ValueError: the sample has more axes, or is empty.
+        ValueError: the sample has more axes, is empty, or is too large.
     """
     if len(shape) > 3 or math.prod(shape) == 0:
         raise ValueError(f"X holds arrays {shape}; expected features [n, F], or images [n, H, W] or [n, C, H, W]")
     c, h, w = (1,) * (3 - len(shape)) + shape
+    if max(c, h, w) > _MAX_SIDE:
+        raise ValueError(f"X holds arrays {shape}; at most {_MAX_SIDE} features, channels, rows or columns are taken")
     if len(shape) == 3 and w in _CHANNELS and c not in _CHANNELS:
         _warn(f"X holds arrays {shape}, read as {c} channels of {h} x {w} pixels; expected [n, C, H, W]")
     return c, h, w
+
+
+def require_numbers(given: Any) -> None:
+    """Check that no value of X would be read as another: masked ones, dates, and those of sparse matrices.
+
+    Raises:
+        ValueError: X is masked or sparse, or holds dates or times.
+    """
+    if np.ma.is_masked(given):
+        raise ValueError("X has masked values, which are missing; fill them in, or leave their samples out")
+    if hasattr(given, "toarray"):
+        raise ValueError("Sparse data was passed for X, but dense data is required; give X.toarray()")
+    dtypes = given.dtypes if hasattr(given, "columns") and hasattr(given, "dtypes") else [getattr(given, "dtype", None)]
+    for dtype in dtypes:
+        if getattr(dtype, "kind", "") in ("m", "M"):
+            raise ValueError(f"X is {dtype}; dates and times are no numbers: give what matters of them, such as days")
 
 
 def require_form(shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
@@ -82,8 +107,8 @@ def require_form(shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> N
     if len(shape) > 1 and shape[0] > 0 and shape[1:] in forms:
         return
     hint = ""
-    if shape[:1] == (0,):
-        hint = "; there are no samples"
+    if len(shape) > 1 and shape[0] == 0:
+        hint = "; it has no samples"
     elif shape in forms:
         hint = "; give a single sample as X[None]"
     elif shape[1:] == (h, w, c):
@@ -99,7 +124,7 @@ def require_scale(rows: Rows, scaling: FeatureScaling, given: Any) -> None:
     Args:
         rows: finite samples [n, F].
         scaling: scaling of the samples in `fit`.
-        given: numpy type in which they were given.
+        given: the samples as they were given.
 
     Raises:
         ValueError: the values cannot be pixels, though `scaling` is that of pixels.
@@ -110,9 +135,10 @@ def require_scale(rows: Rows, scaling: FeatureScaling, given: Any) -> None:
             raise ValueError(f"X holds values from {low:g} to {high:g}; expected pixels from 0 to 255")
         if high > 1:
             return
-        if given.kind == "b" or (rows != np.floor(rows)).any():
+        dtype = np.asarray(given).dtype
+        if dtype.kind == "b" or (rows != np.floor(rows)).any():
             raise ValueError(
-                f"X is {given} from {low:g} to {high:g}; expected pixels from 0 to 255: multiply it by 255"
+                f"X is {dtype} from {low:g} to {high:g}; expected pixels from 0 to 255: multiply it by 255"
             )
         _warn(f"X holds no value above {high:g}, and pixels are 0 to 255; if it is 0 to 1, multiply it by 255")
         return
@@ -130,6 +156,10 @@ def require_scale(rows: Rows, scaling: FeatureScaling, given: Any) -> None:
             f"{len(far)} of {len(span)} features of X lie far outside of their range in fit and are clipped: feature"
             f" {far[0]} has a mean of {mean:g}, in fit {_range(scaling, far[0])}; is it of the same scale?"
         )
+        return
+    spread = float(((rows.max(axis=0).astype(np.float64) - rows.min(axis=0)) / span).max())
+    if 0 < spread < _NARROW:
+        _warn(f"each feature of X spans at most {spread:.2%} of its range in fit; is it of the same scale?")
 
 
 def _range(scaling: FeatureScaling, feature: int) -> str:

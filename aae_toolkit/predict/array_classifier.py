@@ -78,16 +78,17 @@ class OnnxClassifier:
 
     def _images(self, X: ArrayLike) -> NDArray[np.uint8]:
         self._require_columns(X)
+        scaling.require_numbers(X)
         samples = np.asarray(X)
         scaling.require_form(samples.shape, self.image_shape)
         if self._is_of_pixels and samples.dtype != np.uint8:
             raise ValueError(f"X is {samples.dtype}; this classifier takes pixels, uint8 from 0 to 255")
         if samples.dtype.kind not in "biuf":
-            raise ValueError(f"X is {samples.dtype}; this classifier takes numbers")
+            raise ValueError(f"X is {samples.dtype}; this classifier takes numbers, such as those of X.astype(float)")
         rows = samples.reshape(len(samples), -1)
         if not np.isfinite(rows).all():
             raise ValueError("X holds NaN or infinity")
-        scaling.require_scale(rows, self._scaling, samples.dtype)
+        scaling.require_scale(rows, self._scaling, samples)
         images = scaling.to_uint8(scaling.to_images(rows, self._scaling, self.image_shape))
         doubt = opposite_borders(images, self._file.border_brightness) if self._is_of_pixels else None
         if doubt:
@@ -97,7 +98,10 @@ class OnnxClassifier:
     def _require_columns(self, X: Any) -> None:
         """Compare the columns of a data frame with those of the estimator's `fit`, as scikit-learn does."""
         columns = getattr(X, "columns", ())
-        names = tuple(columns) if all(isinstance(name, str) for name in columns) else ()
+        kinds = {isinstance(name, str) for name in columns}
+        if len(kinds) > 1:
+            raise ValueError(f"X has columns with and without names, {list(columns)[:8]}; name all or none")
+        names = tuple(columns) if True in kinds else ()
         if names and self._features and names != self._features:
             if len(names) == len(self._features):
                 at = next(i for i, pair in enumerate(zip(names, self._features, strict=True)) if pair[0] != pair[1])

@@ -10,7 +10,12 @@ import numpy as np
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.backends.protocol import Closing
 from aae_toolkit.errors import AaeError
-from aae_toolkit.export.metadata import border_brightness_in, class_names_in, preparation_in
+from aae_toolkit.export.metadata import (
+    border_brightness_in,
+    class_names_in,
+    preparation_in,
+    require_pixels_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,10 +68,11 @@ class ClassifierFile(Closing):
         """(C, H, W) of the images that it takes, in pixels.
 
         Raises:
-            AaeError: it takes something else.
+            AaeError: it takes something else, such as features.
         """
         match list(self._backend.input_shapes.items()):
             case [("images", [_, int(c), int(h), int(w)])] if c in (1, 3) and 0 < h <= _MAX_SIDE and 0 < w <= _MAX_SIDE:
+                require_pixels_in(self.metadata, self.name, (c, h, w))
                 return c, h, w
         raise AaeError(f"{self.name} takes no images of 1 or 3 channels up to {_MAX_SIDE} pixels wide and high")
 

@@ -53,9 +53,11 @@ def write_page(export: ExportDirectory, directory: Path, runtime: dict[str, byte
         Sizes of the files in bytes, by path in `directory`.
 
     Raises:
-        AaeError: the export has no ONNX files, or the directory cannot be written or has another `index.html`.
+        AaeError: the export has no ONNX files or takes no pixels, or the directory cannot be written or has another
+            `index.html`.
     """
     require_place(directory)
+    export.description.require_pixels()
     files = _own_files() | {f"{RUNTIME_DIR}/{name}": content for name, content in runtime.items()}
     files |= _model_files(export)
     index = files.pop(INDEX)

@@ -1,6 +1,7 @@
 // Labels images with an exported classifier, on ONNX Runtime's WebAssembly: node label.mjs EXPORT_DIR IMAGES.npy
 // IMAGES.npy is uint8 [N, C, H, W], as numpy.save writes it. Prints a JSON object a line for every image.
 
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import ort from "onnxruntime-web";
@@ -14,7 +15,7 @@ async function readNpy(path) {
   const long = file[6] > 1;
   const start = (long ? 12 : 10) + (long ? file.readUInt32LE(8) : file.readUInt16LE(8));
   const header = file.subarray(0, start).toString("latin1");
-  if (!header.includes("'|u1'") || !header.includes("'fortran_order': False")) {
+  if (!header.includes("'descr': '|u1'") || !header.includes("'fortran_order': False")) {
     throw new Error(`${path} does not hold uint8 in C order`);
   }
   const shape = header.match(/'shape': \(([^)]*)\)/)[1].split(",").filter((n) => n.trim()).map(Number);
@@ -32,9 +33,19 @@ function borderBrightness(data, shape) {
   return border.reduce((sum, value) => sum + value, 0) / border.length;
 }
 
+/** Content of a file of an export, which must be the one that its manifest lists: else names may be of another model. */
+async function readListed(exportDir, name) {
+  const content = await readFile(join(exportDir, name));
+  const { sha256 } = JSON.parse(await readFile(join(exportDir, "manifest.json"), "utf8"));
+  if (createHash("sha256").update(content).digest("hex") !== sha256[name]) {
+    throw new Error(`${name} is not the file that manifest.json of ${exportDir} lists; copy the export again`);
+  }
+  return content;
+}
+
 async function main([exportDir, imagesPath]) {
   if (!imagesPath) throw new Error("usage: node label.mjs EXPORT_DIR IMAGES.npy");
-  const model = JSON.parse(await readFile(join(exportDir, "model.json"), "utf8"));
+  const model = JSON.parse((await readListed(exportDir, "model.json")).toString("utf8"));
   const { shape: [n, ...shape], data } = await readNpy(imagesPath);
   const wanted = model.architecture.image_shape;
   if (String(shape) !== String(wanted)) throw new Error(`the model takes [N, ${wanted}]; ${imagesPath} has [${[n, ...shape]}]`);
@@ -53,7 +64,7 @@ async function main([exportDir, imagesPath]) {
   }
 
   ort.env.wasm.numThreads = 1; // its workers would keep the process alive
-  const session = await ort.InferenceSession.create(await readFile(join(exportDir, "classifier.onnx")));
+  const session = await ort.InferenceSession.create(await readListed(exportDir, "classifier.onnx"));
   const classes = model.class_names.length;
   for (let first = 0; first < n; first += BATCH_SIZE) {
     const count = Math.min(BATCH_SIZE, n - first);

@@ -126,6 +126,17 @@ async def receive(request: Request, settings: Settings) -> Request:
     return Request(request.scope, replay)
 
 
+def read_json(body: bytes) -> Any:
+    """Content of JSON; of a key that stands twice, json.loads would leave the first out."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(content := dict(pairs)) < len(pairs):
+            raise HTTPException(422, "a key stands twice in the JSON")
+        return content
+
+    return json.loads(body, object_pairs_hook=unique)
+
+
 async def read_items(request: Request, settings: Settings) -> list[Any]:
     """The images as they were sent: encoded files of a form, or what JSON's `images` lists."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -140,10 +151,12 @@ async def read_items(request: Request, settings: Settings) -> list[Any]:
     elif kind == "application/json":
         body, loop = await request.body(), asyncio.get_running_loop()
         try:  # long lists take a while, in which others must be heard
-            content = await loop.run_in_executor(request.app.state.decoders, json.loads, body)
+            content = await loop.run_in_executor(request.app.state.decoders, read_json, body)
         except (ValueError, RecursionError) as error:
             raise HTTPException(400, "the body is not JSON") from error
         items = content.get("images") if isinstance(content, dict) else None
+        if items is not None and len(content) > 1:
+            raise HTTPException(422, f"unknown keys: {', '.join(sorted(content.keys() - {'images'}))[:200]}")
     else:
         raise HTTPException(415, "send application/json or multipart/form-data")
     if not isinstance(items, list) or not items:
@@ -162,8 +175,11 @@ def from_lists(lists: list[Any], shape: tuple[int, int, int]) -> Pixels:
     expected = f"expected lists of whole numbers from 0 to 255, of shape {list(shape)}"
     if pixels.shape not in ((shape, shape[1:]) if shape[0] == 1 else (shape,)):
         raise HTTPException(422, f"found shape {list(pixels.shape)}; {expected}")
-    if pixels.dtype.kind not in "iu":
-        raise HTTPException(422, f"found {pixels.dtype}; {expected}")
+    kinds = {
+        type(one) for one in np.array(lists, dtype=object).ravel().tolist()
+    }  # numpy takes true among numbers for 1
+    if pixels.dtype.kind not in "iu" or bool in kinds:
+        raise HTTPException(422, f"found {'bool' if bool in kinds else pixels.dtype}; {expected}")
     if pixels.min() < 0 or pixels.max() > 255:
         raise HTTPException(422, f"found numbers from {pixels.min()} to {pixels.max()}; {expected}")
     return pixels.astype(np.uint8).reshape(shape)
