@@ -261,7 +261,7 @@ def test_pixels_of_0_and_1_are_a_warning_in_python(export: Path, fitted: SemiSup
 
 def test_no_samples_are_refused_as_such(export: Path) -> None:
     for none in (IMAGES[:0], np.empty((0, 144), np.uint8), []):
-        with pytest.raises(ValueError, match="there are no samples"):
+        with pytest.raises(ValueError, match="it has no samples"):
             load_classifier(export).predict(none)
 
 
