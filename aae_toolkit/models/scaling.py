@@ -107,7 +107,7 @@ def require_form(shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> N
     if len(shape) > 1 and shape[0] > 0 and shape[1:] in forms:
         return
     hint = ""
-    if len(shape) > 1 and shape[0] == 0:
+    if shape[:1] == (0,):
         hint = "; it has no samples"
     elif shape in forms:
         hint = "; give a single sample as X[None]"
