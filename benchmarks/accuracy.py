@@ -48,6 +48,7 @@ def main(
         str, typer.Option(help=f"Measure ablations instead: all, or some of {','.join(ABLATIONS)}.")
     ] = "",
     work_dir: Annotated[Path, typer.Option(help="Data, models and logs, kept.")] = Path("results"),
+    untimed: Annotated[bool, typer.Option("--untimed", help="Other work shares the cores: record no minutes.")] = False,
 ) -> None:
     """Measure all missing runs."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the clock of a run that is cut off is kept
@@ -60,9 +61,9 @@ def main(
             continue
         for seed in [int(seed) for seed in seeds.split(",")] if seeds else range(row.seeds):
             if not ablations:
-                measure(row, seed, raw, work_dir)
+                measure(row, seed, raw, work_dir, timed=not untimed)
             for name in (name for name in wanted if name in ablations_of(row)):
-                measure_ablation(name, row, seed, raw, work_dir)
+                measure_ablation(name, row, seed, raw, work_dir, timed=not untimed)
 
 
 def raw_dir_of(source: str, raw_dir: Path, photos_dir: Path | None, work_dir: Path) -> Path | None:
@@ -72,17 +73,17 @@ def raw_dir_of(source: str, raw_dir: Path, photos_dir: Path | None, work_dir: Pa
     return photos_dir if source == "photos" else raw_dir
 
 
-def measure(row: Row, seed: int, raw_dir: Path, work_dir: Path) -> None:
+def measure(row: Row, seed: int, raw_dir: Path, work_dir: Path, *, timed: bool = True) -> None:
     """Record a run of a row, unless it is recorded."""
     results = read_results()
     if not row.is_current(results.get(row.name, {}).get(str(seed), {})):
-        result = run(row, seed, work_dir / row.name / str(seed), raw_dir)
+        result = run(row, seed, work_dir / row.name / str(seed), raw_dir, timed=timed)
         results = read_results()
         results.setdefault(row.name, {})[str(seed)] = result
     write_results(results)
 
 
-def measure_ablation(name: str, row: Row, seed: int, raw_dir: Path, work_dir: Path) -> None:
+def measure_ablation(name: str, row: Row, seed: int, raw_dir: Path, work_dir: Path, *, timed: bool = True) -> None:
     """Record a run of a row without a part of its training, unless it is recorded."""
     results, ablation = read_results(), ABLATIONS[name]
     if ablation.is_current(row, results.get("ablations", {}).get(row.name, {}).get(name, {}).get(str(seed), {})):
@@ -96,7 +97,7 @@ def measure_ablation(name: str, row: Row, seed: int, raw_dir: Path, work_dir: Pa
     directory.mkdir(parents=True, exist_ok=True)
     write_text(path, dump_config(config))
     derived = dataclasses.replace(row, name=f"{row.name} {ablation.title}", config=str(path))
-    result = run(derived, seed, directory, raw_dir) | {key: own[key] for key in ("facts",) if key in own}
+    result = run(derived, seed, directory, raw_dir, timed=timed) | {key: own[key] for key in ("facts",) if key in own}
     results = read_results()
     results.setdefault("ablations", {}).setdefault(row.name, {}).setdefault(name, {})[str(seed)] = result
     write_results(results)
@@ -113,8 +114,8 @@ def draw_glyphs(work_dir: Path) -> Path:
     return work_dir / folder
 
 
-def run(row: Row, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
-    """Draw the splits, train, and score once."""
+def run(row: Row, seed: int, directory: Path, raw_dir: Path, *, timed: bool = True) -> dict[str, Any]:
+    """Draw the splits, train, and score once; minutes are None unless `timed`."""
     split, training = row.commands(seed, str(directory), str(raw_dir))
     if not (directory / "dataset.json").exists():
         subprocess.run([sys.executable, "-m", "aae_toolkit", *split], check=True, stdout=subprocess.DEVNULL)
@@ -135,7 +136,7 @@ def run(row: Row, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
         finally:
             seconds = before["seconds"] + time.perf_counter() - started
             write_json(clock, version | {"seconds": seconds})
-    kept = {"minutes": seconds / 60, "environment": describe_environment()}
+    kept = {"minutes": seconds / 60 if timed else None, "environment": describe_environment()}
     result = score(row, directory) | version | facts | kept
     print(f"{row.name}, seed {seed}: {result['accuracy']:.2f}% in {seconds / 60:.1f} min", flush=True)
     return result

@@ -43,7 +43,8 @@ figures and targets are typed by hand.
 - Without labels, validation images name the categories: by majority, or one to one where the row says so. The test set
   is then scored with these names.
 - Minutes cover the whole training command, including start-up and the search for neighbours. `--precision auto`
-  computes in bf16 where the processor has it (AMX or AVX-512), else in fp32.
+  computes in bf16 where the processor has it (AMX or AVX-512), else in fp32. Runs beside other work on the same cores
+  are not timed.
 - *Best baseline* is the [baseline](#baselines) with the highest mean test accuracy on the same splits, which favours
   baselines. The difference is ours minus the baseline, in points.
 """
@@ -127,16 +128,16 @@ def overview(results: Results) -> str:
 
 def overview_cells(row: Row, results: Results) -> list[str]:
     """Cells of a row: its result, beside its best baseline and the published accuracies."""
-    accuracies, minutes = [], [0.0]
-    for run in runs_of(results, row).values():
-        accuracies.append(run["accuracy"])
-        minutes.append(run["minutes"])
+    runs = runs_of(results, row).values()
+    accuracies = [run["accuracy"] for run in runs]
+    minutes = [run["minutes"] for run in runs if run["minutes"] is not None]
     ours = "not run"
     if accuracies:
         below = row.target is not None and np.mean(accuracies) < row.target
         ours = mean_and_spread(accuracies) + (", **below**" if below else "")
-    late = ", **over**" if max(minutes) > row.minutes else ""
-    took = f"{max(minutes):.1f} at most ({row.minutes:g}){late}" if accuracies else f"({row.minutes:g})"
+    took = f"({row.minutes:g})"
+    if minutes:
+        took = f"{max(minutes):.1f} at most {took}" + (", **over**" if max(minutes) > row.minutes else "")
     compared = ["", ""]
     measured = baselines_of(results, row.task)
     if best := best_of(measured):
@@ -214,13 +215,17 @@ def machines(results: Results) -> dict[str, str]:
     return letters
 
 
+def _took(run: dict[str, Any]) -> str:
+    return "" if run["minutes"] is None else f" in {run['minutes']:.1f} min"
+
+
 def each_run(results: Results) -> str:
     """The machines, each run, and the commands that repeat it."""
     letters, details = machines(results), []
     for row in ROWS:
         runs = runs_of(results, row)
         each = [
-            f"{seed}: {run['accuracy']:.2f} ({run['validation_accuracy']:.2f}) in {run['minutes']:.1f} min on"
+            f"{seed}: {run['accuracy']:.2f} ({run['validation_accuracy']:.2f}){_took(run)} on"
             f" {letters[describe_machine(run['environment'])]}"
             for seed, run in runs.items()
         ]

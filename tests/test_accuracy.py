@@ -54,7 +54,7 @@ def rows(accuracy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     return {row.name: row for row in found}
 
 
-def a_result(row: Any, found: float, minutes: float = 5.0, *, without: Any = None) -> dict[str, Any]:
+def a_result(row: Any, found: float, minutes: float | None = 5.0, *, without: Any = None) -> dict[str, Any]:
     """Result of a run; `without` is an ablation."""
     config = row.config_for({})
     version = sys.modules["rows"].checksum(without.of(config) if without else config)
@@ -76,6 +76,14 @@ def test_a_row_shows_mean_spread_number_of_runs_and_longest_minutes(accuracy: Mo
     assert "0: 98.00 (97.50) in 5.0 min on A, 1: 98.40 (97.90) in 7.2 min on A" in page
     assert "**below**" not in page
     assert "**over**" not in page
+
+
+def test_runs_beside_other_work_count_but_are_not_timed(accuracy: ModuleType, rows: dict[str, Any]) -> None:
+    untimed = a_result(rows["good"], 98.4, None)
+    assert "| 98.40 | 1 | (20) |" in lines_of(accuracy.page({"good": {"1": untimed}}))["a good one"]
+    page = accuracy.page({"good": {"0": a_result(rows["good"], 98.0), "1": untimed}})
+    assert "| 2 | 5.0 at most (20) |" in lines_of(page)["a good one"]
+    assert "0: 98.00 (97.50) in 5.0 min on A, 1: 98.40 (97.90) on A" in page
 
 
 def test_one_run_has_no_spread(accuracy: ModuleType, rows: dict[str, Any]) -> None:
@@ -319,7 +327,7 @@ def test_ablations_are_runs_of_a_derived_configuration(
 ) -> None:
     accuracy, trained = modules["accuracy"], []
 
-    def pretend(row: Any, seed: int, directory: Path, raw_dir: Path) -> dict[str, Any]:
+    def pretend(row: Any, seed: int, directory: Path, raw_dir: Path, *, timed: bool) -> dict[str, Any]:
         config = load_config(row.config, row.variant)
         trained.append((config.training.use_autoencoder, config.consistency.is_on))
         assert row.commands(seed, str(directory))[1][5].endswith("derived.yaml")
