@@ -1,5 +1,6 @@
 """examples/node/ beside Python, on the same images."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -191,6 +192,9 @@ def test_opposite_borders_are_a_warning(
     export = shutil.copytree(export_dir, tmp_path / "export")
     model = json.loads((export / "model.json").read_text()) | {"border_brightness": usual}
     (export / "model.json").write_text(json.dumps(model))
+    manifest = json.loads((export / "manifest.json").read_text())
+    manifest["sha256"]["model.json"] = hashlib.sha256((export / "model.json").read_bytes()).hexdigest()
+    (export / "manifest.json").write_text(json.dumps(manifest))
     images = np.full((2, 1, 6, 6), 220, np.uint8)
     images[..., 1:-1, 1:-1] = 0
     np.save(tmp_path / "images.npy", images)
