@@ -91,6 +91,14 @@ def contents_of(directory: Path) -> dict[str, bytes]:
     return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
 
 
+def test_a_verdict_names_the_ways_from_image_files(told: Path, data_dir: Path) -> None:
+    assert run(["parity", "--export-dir-path", str(told / "export"), "--dir-path", str(data_dir), "--json"]) == 0
+    backends = {result["backend"] for result in (read_manifest(told / "export").parity or {})["results"]}
+    assert {"aae predict", "load_classifier", "onnxruntime"} <= backends
+    text = render(gathered(told), "aae report")
+    assert all(f'<td class="left">{backend}</td>' in text for backend in backends)
+
+
 def test_the_page_tells_the_whole_story(told: Path, data_dir: Path, tmp_path: Path) -> None:
     before, output = contents_of(told), tmp_path / "new" / "report.html"
     asked = ["--bench", told / "bench.json", "--dir-path", data_dir, "--split", "test"]

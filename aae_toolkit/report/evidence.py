@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from aae_toolkit.backends.protocol import BackendName
 from aae_toolkit.bench.bench_page import Speed, speed_of
 from aae_toolkit.bench.results import PERCENTILES, BenchReport, read_report
 from aae_toolkit.data.split import SplitName
@@ -17,6 +16,7 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import Precision
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import FILE_NAME, Manifest
+from aae_toolkit.files.documents import Name
 from aae_toolkit.html.rendering import command
 from aae_toolkit.models.directory import TrainedModel
 
@@ -27,7 +27,7 @@ class ComparedFile(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     artifact: str
-    backend: BackendName
+    backend: Name  # or the way from image files
     precision: Precision = "fp32"
     passed: bool
     accuracy: float | None = None
