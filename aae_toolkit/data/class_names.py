@@ -10,7 +10,7 @@ from aae_toolkit.errors import AaeError
 
 _DIGITS = re.compile(r"(\d+)")
 _BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[-_\s]+(?=[^\W_])|\s+")  # not the sign of "-1"
-# What tables, and folders of people's own, say of a missing label. "none" and "unknown" are usual classes.
+# Marks of a missing label in tables, and as names of folders. "none" and "unknown" are usual classes.
 _NO_LABEL = frozenset({"unlabeled", "unlabelled", "nan", "null", "n/a", "#n/a", "<na>", "-1", "?"})
 
 
