@@ -372,9 +372,9 @@ def test_evaluate_prints_one_json_object_and_nothing_else(
     assert sum(map(sum, scores["confusion"])) == 60
     assert run(["evaluate", *flags[:-1]]) == 0
     shown = capsys.readouterr().out
-    assert f"ACCURACY: {100 * scores['accuracy']:.2f}%" in shown
-    for name, key in (("balanced accuracy", "balanced_accuracy"), ("macro-F1", "macro_f1")):
-        assert re.search(rf"{name}\W+{100 * scores[key]:.2f}%", shown)
+    own = [f"{100 * scores[key]:.2f}%" for key in ("accuracy", "balanced_accuracy", "macro_f1")]
+    assert re.search(rf"this model\W+{own[0]}\W+{own[1]}", shown)
+    assert f"macro-F1 {own[2]}" in shown
 
 
 def test_a_training_is_resumed_or_replaced_only_when_asked(

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption
-from aae_toolkit.cli.showing import dataset_line, show_evaluation
+from aae_toolkit.cli.scores import show_evaluation
+from aae_toolkit.cli.showing import dataset_line
 from aae_toolkit.config import Variant
 
 
