@@ -124,9 +124,8 @@ def test_a_model_with_a_backbone_needs_embeddings_for_its_baselines(model_dir: P
 
     found = score_baselines(Model, data, Scored(split, "test", split.labels))  # type: ignore[arg-type]
     assert [baseline.name for baseline in found.scored] == ["largest_class"]
-    assert (
-        "holds no embeddings of the model's backbone; make them with aae init-datasets --backbone" in found.left_out[0]
-    )
+    (left_out,) = found.left_out
+    assert "holds no embeddings of the model's backbone; make them with aae init-datasets --backbone" in left_out
 
 
 def evaluation_of(confused: list[tuple[int, int, int]], mapping: tuple[int, ...], names: tuple[str, ...]) -> Evaluation:
@@ -178,10 +177,10 @@ def test_evaluate_prints_classes_baselines_and_what_the_model_is_not_better_than
 
 
 @one_variant
-def test_class_names_are_printed_as_they_are_and_never_as_markup(
+def test_class_names_are_printed_as_they_are_and_not_taken_for_markup(
     model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("[red]a[/red]", "b\x1b[31m", "row_2")
+    names = ("[red]a[/red]", "[/]", "row_2")
     model = shutil.copytree(model_dir, tmp_path / "model")
     described = json.loads((model / "model.json").read_text())
     (model / "model.json").write_text(json.dumps(described | {"class_names": names}))
@@ -189,7 +188,7 @@ def test_class_names_are_printed_as_they_are_and_never_as_markup(
     assert run(["evaluate", "--model-dir-path", str(model), "--dir-path", str(tmp_path / "data")]) == 0
     shown = capsys.readouterr().out
     assert "[red]a[/red]" in shown
-    assert "\x1b" not in shown
+    assert "[/]" in shown
 
 
 @one_variant
