@@ -415,7 +415,7 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
         lambda told: (told / "export/manifest.json").unlink(),
         "--bench {model}/bench.json",
         2,
-        "--bench needs --export-d",
+        "--bench needs --export, the export that it measured",
     ),
     (lambda told: damage(told / "export/classifier.onnx"), "", 1, "classifier.onnx is damaged: SHA-256 is"),
     (of_other_weights, "", 1, "is of another model: its decoder's weights are not the model's; name its own, or: aae"),

@@ -481,7 +481,7 @@ def test_ctrl_c_keeps_what_there_is_and_exits_with_130(
     data_dir: Path, tmp_path: Path, base_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopping(Lines):
-        def __init__(self, *, stderr: bool = False) -> None:
+        def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
             super().__init__(stop_after(1).act)
 
     monkeypatch.setattr("aae_toolkit.cli.tune.ConsoleProgress", Stopping)
