@@ -155,7 +155,7 @@ def test_a_category_is_reported_with_the_class_that_it_stands_for() -> None:
 def test_evaluate_prints_classes_baselines_and_what_the_model_is_not_better_than(
     model_dir: Path, data_dir: Path, variant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--model-dir-path", str(model_dir), "--dir-path", str(data_dir), "--split", "test"]
+    flags = ["--model", str(model_dir), "--data", str(data_dir), "--split", "test"]
     assert run(["evaluate", *flags]) == 0
     shown = capsys.readouterr().out
     assert "Best matching label" not in shown
@@ -185,7 +185,7 @@ def test_class_names_are_printed_as_they_are_and_not_taken_for_markup(
     described = json.loads((model / "model.json").read_text())
     (model / "model.json").write_text(json.dumps(described | {"class_names": names}))
     data_of(tmp_path / "data", class_names=names)
-    assert run(["evaluate", "--model-dir-path", str(model), "--dir-path", str(tmp_path / "data")]) == 0
+    assert run(["evaluate", "--model", str(model), "--data", str(tmp_path / "data")]) == 0
     shown = capsys.readouterr().out
     assert "[red]a[/red]" in shown
     assert "[/]" in shown

@@ -23,16 +23,16 @@ def show_evaluation(evaluation: Evaluation, progress: ConsoleProgress) -> None:
         progress.console.print(_by_category(evaluation))
         _say_of_categories(evaluation, progress)
     if evaluation.missing_classes:
-        progress.say(f"not scored, without images: {listed(evaluation.missing_classes)}")
+        progress.result(f"not scored, without images: {listed(evaluation.missing_classes)}")
     if evaluation.unknown_classes:
-        progress.say(unknown_line(evaluation.unknown_classes))
+        progress.result(unknown_line(evaluation.unknown_classes))
     progress.console.print(_beside_baselines(evaluation))
-    progress.say("; ".join(_further_scores(evaluation)))
+    progress.result("; ".join(_further_scores(evaluation)))
     for baseline in evaluation.baselines:
         if baseline.standing != "better":
-            progress.say(baseline.verdict)
+            progress.result(baseline.verdict)
     for line in evaluation.no_baselines:
-        progress.say(line)
+        progress.result(line)
 
 
 def show_seed_lines(evaluation: Evaluation, progress: ConsoleProgress) -> None:
@@ -40,8 +40,8 @@ def show_seed_lines(evaluation: Evaluation, progress: ConsoleProgress) -> None:
     for report in evaluation.per_class:
         if report.best_category is not None:
             share = percent(report.share_in_best_category)
-            progress.say(f"Label {report.class_name}: {share}, Best matching label; {report.best_category}")
-    progress.say(f"ACCURACY: {percent(evaluation.accuracy)}")
+            progress.result(f"Label {report.class_name}: {share}, Best matching label; {report.best_category}")
+    progress.result(f"ACCURACY: {percent(evaluation.accuracy)}")
 
 
 def _by_class(evaluation: Evaluation, title: str) -> Table:
@@ -108,12 +108,12 @@ def _say_of_categories(evaluation: Evaluation, progress: ConsoleProgress) -> Non
     if nameless := [
         report.class_name for report in evaluation.per_class if report.n and report.class_name not in named
     ]:
-        progress.say(f"no category stands for {listed(nameless)}: images of these classes are always labelled wrong")
+        progress.result(f"no category stands for {listed(nameless)}: images of these classes are always labelled wrong")
     if evaluation.never_predicted_categories:
         empty = [str(k) for k in evaluation.never_predicted_categories]
-        progress.say(f"never predicted: categories {listed(empty)}")
+        progress.result(f"never predicted: categories {listed(empty)}")
     if evaluation.variant == "unsupervised" and evaluation.split == "validation":
-        progress.say("these images may have named the categories, which flatters the accuracy; see --split test")
+        progress.result("these images may have named the categories, which flatters the accuracy; see --split test")
 
 
 def _has_own_categories(evaluation: Evaluation) -> bool:

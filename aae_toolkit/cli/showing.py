@@ -42,9 +42,9 @@ def show_parity(report: ParityReport, progress: ConsoleProgress) -> None:
     progress.console.print(table)
     for r in report.results:
         if r.first_difference:
-            progress.say(f"{r.artifact} on {r.backend} {r.first_difference}")
+            progress.result(f"{r.artifact} on {r.backend} {r.first_difference}")
     accuracy = "" if report.accuracy is None else f"; accuracy of the trained model {percent(report.accuracy)}"
-    progress.say(f"parity: {'proven' if report else 'REFUSED'}{accuracy}")
+    progress.result(f"parity: {'proven' if report else 'REFUSED'}{accuracy}")
 
 
 def show_bench(report: BenchReport, progress: ConsoleProgress) -> None:

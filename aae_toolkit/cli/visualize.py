@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption
-from aae_toolkit.cli.scores import show_evaluation
+from aae_toolkit.cli.commands import SEED_COMMANDS
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption, QuietOption
+from aae_toolkit.cli.scores import show_evaluation, show_seed_lines
 from aae_toolkit.cli.showing import dataset_line
 from aae_toolkit.config import Variant
 
@@ -18,11 +19,13 @@ def register(app: typer.Typer) -> None:
 
 
 def visualize(
+    context: typer.Context,
     model_dir_path: ModelDirOption,
     dir_path: DataDirOption,
     mode: Annotated[Variant | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
     n_classes: Annotated[int | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
     z_size: Annotated[int | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Draw pictures of a trained model.
 
@@ -37,7 +40,7 @@ def visualize(
     from aae_toolkit.models.directory import load_model
     from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
 
-    progress = ConsoleProgress()
+    progress = ConsoleProgress(quiet=quiet)
     require_own(model_dir_path / "visualization")  # a link in an untrusted directory must not redirect the pictures
     model = load_model(model_dir_path)
     for flag, given, actual in (
@@ -55,6 +58,8 @@ def visualize(
     validation = load_for(model, data, "validation")
     if (validation.labels != UNLABELED).any():
         unknown = unknown_classes(model, data, "validation")
-        show_evaluation(evaluate_model(model, validation, "validation", unknown=unknown), progress)
+        evaluation = evaluate_model(model, validation, "validation", unknown=unknown)
+        show = show_seed_lines if context.find_root().info_name in SEED_COMMANDS else show_evaluation
+        show(evaluation, progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)
     progress.say(f"{len(written)} pictures written to {model_dir_path / DIRECTORY}")
