@@ -10,6 +10,7 @@ from collections.abc import Iterable
 # Characters that Markdown gives a meaning; an underscore has none within a word.
 _MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 _LONGEST_WORD = 80  # characters of a misspelt name
+_ALIKE = 0.7  # least likeness, of 0 to 1, of a name that is suggested
 _MOST_CAUSES = 8  # of an exception that are asked for words
 
 
@@ -27,7 +28,7 @@ def one_line(text: str, limit: int = 600) -> str:
 def nearest(word: str, known: Iterable[str], n: int = 1) -> list[str]:
     """Return the `n` known names that a misspelt one may stand for, the likeliest first; fewer if few are like it."""
     by_case = {name.casefold(): name for name in known}
-    return [by_case[name] for name in difflib.get_close_matches(word[:_LONGEST_WORD].casefold(), by_case, n=n)]
+    return [by_case[name] for name in difflib.get_close_matches(word[:_LONGEST_WORD].casefold(), by_case, n, _ALIKE)]
 
 
 def reason_of(error: BaseException, limit: int = 300) -> str:

@@ -40,7 +40,7 @@ _Views = Annotated[
 _RawDir = Annotated[
     Path | None,
     typer.Option(
-        help="Directory with the IDX files, there or in <raw-dir>/MNIST/raw; for folder <raw-dir>/<class>/*.png."
+        help="Directory with the files: IDX files, there or in <raw-dir>/MNIST/raw; <raw-dir>/<class>/*.png for folder."
     ),
 ]
 _Invert = Annotated[Invert, typer.Option(help="Invert brightness; auto: only images with a light border; folder only.")]

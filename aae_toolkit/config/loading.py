@@ -61,7 +61,7 @@ def _require_file(path: Path, given: str) -> None:
         raise AaeError(f"configuration {given} is a directory; {advice}")
     if not path.exists():
         names = [AUTO, *shipped_configs()]
-        near = nearest(path.stem, names)
+        near = nearest(path.stem, names) if path.parent == Path() else []
         hint = f"did you mean {near[0]}?" if near else f"give a YAML file, or one of {', '.join(names)}"
         raise AaeError(f"configuration {given} does not exist; {hint}")
 

@@ -26,6 +26,7 @@ DATA_DIRECTORY = "a data directory"  # what `what_is` says of it
 IDX_FILES = "a directory of IDX files"
 EMPTY = "an empty directory"
 FOLDER_OF_IMAGES = "a folder of image files"
+_OF_EXPORTS = ("manifest.json", "weights.safetensors")
 _CHECKPOINT = "checkpoint.pt"
 _MOST_ENTRIES = 500  # of a directory that are looked at
 _MOST_NAMED = 3  # directories that a message suggests
@@ -44,8 +45,8 @@ def require_kind(directory: Path, kind: Kind) -> None:
 
 
 def is_a(directory: Path, kind: Kind) -> bool:
-    """Whether a directory is of a kind. A model directory may be an export as well, if its weights are there too."""
-    if kind == "model directory" and _holds(directory, _INDEX["export directory"]):
+    """Whether a directory is of a kind; a model directory may be an export as well, which has a model.json too."""
+    if kind == "model directory" and any(_holds(directory, name) for name in _OF_EXPORTS):
         return _holds(directory, _INDEX[kind]) and any(directory.glob("encoder_*.safetensors"))
     return _holds(directory, _INDEX[kind])
 
@@ -115,7 +116,8 @@ def _advice(path: Path, kind: Kind) -> str:
         return f"pass {' or '.join(map(str, found))}"
     own, holds_idx = _kind_of(path), idx_files(path) is not None
     if kind == "export directory":
-        return f"write one with: aae export --model {path if own == 'model directory' else '<model>'}"
+        model = next((place for place in (path, path.parent) if is_a(place, "model directory")), "<model>")
+        return f"write one with: aae export --model {model}"
     if own is None and (holds_idx or holds_images(path)):
         source = "" if holds_idx else " --source folder"
         then = ", and train on it" if kind == "model directory" else ""
