@@ -86,6 +86,13 @@ def test_without_labels_k_means_is_named_by_validation_images(
     assert means.basis.startswith("40 of the same 120 training images, to save time; 4 clusters")
 
 
+@pytest.mark.parametrize("variant", ["unsupervised"], indirect=True, scope="session")
+def test_k_means_needs_no_labelled_training_image(model_dir: Path, tmp_path: Path) -> None:
+    write_data_directory(tmp_path, tiny_source(), 0, 60, 60, seed=0)
+    means = scored_beside(model_dir, tmp_path, 1)["k_means"]
+    assert means.basis == "the same 120 training images; 4 clusters named by validation images"
+
+
 def data_of(path: Path, **changes: object) -> DataDirectory:
     write_data_directory(path, dataclasses.replace(tiny_source(), **changes), 30, 60, 60, seed=0)
     return DataDirectory(path)
