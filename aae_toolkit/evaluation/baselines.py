@@ -6,6 +6,7 @@ the model's categories are. All see what the model sees: the pixels, or the embe
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -208,7 +209,7 @@ def _basis(what: str, n: int, available: int) -> str:
 
 def _affordable(split: Split, cost: float) -> int:
     """Return how many images together have `cost` numbers, at least 1."""
-    return max(int(cost // max(np.prod(split.compared.shape[1:]), 1)), 1)
+    return max(int(cost // max(math.prod(split.compared.shape[1:]), 1)), 1)
 
 
 def _evenly(n: int, most: int) -> Integers:
@@ -226,5 +227,5 @@ def _rows(split: Split) -> Floats:
     """Return what the model sees of each image, float32 [n, F]: pixels in [0, 1], or embeddings."""
     compared = split.compared
     scale = np.float32(255 if compared.dtype == np.uint8 else 1)
-    rows: Floats = compared.reshape(len(compared), int(np.prod(compared.shape[1:]))).astype(np.float32) / scale
+    rows: Floats = compared.reshape(len(compared), math.prod(compared.shape[1:])).astype(np.float32) / scale
     return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -43,7 +43,7 @@ class Decoder(NamedTuple):
     border: float | None = None
     match_border: bool = False
 
-    def decode(self, images: list[Path | bytes]) -> list[Decoded]:
+    def decode(self, images: Sequence[Path | bytes]) -> list[Decoded]:
         """Decode files, or contents of files; a failure is returned as `error`, not raised."""
         return [self._decode_piped(image) if isinstance(image, bytes) else self._decode(image) for image in images]
 
