@@ -182,10 +182,10 @@ def test_for_people_there_is_a_line_a_file(
     [
         ("decoder.onnx", "decoder.onnx is not a classifier written by aae export"),
         ("encoder.onnx", "encoder.onnx is not a classifier written by aae export"),
-        ("golden.npz", "is not a model that ONNX Runtime"),
-        ("classifier.pt2", "is not a model that ONNX Runtime"),
+        ("golden.npz", "golden.npz is no ONNX file, which aae predict runs; pass "),
+        ("classifier.pt2", "classifier.pt2 is no ONNX file, which aae predict runs; pass "),
         ("absent.onnx", "absent.onnx does not exist; write it with aae export"),
-        ("..", "classifier.onnx does not exist; write it with aae export"),
+        ("..", "holds no manifest.json; pass "),
     ],
 )
 def test_what_is_no_classifier_is_refused_in_one_line(

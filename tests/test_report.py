@@ -402,7 +402,12 @@ def write(name: str, content: str) -> Callable[[Path], object]:
 
 
 REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
-    (lambda told: (told / "model.json").unlink(), "", 1, "holds no model.json; train one with: aae train"),
+    (
+        lambda told: (told / "model.json").unlink(),
+        "",
+        1,
+        "is the directory of an unfinished training, not a model directory",
+    ),
     (write("model.json", "{"), "", 1, "does not describe a model"),
     (write("encoder_semi_supervised.safetensors", "no"), "", 1, "encoder_semi_supervised.safetensors is damaged"),
     (write("config.yml", "semi_supervised: {model: {width: 3}}"), "", 2, "unknown key"),
