@@ -63,7 +63,7 @@ def situation(
     return Situation(config or config_of(), facts(**changes), class_counts, n)
 
 
-def run_of(*changed: dict[str, Any], n: int = 12, of: Situation | None = None) -> list[str]:
+def run_of(*changed: dict[str, Any], n: int = 20, of: Situation | None = None) -> list[str]:
     """States that are warned of in `n` epochs: healthy ones, of which the last are changed so."""
     lines = [dict(HEALTHY) for _ in range(n - len(changed))] + [HEALTHY | change for change in changed]
     history: list[Line] = []
@@ -75,7 +75,7 @@ def run_of(*changed: dict[str, Any], n: int = 12, of: Situation | None = None) -
 
 def at_end(of: Situation | None = None, **measured: Any) -> Diagnosis:
     """Diagnosis at the end of a run whose last epochs were so."""
-    found = diagnose([HEALTHY | measured] * 12, of or situation(), at_end=True)
+    found = diagnose([HEALTHY | measured] * 20, of or situation(), at_end=True)
     assert found is not None
     return found
 
@@ -158,13 +158,19 @@ def test_each_state_is_warned_of_once_when_it_has_lasted(change: dict[str, Any],
     assert run_of() == []
     assert run_of(change, change) == []
     assert run_of(change, change, change) == [state]
-    assert run_of(*[change] * 12) == [state]
+    assert run_of(*[change] * 20) == [state]
     assert run_of(change, change, {}, change, change) == []
     found = at_end(**change)
     assert found.state == state
     assert found.advice
     assert len(found.line.splitlines()) == 1
     assert found.line.startswith(f"{found.title}: ")
+
+
+def test_pictures_are_judged_in_the_second_half_of_a_run_only() -> None:
+    for change in ({"z_divergence": 6.0}, {"picture_variance_rebuilt": 0.0}, {"style_share": 0.0}):
+        assert run_of(*[change] * 17, n=17) == []
+        assert len(run_of(*[change] * 18, n=18)) == 1
 
 
 def test_of_several_states_the_most_serious_is_the_diagnosis() -> None:

@@ -80,7 +80,7 @@ def test_a_run_of_few_steps_is_told_of_flags_that_give_enough() -> None:
     [note] = noted(config_of(), facts(223))
     assert note == (
         "28 steps in all (28 epochs of 1, batches of 250 from 223 images) teach little: give --batch-size 32 --n-epochs"
-        " 400, or --config-path auto"
+        " 400, or --config auto"
     )
     fitting = config_of(batch_size=32, n_epochs=400)
     assert noted(fitting, facts(223)) == []

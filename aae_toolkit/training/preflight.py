@@ -119,7 +119,7 @@ def _steps(config: VariantConfig, facts: DataFacts) -> Iterator[str]:
         total = training.n_epochs * per_epoch
         yield (
             f"{_n(total, 'step')} in all ({_n(training.n_epochs, 'epoch')} of {per_epoch}, batches of"
-            f" {training.batch_size} from {facts.n_images} images) teach little: give {flags}, or --config-path auto"
+            f" {training.batch_size} from {facts.n_images} images) teach little: give {flags}, or --config auto"
         )
 
 
