@@ -32,6 +32,7 @@ _SHARE_TO_DRAW = 0.5  # styles and pictures are judged after this share of the e
 _FEWEST_USED = 0.5  # share of the categories that the data needs; fewer are a collapse
 _IMAGES_EACH = 5  # validation images a category, below which an unused category may be chance
 _NEARLY_ALL = 0.95  # share of the images; more where the largest class is large: halfway from its share to 1
+_UNDECIDED = 0.25  # certainty, from chance to 1, below which y says nothing
 _LARGER = 2.0  # largest category in units of the largest class, from which categories are uneven
 _MUCH_LARGER = 3.0  # the same in units of an even share, where the classes are not known
 _WON = 0.1  # nats: the discriminator is right with 95% certainty; 1.39 is a draw
@@ -52,6 +53,7 @@ def measure(y: Floats, z: Floats | None, labels: Integers) -> dict[str, float]:
 
     Returns:
         `categories_used`: number of categories that an image has.
+        `certainty`: mean probability of an image's category; 1/K is none.
         `largest_category_share`: share of images in the largest category, in [0, 1].
         `largest_class_share`: share of labelled images in the largest class, where there are labels.
         `z_divergence`: divergence of a normal distribution with the means and variances of z from the prior, nats a
@@ -60,7 +62,11 @@ def measure(y: Floats, z: Floats | None, labels: Integers) -> dict[str, float]:
     if len(y) == 0:
         return {}
     categories = y.argmax(axis=1)
-    measured = {"categories_used": len(np.unique(categories)), "largest_category_share": _largest_share(categories)}
+    measured = {
+        "categories_used": len(np.unique(categories)),
+        "largest_category_share": _largest_share(categories),
+        "certainty": float(y.max(axis=1).mean(dtype=np.float64)),
+    }
     known = labels[labels != UNLABELED]
     if len(known):
         measured["largest_class_share"] = _largest_share(known)
@@ -147,12 +153,23 @@ def _counts(s: Situation) -> bool:
     return s.n_validation >= _IMAGES_EACH * s.n_needed
 
 
+def _undecided(line: Line, s: Situation) -> bool:
+    """Tell whether y is nearly uniform for every image: its categories are then an accident."""
+    return bool(line.get("certainty", 1.0) < _decided(s.n_categories))
+
+
+def _decided(n_categories: int) -> float:
+    chance = 1 / n_categories
+    return chance + _UNDECIDED * (1 - chance)
+
+
 def _use(line: Line, s: Situation) -> str:
     used = int(line.get("categories_used", s.n_categories))
     verb = "is" if used == 1 else "are"
     largest = f"the largest has {100 * line['largest_category_share']:.0f}% of the validation images"
     beside = f" and the largest class {100 * line['largest_class_share']:.0f}%" if s.class_counts else ""
-    return f"{used} of {s.n_categories} categories {verb} used, {largest}{beside}"
+    undecided = f"; y is undecided, {100 * line['certainty']:.0f}% certain" if _undecided(line, s) else ""
+    return f"{used} of {s.n_categories} categories {verb} used, {largest}{beside}{undecided}"
 
 
 def _wins(kind: str, line: Line, s: Situation) -> bool:
@@ -172,7 +189,9 @@ SYMPTOMS = (
         "collapsed",
         _collapsed,
         _use,
-        lambda line, s: remedies.against_collapse(s, categorical_has_won=_wins("categorical", line, s)),
+        lambda line, s: remedies.against_collapse(
+            s, categorical_has_won=_wins("categorical", line, s), undecided=_undecided(line, s)
+        ),
         is_of_labels=True,
     ),
     Symptom("uneven", _uneven, _use, lambda line, s: remedies.against_uneven(s), is_of_labels=True),
