@@ -149,7 +149,7 @@ def test_many_categories_are_compared_with_the_batch_and_with_the_images() -> No
 def test_what_would_start_after_the_last_epoch_is_named() -> None:
     config = config_of("unsupervised", name="clusters-10", n_epochs=5)
     [note] = noted(config, facts(47_000))
-    assert note.startswith("pseudo-labels start after 5 epochs, and the run has 5: set looks_to_trust: 1 ")
+    assert note.startswith("pseudo-labels need 5 epochs to start, and the run has 5: set looks_to_trust: 1 ")
     assert noted(config_of("unsupervised", name="clusters-10", n_epochs=6), facts(47_000)) == []
     schedule = config.training.schedule.model_copy(update={"warmup_epochs": 28.0})
     late = changed(config_of("unsupervised", name="clusters-10"), "training", schedule=schedule)

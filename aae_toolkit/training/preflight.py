@@ -166,7 +166,7 @@ def _late_terms(config: VariantConfig, facts: DataFacts) -> Iterator[str]:
     starts_late = terms.looks_to_trust >= n_epochs and not (terms.spread_labels or terms.cluster_first)
     if terms.lambda_pseudo_labels and starts_late:
         yield (
-            f"pseudo-labels start after {_n(terms.looks_to_trust, 'epoch')}, and the run has {n_epochs}: set"
+            f"pseudo-labels need {_n(terms.looks_to_trust, 'epoch')} to start, and the run has {n_epochs}: set"
             f" looks_to_trust: {max(1, n_epochs // 5)} (section consistency), or give --n-epochs"
             f" {5 * terms.looks_to_trust}"
         )
