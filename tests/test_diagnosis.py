@@ -65,9 +65,10 @@ def test_evaluate_says_how_the_training_ended(
     out, err = capsys.readouterr()
     assert json.loads(out)["n"] == 60
     assert LINE in err
-    well = ill_model(model_dir, tmp_path / "well", {"state": "healthy"})
-    assert run(["evaluate", "--model", str(well), "--data", str(data_dir)]) == 0
-    assert "at the end of training" not in capsys.readouterr().out
+    for state in ("healthy", "blurred"):  # scores are of labels
+        well = ill_model(model_dir, tmp_path / state, {"state": state, "finding": "grey", "advice": "wait"})
+        assert run(["evaluate", "--model", str(well), "--data", str(data_dir)]) == 0
+        assert "at the end of training" not in capsys.readouterr().out
 
 
 @one_variant

@@ -1,10 +1,13 @@
 """The time that is left, by a clock that is set by hand."""
 
+import sys
 from typing import Any
 
 import pytest
 from conftest import tiny_config
+from rich.console import Console
 
+from aae_toolkit.cli.options import ConsoleProgress
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.progress import Silent
 from aae_toolkit.training import loop, pace
@@ -132,3 +135,22 @@ def test_before_the_autoencoder_starts_the_duration_is_a_lower_bound(
 def test_short_runs_have_no_line_of_their_own(data_dir: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_LONG", 3600)
     assert not any("for 11 steps" in line for line in shown(data_dir, tmp_path, monkeypatch).lines)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_console_shows_the_time_left_beside_bars_and_in_plain_lines(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aae_toolkit.progress._SECONDS_BETWEEN_LINES", -1)
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    progress = ConsoleProgress()
+    progress.console = Console(force_terminal=terminal, width=100, file=sys.stdout)
+    for _ in progress.track(range(3), "epoch 1/2", 3):
+        progress.estimate("about 12 minutes left")
+    shown = capsys.readouterr().out
+    assert "about 12 minutes left" in shown
+    assert ("epoch 1/2: 1/3, about 12 minutes left\n" in shown) is not terminal
+    progress.estimate("")
+    assert list(progress.track(range(2), "epoch 2/2", 2)) == [0, 1]
+    assert "left" not in capsys.readouterr().out

@@ -44,5 +44,5 @@ def evaluate(
     else:
         show_evaluation(evaluation, progress)
     diagnosis = model.description.diagnosis
-    if diagnosis and not diagnosis.is_healthy:
+    if diagnosis and diagnosis.concerns_labels:
         progress.result(f"at the end of training: {diagnosis.line}")
