@@ -43,3 +43,6 @@ def evaluate(
         print_json(evaluation.to_json())
     else:
         show_evaluation(evaluation, progress)
+    diagnosis = model.description.diagnosis
+    if diagnosis and diagnosis.concerns_labels:
+        progress.result(f"at the end of training: {diagnosis.line}")

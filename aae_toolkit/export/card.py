@@ -24,6 +24,7 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
         + ", ".join(markdown(f"{package} {version}") for package, version in manifest.versions.items()),
         *([f"- ONNX files: ONNX Runtime {oldest} or newer"] if (oldest := manifest.oldest_onnxruntime) else []),
         f"- {_accuracy(manifest)}",
+        *_diagnosis(description),
         f"- parity: {_verdict(manifest)}",
         "",
         "| file | inputs | outputs | bytes |",
@@ -41,6 +42,11 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
 def _preparation(description: ModelDescription) -> list[str]:
     p = description.preparation
     return [] if p is None else [f"- image files: {p.in_words()}; `aae predict`, the server and the page do the same"]
+
+
+def _diagnosis(description: ModelDescription) -> list[str]:
+    d = description.diagnosis
+    return [] if d is None or d.is_healthy else [f"- **{d.title}** at the end of training: {d.finding}"]
 
 
 def _backbone(a: Architecture) -> list[str]:

@@ -19,6 +19,7 @@ from aae_toolkit.files import require_own
 from aae_toolkit.files.checksums import require_equal_sha256
 from aae_toolkit.files.documents import Name, brief, parse_document, parse_json, read_limited
 from aae_toolkit.models.array_input import require_pixels
+from aae_toolkit.models.diagnosis import Diagnosis
 from aae_toolkit.models.labels import DTYPE_PATTERN, Label, label_array
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class ModelDescription(BaseModel):
     category_to_class_from: Name
     validation_accuracy: float | None = None  # accuracy of the label, a fraction; None without validation labels
     decoder_is_trained: bool = True  # False after a training of y alone, without the autoencoder
+    diagnosis: Diagnosis | None = None  # of the training; None without validation images and in earlier files
     border_brightness: float | None = None  # of validation images, else of training images, 0-255
     sha256: dict[str, str] = {}  # checksums of the weights' files by name; empty in files of an earlier version
     preparation: Preparation | None = None  # of image files; None for arrays and in files of an earlier version
