@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -17,13 +18,15 @@ import typer
 import yaml
 from conftest import TINY_MODEL, TINY_TRAINING, tiny_source
 from exports import one_variant
+from shellingham import ShellDetectionFailure
 
 from aae_toolkit import __version__
 from aae_toolkit.cli import app, commands, seed
 from aae_toolkit.cli.app import main, run
-from aae_toolkit.cli.names import LONGER
+from aae_toolkit.cli.names import COMMANDS as COMMANDS_IN_ORDER
+from aae_toolkit.cli.names import LONGER, SECTIONS
 from aae_toolkit.cli.predict import parsed
-from aae_toolkit.config import Variant
+from aae_toolkit.config import ModelConfig, SemiSupervisedTrainingConfig, Variant
 from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.errors import AaeError
 
@@ -573,3 +576,114 @@ def test_a_script_of_the_seed_shows_its_own_name_and_flags(program: str, capsys:
     assert "Missing option '--" in capsys.readouterr().err
     assert status_of(script, "-V") == 0
     assert capsys.readouterr().out == f"{__version__}\n"
+
+
+HELPED = [words for words in every_command() if words] + [()]
+
+
+@pytest.mark.parametrize("words", HELPED)
+def test_help_has_words_instead_of_types_and_comparisons(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, "-h"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Usage: aae {' '.join(words)}".rstrip())
+    assert re.findall(r"<(?:int|str|path|float|bool|list)\b[^>]*>|x[<>]=|[<>]=x|\{\w+[,}]|\.\.\.$", printed) == []
+    assert re.findall(r"^  (-\S+(?:, -\S+)? [a-z_]+)  ", printed, re.MULTILINE) == []  # no value without a word for it
+
+
+def test_help_lists_the_commands_in_the_order_of_the_pipeline_under_their_sections(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["-h"]) == 0
+    printed = capsys.readouterr().out
+    listed = re.findall(r"^(\w[\w ]*):$|^  ([a-z][a-z-]+)  ", printed, re.MULTILINE)
+    expected = [entry for title, names in SECTIONS.items() for entry in (title, *names)]
+    assert [title or name for title, name in listed][1:] == expected  # after "Options"
+    assert set(expected) - set(SECTIONS) == {words[0] for words in every_command() if words}
+
+
+@pytest.mark.parametrize("words", [words for words in every_command() if len(words) == 2])
+def test_no_default_in_the_help_contradicts_a_configuration(words: tuple[str, ...]) -> None:
+    keys = {*ModelConfig.model_fields, *SemiSupervisedTrainingConfig.model_fields} - {"deterministic"}
+    for parameter in every_command()[words].params:
+        if parameter.name in keys:
+            assert "default: the configuration's" in " ".join(parameter.help.split()), parameter.name
+            assert parameter.default is None
+
+
+COMPLETIONS = [
+    ("aae ", COMMANDS_IN_ORDER),
+    ("aae tr", ["train"]),
+    ("aae train ", ["semi-supervised", "unsupervised"]),
+    ("aae train semi-supervised --config labels-100", ["labels-100", "labels-100-mlp", "labels-1000"]),
+    ("aae train semi-supervised --config a", ["auto"]),
+    ("aae tune unsupervised --config q", ["quick"]),
+    ("aae init-datasets --source ", ["mnist", "fashion-mnist", "kmnist", "digits", "folder"]),
+    ("aae init-datasets --source f", ["fashion-mnist", "folder"]),
+    ("aae evaluate --spl", ["--split"]),
+    ("aae evaluate --split t", ["test"]),
+    ("aae evaluate --dir", []),
+    ("aae export --format t", ["torchscript", "torch-export"]),
+    ("aae bench --device cu", ["cuda"]),
+    ("aae predict --in", ["--invert"]),
+    ("aae predict --invert ", ["as-trained", "auto", "yes", "no"]),
+    ("aae predict a.png --engine r", ["ray"]),
+    ("aae predict im", []),
+    ("aae predict --model ", []),
+    ("aae predict --json im", []),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), COMPLETIONS)
+def test_the_shell_completes_commands_flags_choices_and_names(
+    line: str, expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_AAE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+    assert run([]) == 0
+    assert sorted(capsys.readouterr().out.split()) == sorted(expected)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_completes_with_the_script_that_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--show-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    program = tmp_path / "aae"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aae_toolkit "$@"\n')
+    program.chmod(0o755)
+    asked = 'COMP_WORDS=(aae predict --inv); COMP_CWORD=2; _aae_completion aae; echo "${COMPREPLY[*]}"'
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", "-c", script + asked]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "--invert\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_installed_for_the_shell_that_is_named_or_runs(
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(["--install-completion", shell]) == 0
+    assert f"completion for {shell} written to {tmp_path}" in capsys.readouterr().out
+    assert run(["--show-completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "complete_" + shell in script
+    monkeypatch.setattr("shellingham.detect_shell", lambda: (shell, f"/bin/{shell}"))
+    assert run(["--show-completion"]) == 0
+    assert capsys.readouterr().out == script
+
+
+def test_completion_asks_for_the_name_of_a_shell_that_it_cannot_tell_or_does_not_know(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ShellDetectionFailure
+
+    monkeypatch.setattr("shellingham.detect_shell", fail)
+    assert run(["--install-completion"]) == 2
+    asked = "name one: aae --install-completion bash|zsh|fish|powershell|pwsh\n"
+    assert capsys.readouterr().err == f"aae: the shell cannot be told; {asked}"
+    assert run(["--install-completion", "tcsh"]) == 2
+    assert capsys.readouterr().err == f"aae: there is no completion for tcsh; {asked}"

@@ -1,8 +1,20 @@
-"""Names of flags: those that help shows, and longer ones that every command takes too."""
+"""Names of commands, in the order of the pipeline, and of flags: those that help shows, and longer ones."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+
+PROGRAM = "aae"
+
+# Sections of the help, with their commands. Each command is a module in this folder.
+SECTIONS = {
+    "Prepare": ("init-datasets",),
+    "Train": ("train", "tune"),
+    "Judge": ("evaluate", "visualize", "report"),
+    "Deploy": ("export", "parity", "bench", "predict", "web", "verify"),
+    "This machine": ("doctor", "demo"),
+}
+COMMANDS = tuple(name for names in SECTIONS.values() for name in names)
 
 # Longer name -> name that help shows. The seed document's commands show the longer one.
 LONGER = {

@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from aae_toolkit.config import shipped_configs
+from aae_toolkit.config.auto import AUTO
 from aae_toolkit.errors import AaeError
 from aae_toolkit.html.rendering import command
 from aae_toolkit.progress import periodic_lines
@@ -20,21 +22,44 @@ T = TypeVar("T")
 
 _PLAIN_WIDTH = 120  # characters, of tables in files and pipes
 
-DataDirOption = Annotated[Path, typer.Option("--data", help="Data directory, written by init-datasets.")]
-ModelDirOption = Annotated[Path, typer.Option("--model", help="Model directory, written by train.")]
-ExportDirOption = Annotated[Path, typer.Option("--export", help="Export directory, written by export.")]
+DataDirOption = Annotated[
+    Path, typer.Option("--data", metavar="DIR", help="Data directory, written by aae init-datasets.")
+]
+ModelDirOption = Annotated[Path, typer.Option("--model", metavar="DIR", help="Model directory, written by aae train.")]
+ExportDirOption = Annotated[
+    Path, typer.Option("--export", metavar="DIR", help="Export directory, written by aae export.")
+]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")
+    bool, typer.Option("--json", help="Print the result as one JSON object, and nothing else, on standard output.")
 ]
 TrustOption = Annotated[
     bool,
     typer.Option(
-        "--trust", help="Also load files without a checksum in manifest.json; TorchScript and .pt2 files can run code."
+        "--trust",
+        help="Also load files that manifest.json has no checksum for. TorchScript and .pt2 files can run code: trust"
+        " their source.",
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also print all settings.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda or cuda:<index>.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="Device to run on: auto (a GPU if there is one), cpu, cuda or cuda:N.",
+        autocompletion=lambda: ["auto", "cpu", "cuda"],
+    ),
+]
+RunDeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="Device to run on: cpu, cuda or cuda:N.",
+        autocompletion=lambda: ["cpu", "cuda"],
+    ),
+]
 
 
 class ConsoleProgress:
@@ -76,6 +101,11 @@ class ConsoleProgress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:
             yield from bar.track(items, total=total, completed=done, description=description)
+
+
+def configuration_names(incomplete: str) -> list[str]:
+    """Return the values of --config that begin so, but for files."""
+    return [name for name in (AUTO, *shipped_configs()) if name.startswith(incomplete)]
 
 
 def print_json(value: Any) -> None:
