@@ -171,8 +171,8 @@ shows the traceback of an error. A flag's longer name of earlier versions works 
 
 The seed document's four commands run the same code under other names: `init_datasets` is `aae init-datasets`,
 `train_semi_supervised` is `aae train semi-supervised`, `train_unsupervised` is `aae train unsupervised`, and
-`generate_model_visualization` is `aae visualize`. They show the longer names of flags. Both training commands keep `seed`
-as their default configuration.
+`generate_model_visualization` is `aae visualize`. They show the longer names of flags. Both training commands keep
+`seed` as their default configuration.
 """
 
 
