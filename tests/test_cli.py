@@ -25,8 +25,10 @@ from aae_toolkit.cli import app, commands, seed
 from aae_toolkit.cli.app import main, run
 from aae_toolkit.cli.names import COMMANDS as COMMANDS_IN_ORDER
 from aae_toolkit.cli.names import LONGER, SECTIONS
+from aae_toolkit.cli.options import ConsoleProgress
 from aae_toolkit.cli.predict import parsed
-from aae_toolkit.config import ModelConfig, SemiSupervisedTrainingConfig, Variant
+from aae_toolkit.cli.settings import show_settings
+from aae_toolkit.config import ModelConfig, SemiSupervisedTrainingConfig, Variant, load_config
 from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.errors import AaeError
 
@@ -403,12 +405,11 @@ def test_a_training_is_resumed_or_replaced_only_when_asked(
     train = ["train", "semi-supervised", *flags, "--device", "cpu"]
     assert run(train) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == [
-        "loading data started...",
-        "dataset size in use: 30 [labeled trainset] 90 [un-labeled trainset] 60 [validation] 60 [test]",
-    ]
+    assert lines[0] == "data: 30 labelled and 90 unlabelled training images, 60 validation and 60 test images"
+    assert lines[1].rstrip() == "settings that differ from the defaults"
+    assert any(re.search(r"model +. hidden_size 16 +. tiny\.yaml", line) for line in lines)
     assert run(train) == 2
-    capsys.readouterr()
+    assert capsys.readouterr().out == ""  # a refusal is all that is said
     assert run([*train, "--resume"]) == 0
     assert "resuming after 2 epochs and 0 steps\n" in capsys.readouterr().out
     assert run([*train, "--overwrite", "--n-epochs", "1"]) == 0
@@ -461,12 +462,15 @@ def test_without_a_configuration_settings_are_chosen_said_and_kept(
     assert run([*command, "--n-epochs", "1", "--z-size", "2"]) == 0
     printed = capsys.readouterr().out
     for choice in ("network", "augmentation", "length", "terms"):
-        assert f"auto: {choice}: " in printed
+        assert re.search(rf"^. {choice} ", printed, re.MULTILINE)
+    assert printed.count("3 convolution stages") + printed.count("fully connected") == 1  # each reason once
+    assert "{" not in printed
+    assert re.search(r"flags +. z_size 2, n_epochs 1 +. instead of z_size 5, n_epochs \d+", printed)
     config = yaml.safe_load((model / "config.yml").read_text())["semi_supervised"]
     assert config["training"]["n_epochs"] == 1  # a flag wins
     assert config["consistency"]["lambda_pseudo_labels"] > 0
     assert run([*command, "--n-epochs", "1", "--z-size", "2", "--resume"]) == 0
-    assert "auto:" not in capsys.readouterr().out  # a resumed run keeps its settings
+    assert f"settings: those of {model / 'config.yml'}\n" in capsys.readouterr().out  # a resumed run keeps its settings
 
 
 @one_variant
@@ -687,3 +691,51 @@ def test_completion_asks_for_the_name_of_a_shell_that_it_cannot_tell_or_does_not
     assert capsys.readouterr().err == f"aae: the shell cannot be told; {asked}"
     assert run(["--install-completion", "tcsh"]) == 2
     assert capsys.readouterr().err == f"aae: there is no completion for tcsh; {asked}"
+
+
+@one_variant
+def test_quiet_prints_results_alone(
+    model_dir: Path,
+    export_dir: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    tiny_yaml: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    model, data = shutil.copytree(model_dir, tmp_path / "model"), str(data_dir)
+    train = ["train", "semi-supervised", "--data", data, "--config", str(tiny_yaml), "--device", "cpu"]
+    silent = (
+        ["init-datasets", "--data", str(tmp_path / "data"), "--source", "digits"],
+        [*train, "-o", str(tmp_path / "new")],
+        ["export", "--model", str(model), "-o", str(tmp_path / "export"), "--format", "onnx"],
+        ["report", "--model", str(model), "-o", str(tmp_path / "report.html")],
+    )
+    for command in silent:
+        assert run([*command, "-q"]) == 0
+        assert capfd.readouterr() == ("", "")
+    for command, result in (
+        (["evaluate", "--model", str(model), "--data", data], "accuracy"),
+        (["parity", "--export", str(shutil.copytree(export_dir, tmp_path / "e")), "--data", data], "parity: proven"),
+        (["verify", str(export_dir)], "parity: proven"),
+    ):
+        assert run([*command, "--quiet"]) == 0
+        printed = capfd.readouterr()
+        assert result in printed.out
+        assert printed.err == ""
+
+
+def test_verbose_prints_every_setting(
+    data_dir: Path, tiny_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data", str(data_dir), "-o", str(tmp_path), "--config", str(tiny_yaml), "--device", "cpu", "-v"]
+    assert run(["train", "unsupervised", *flags]) == 0
+    printed = capsys.readouterr().out
+    for line in (tmp_path / "config.yml").read_text().splitlines():
+        assert line in printed or "n_classes" in line  # resolved when training starts
+
+
+def test_settings_at_their_defaults_are_said_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    config = load_config("seed", "semi_supervised")
+    for progress in (ConsoleProgress(), ConsoleProgress(quiet=True)):
+        show_settings(config, config, [], "seed", progress, verbose=False)
+    assert capsys.readouterr().out == "settings: the defaults (seed)\n"

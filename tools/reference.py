@@ -65,10 +65,10 @@ Training writes its complete configuration to `config.yml` in the model director
 AUTO_PAGE = """\
 ## `auto`
 
-`aae train` without `--config` chooses settings for the data and prints each choice with its reason. `config.yml`
-holds the result. The rules for images are in `aae_toolkit/config/auto.py`, those for embeddings of a backbone and for
-rows of features in `aae_toolkit/config/auto_rows.py` ([Python](python-api.md#parameters)). They were chosen on
-validation images, and none of them knows a data set by name. The seed's own commands keep `seed`.
+`aae train` without `--config` chooses settings for the data and prints a table of them, with the reason of each choice.
+`config.yml` holds the result. The rules for images are in `aae_toolkit/config/auto.py`, those for embeddings of a
+backbone and for rows of features in `aae_toolkit/config/auto_rows.py` ([Python](python-api.md#parameters)). They were
+chosen on validation images, and none of them knows a data set by name. The seed's own commands keep `seed`.
 
 {rules}
 

@@ -10,18 +10,10 @@ import typer
 
 from aae_toolkit import __version__
 from aae_toolkit.cli.completion import INSTALL, SHOW, complete_shell, ready
-from aae_toolkit.cli.names import COMMANDS, PROGRAM
+from aae_toolkit.cli.names import COMMANDS, PROGRAM, SEED_COMMANDS
 from aae_toolkit.cli.parsing import Group, as_in_seed, use_own_classes
 from aae_toolkit.config import DEFAULT_CONFIG
 from aae_toolkit.errors import UsageError
-
-# Scripts of the seed document, with the command that each runs.
-SEED_COMMANDS = {
-    "init_datasets": ("init-datasets",),
-    "train_semi_supervised": ("train", "semi-supervised"),
-    "train_unsupervised": ("train", "unsupervised"),
-    "generate_model_visualization": ("visualize",),
-}
 
 # Flags that became commands, by the command that had them.
 _MOVED = {

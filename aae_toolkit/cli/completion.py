@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -59,17 +61,17 @@ def _this_shell() -> str | None:
     return name
 
 
-class PredictCommand(Command):
-    """Stand-in of `aae predict` among Typer's commands, which completes the flags that argparse parses."""
+def completing(parser: Callable[[], ArgumentParser]) -> type[Command]:
+    """Return the class of a command that argparse parses: it completes the flags of `parser`, and their choices."""
 
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """Return the values of the flag before, or the flags that begin as the last word does; else none: files."""
-        from aae_toolkit.cli.predict import parser
+    class ParsedElsewhere(Command):
+        def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+            actions = {name: action for action in parser()._actions for name in action.option_strings}
+            before = actions.get(ctx.args[-1]) if ctx.args else None
+            if before is not None and before.nargs != 0:
+                return [CompletionItem(choice) for choice in before.choices or () if choice.startswith(incomplete)]
+            if not incomplete.startswith("-"):
+                return []  # the shell completes files
+            return [CompletionItem(name, help=a.help) for name, a in actions.items() if name.startswith(incomplete)]
 
-        actions = {name: action for action in parser()._actions for name in action.option_strings}
-        before = actions.get(ctx.args[-1]) if ctx.args else None
-        if before is not None and before.nargs != 0:
-            return [CompletionItem(choice) for choice in before.choices or () if choice.startswith(incomplete)]
-        if not incomplete.startswith("-"):
-            return []
-        return [CompletionItem(name, help=a.help) for name, a in actions.items() if name.startswith(incomplete)]
+    return ParsedElsewhere

@@ -32,8 +32,8 @@ from aae_toolkit.cli.dataset_options import (
     ValidationOption,
     ViewsOption,
 )
-from aae_toolkit.cli.options import ConsoleProgress, QuietOption
-from aae_toolkit.cli.showing import dataset_line
+from aae_toolkit.cli.options import ConsoleProgress, QuietOption, is_seed_command
+from aae_toolkit.cli.showing import dataset_line, seed_dataset_line
 from aae_toolkit.data.directory import earlier_class_names, write_data_directory
 from aae_toolkit.data.embeddings import default_views
 from aae_toolkit.data.folder import FolderOptions
@@ -53,6 +53,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init_datasets(
+    context: typer.Context,
     dir_path: DataDirOption,
     source: SourceOption = "mnist",
     raw_dir: RawDirOption = None,
@@ -108,7 +109,7 @@ def init_datasets(
         n_views=default_views(len(loaded.images)) if views is None else views,
         progress=progress,
     )
-    progress.say(dataset_line(index))
+    progress.say((seed_dataset_line if is_seed_command(context) else dataset_line)(index))
     progress.say(f"written to {dir_path}")
     _require_all(loaded, dir_path)
 

@@ -16,6 +16,14 @@ SECTIONS = {
 }
 COMMANDS = tuple(name for names in SECTIONS.values() for name in names)
 
+# Scripts of the seed document, with the command that each runs.
+SEED_COMMANDS = {
+    "init_datasets": ("init-datasets",),
+    "train_semi_supervised": ("train", "semi-supervised"),
+    "train_unsupervised": ("train", "unsupervised"),
+    "generate_model_visualization": ("visualize",),
+}
+
 # Longer name -> name that help shows. The seed document's commands show the longer one.
 LONGER = {
     "--output-path": "--output",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from aae_toolkit.cli.names import SEED_COMMANDS
 from aae_toolkit.config import shipped_configs
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.errors import AaeError
@@ -128,6 +129,11 @@ def require_writable(flag: str, path: Path | None) -> None:
     existing = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
     if path.is_dir() or not existing.is_dir() or not os.access(existing, os.W_OK):
         raise AaeError(f"{flag} {path} cannot be written: give a file in a directory that you may write to")
+
+
+def is_seed_command(context: typer.Context) -> bool:
+    """Whether the command runs as one of the seed document's scripts, which print its lines."""
+    return context.find_root().info_name in SEED_COMMANDS
 
 
 def command_line(context: typer.Context) -> str:

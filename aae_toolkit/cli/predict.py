@@ -30,9 +30,9 @@ _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_op
 
 def register(app: typer.Typer) -> None:
     """Add the command to the list; `cli.app` runs it without Typer."""
-    from aae_toolkit.cli.completion import PredictCommand
+    from aae_toolkit.cli.completion import completing
 
-    app.command("predict", cls=PredictCommand, help="Label image files.", context_settings=_PASSED_ON)(lambda: None)
+    app.command("predict", cls=completing(parser), help="Label image files.", context_settings=_PASSED_ON)(lambda: None)
 
 
 class _Parser(ArgumentParser):

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import DataDirOption, DeviceOption, QuietOption, VerboseOption, configuration_names
+from aae_toolkit.cli.options import (
+    DataDirOption,
+    DeviceOption,
+    QuietOption,
+    VerboseOption,
+    configuration_names,
+    is_seed_command,
+)
 from aae_toolkit.cli.training_run import TrainingOptions, run_training
 from aae_toolkit.config import TrainingPrecision, Variant
 from aae_toolkit.config.auto import AUTO
@@ -109,6 +116,7 @@ def _command(variant: Variant) -> Callable[..., None]:
     """Return the command of one variant; both take the same flags."""
 
     def train(
+        context: typer.Context,
         dir_path: DataDirOption,
         output_dir_path: _OutputDir = None,
         config_path: _Config = AUTO,
@@ -153,6 +161,7 @@ def _command(variant: Variant) -> Callable[..., None]:
             tensorboard=tensorboard,
             quiet=quiet,
             verbose=verbose,
+            as_seed=is_seed_command(context),
         )
         run_training(options)
 

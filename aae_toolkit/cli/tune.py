@@ -17,10 +17,12 @@ from aae_toolkit.cli.options import (
     DeviceOption,
     JsonOption,
     QuietOption,
+    VerboseOption,
     configuration_names,
     print_json,
     require_writable,
 )
+from aae_toolkit.cli.settings import show_settings
 from aae_toolkit.config import TrainingPrecision, Variant, dump_config, load_config, with_flags
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.errors import AaeError, UsageError
@@ -96,6 +98,7 @@ def _command(variant: Variant) -> Callable[..., None]:
         precision: _Precision = None,
         json: JsonOption = False,
         quiet: QuietOption = False,
+        verbose: VerboseOption = False,
     ) -> None:
         if not math.isfinite(minutes):
             raise UsageError(f"--minutes {minutes} is no length of time; give a number of minutes, such as 30")
@@ -115,7 +118,9 @@ def _command(variant: Variant) -> Callable[..., None]:
         from aae_toolkit.visualization.search import FILE_NAME, draw_search
 
         data = DataDirectory(dir_path)
-        config = with_flags(configuration_for(data, config_path, variant, progress), seed=seed, precision=precision)
+        chosen, choices = configuration_for(data, config_path, variant)
+        config = with_flags(chosen, seed=seed, precision=precision)
+        show_settings(chosen, config, choices, config_path, progress, verbose=verbose)
         tuning = search(config, data, directory, deadline=deadline, device=device, progress=progress)
         write_text(output, dump_config(best_config(config, data, tuning)))
         write_json(directory / "trials.json", tuning.to_json())

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption, QuietOption
-from aae_toolkit.cli.showing import dataset_line, show_evaluation
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption, QuietOption, is_seed_command
+from aae_toolkit.cli.showing import dataset_line, seed_dataset_line, show_evaluation
 from aae_toolkit.config import Variant
 
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def visualize(
+    context: typer.Context,
     model_dir_path: ModelDirOption,
     dir_path: DataDirOption,
     mode: Annotated[Variant | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
@@ -50,8 +51,11 @@ def visualize(
     data = DataDirectory(dir_path)
     if note := model.description.preparation_note(data):
         progress.say(note)
-    progress.say("loading data started...")
-    progress.say(dataset_line(data.index))
+    if is_seed_command(context):
+        progress.say("loading data started...")
+        progress.say(seed_dataset_line(data.index))
+    else:
+        progress.say(dataset_line(data.index))
     validation = load_for(model, data, "validation")
     if (validation.labels != UNLABELED).any():
         unknown = unknown_classes(model, data, "validation")
