@@ -18,6 +18,7 @@ import typer
 import yaml
 from conftest import TINY_MODEL, TINY_TRAINING, tiny_source
 from exports import one_variant
+from PIL import Image
 from shellingham import ShellDetectionFailure
 
 from aae_toolkit import __version__
@@ -181,6 +182,7 @@ ERRORS = [
     (f"evaluate {ON_MODEL} --data {{data}} --split train", 2, "'train' is not one of 'validation', 'test'"),
     ("predict --model {export}/classifier.onnx", 2, "the following arguments are required: IMAGE..."),
     (f"{TRAIN} --data {{data}} -q -v", 2, "--quiet prints less, --verbose more; give one of them"),
+    ("tune unsupervised --data {data} -q -v", 2, "--quiet prints less, --verbose more; give one of them"),
     ("doctor --fix", 2, "No such option: --fix"),
     ("export --model {model} --format tflite", 2, "'tflite' is not one of"),
     ("export --model {model} --opset 17", 2, "--opset': Input should be greater than or equal to 18"),
@@ -739,3 +741,19 @@ def test_settings_at_their_defaults_are_said_in_a_line(capsys: pytest.CaptureFix
     for progress in (ConsoleProgress(), ConsoleProgress(quiet=True)):
         show_settings(config, config, [], "seed", progress, verbose=False)
     assert capsys.readouterr().out == "settings: the defaults (seed)\n"
+
+
+def test_quiet_says_that_images_are_left_out_and_how_to_see_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cat", "dog"):
+        for number in range(10):
+            (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 20 * number + 5 * (name == "cat")).save(tmp_path / "photos" / name / f"{number}.png")
+    (tmp_path / "photos" / "cat" / "broken.png").write_bytes(b"no image")
+    command = ["init-datasets", "--data", str(tmp_path / "data"), "--source", "folder"]
+    command += ["--raw-dir", str(tmp_path / "photos"), "--image-size", "8", "-q", "--conflicts", "drop", "--test", "0"]
+    assert run([*command, "--validation", "4"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith("data holds the others; leave out --quiet to see which\n")

@@ -111,14 +111,15 @@ def init_datasets(
     )
     progress.say((seed_dataset_line if is_seed_command(context) else dataset_line)(index))
     progress.say(f"written to {dir_path}")
-    _require_all(loaded, dir_path)
+    _require_all(loaded, dir_path, quiet)
 
 
-def _require_all(loaded: Source, dir_path: Path) -> None:
+def _require_all(loaded: Source, dir_path: Path, quiet: bool) -> None:
     """Raise `AaeError` if an image could not be read."""
     if loaded.n_left_out:
         n = loaded.n_left_out + len(loaded.images)
-        raise AaeError(f"{loaded.n_left_out} of {n} images could not be read; {dir_path} holds the others")
+        names = "; leave out --quiet to see which" if quiet else ""
+        raise AaeError(f"{loaded.n_left_out} of {n} images could not be read; {dir_path} holds the others{names}")
 
 
 def _check_backbone(backbone: str | None, weights: Path | None, views: int | None) -> None:

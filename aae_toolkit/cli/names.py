@@ -52,4 +52,4 @@ def renamed(arguments: list[str], known: Collection[str], own: Mapping[str, str]
 def _renamed(word: str, known: Collection[str], own: Mapping[str, str]) -> str:
     flag, sign, value = word.partition("=")
     names = (flag, LONGER.get(flag), SEED.get(flag), own.get(flag))
-    return next((name for name in names if name in known), flag) + sign + value
+    return next((name for name in names if name is not None and name in known), flag) + sign + value

@@ -14,7 +14,7 @@ import typer
 from aae_toolkit.cli.names import SEED_COMMANDS
 from aae_toolkit.config import shipped_configs
 from aae_toolkit.config.auto import AUTO
-from aae_toolkit.errors import AaeError
+from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.html.rendering import command
 from aae_toolkit.progress import periodic_lines
 from aae_toolkit.text import shown
@@ -107,6 +107,12 @@ class ConsoleProgress:
 def configuration_names(incomplete: str) -> list[str]:
     """Return the values of --config that begin so, but for files."""
     return [name for name in (AUTO, *shipped_configs()) if name.startswith(incomplete)]
+
+
+def require_one(*, quiet: bool, verbose: bool) -> None:
+    """Raise `UsageError` if both --quiet and --verbose are given."""
+    if quiet and verbose:
+        raise UsageError("--quiet prints less, --verbose more; give one of them")
 
 
 def print_json(value: Any) -> None:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aae_toolkit.cli.options import ConsoleProgress
+from aae_toolkit.cli.options import ConsoleProgress, require_one
 from aae_toolkit.cli.settings import show_settings
 from aae_toolkit.cli.showing import dataset_line, seed_dataset_line
 from aae_toolkit.config import Variant, VariantConfig, load_config, with_flags
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.distributed.world import world_from_environment
-from aae_toolkit.errors import UsageError
 from aae_toolkit.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -71,8 +70,7 @@ def run_training(options: TrainingOptions) -> Path:
         AaeError: data or model directory cannot be used, or training failed.
         UsageError: the configuration or a flag is invalid.
     """
-    if options.quiet and options.verbose:
-        raise UsageError("--quiet prints less, --verbose more; give one of them")
+    require_one(quiet=options.quiet, verbose=options.verbose)
     main = world_from_environment().is_main
     console = ConsoleProgress(quiet=options.quiet)
     progress: Progress = console if main else Silent()

@@ -20,6 +20,7 @@ from aae_toolkit.cli.options import (
     VerboseOption,
     configuration_names,
     print_json,
+    require_one,
     require_writable,
 )
 from aae_toolkit.cli.settings import show_settings
@@ -102,6 +103,7 @@ def _command(variant: Variant) -> Callable[..., None]:
     ) -> None:
         if not math.isfinite(minutes):
             raise UsageError(f"--minutes {minutes} is no length of time; give a number of minutes, such as 30")
+        require_one(quiet=quiet, verbose=verbose)
         deadline = time.monotonic() + 60 * minutes
         if config_path != AUTO:
             load_config(config_path, variant)  # refused before the data is read
