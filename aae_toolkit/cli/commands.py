@@ -11,7 +11,7 @@ import typer
 from aae_toolkit import __version__
 from aae_toolkit.cli.completion import INSTALL, SHOW, complete_shell, ready
 from aae_toolkit.cli.names import COMMANDS, PROGRAM, SEED_COMMANDS
-from aae_toolkit.cli.parsing import Group, as_in_seed, use_own_classes
+from aae_toolkit.cli.parsing import Group, as_in_seed, error_in_words, use_own_classes
 from aae_toolkit.config import DEFAULT_CONFIG
 from aae_toolkit.errors import UsageError
 
@@ -61,7 +61,7 @@ def _run(command: Any, arguments: list[str], program: str) -> int:
     try:
         result = command(arguments, prog_name=program, standalone_mode=False)
     except typer.TyperException as error:
-        message = error.format_message()
+        message = error_in_words(error.format_message())
         if not message.startswith("Usage:"):
             raise UsageError(f"{message}{_moved(arguments, message)}") from error
         typer.echo(message)  # no command given: the message is the help

@@ -11,6 +11,13 @@ from typer.core import TyperCommand, TyperGroup
 from aae_toolkit.cli.names import COMMANDS, SECTIONS, SEED, renamed
 
 _WORDS = {"int": "N", "int range": "N", "float": "NUMBER", "float range": "NUMBER"}
+_ERRORS = {
+    "Value error, ": "",
+    r"Input should be greater than or equal to (\S+)": r"give \1 or more",
+    r"Input should be less than or equal to (\S+)": r"give \1 or less",
+    "Input should be a valid integer, .*": "give a whole number",
+    "Input should be a valid number, .*": "give a number",
+}
 _BRACKETS = re.compile(r"<(?:list\[)?([^<>\]]*)\]?>$")  # around a type, after the names of a flag
 _RANGE = re.compile(r"(?:(\S+)<=)?\bx(?:([<>])=(\S+?))?(?=[;\]])")  # in square brackets, as 1<=x<=3 or x>=1
 
@@ -84,6 +91,13 @@ def _in_words(bounds: re.Match[str]) -> str:
     if sign == "<":
         return f"at most {limit}"
     return "" if limit == "0" else f"at least {limit}"
+
+
+def error_in_words(message: str) -> str:
+    """Return a message of Typer about a value without pydantic's words."""
+    for pattern, words in _ERRORS.items():
+        message = re.sub(pattern, words, message)
+    return message
 
 
 def _first(arguments: list[str], flag: str) -> list[str]:
