@@ -86,7 +86,7 @@ def measure(source: Draws, section: str, name: str, labeled: int, seed: int, dir
     shutil.rmtree(directory, ignore_errors=True)
     source.write(labeled, seed, directory)
     data = DataDirectory(directory)
-    config = configuration_for(data, AUTO, "semi_supervised" if labeled else "unsupervised", Silent(), CLASSES)
+    config, _ = configuration_for(data, AUTO, "semi_supervised" if labeled else "unsupervised", CLASSES)
     settings = checksum(config)
     config = with_flags(config, seed=seed, n_classes=CLASSES)
     results = read_results()

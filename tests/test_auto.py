@@ -18,7 +18,8 @@ def chosen(facts: Facts, variant: Any = "semi_supervised", **changes: Any) -> An
 
 def test_each_variant_has_its_section_and_every_choice_a_reason_on_one_line() -> None:
     for variant, kind in (("semi_supervised", SemiSupervisedConfig), ("unsupervised", UnsupervisedConfig)):
-        config, reasons = choose(GREY, variant)  # type: ignore[arg-type]
+        config, choices = choose(GREY, variant)  # type: ignore[arg-type]
+        reasons = [choice.reason for choice in choices]
         assert isinstance(config, kind)
         assert [reason.split(":")[0] for reason in reasons] == ["network", "augmentation", "length", "terms"]
         assert not any("\n" in reason for reason in reasons)
@@ -119,10 +120,10 @@ def test_uneven_classes_are_tolerated_by_what_they_lack() -> None:
     uneven = chosen(PHOTOS, class_shares=(0.6, 0.1, 0.1, 0.1, 0.1)).consistency
     assert even.balance_tolerance == 0
     for variant in VARIANTS:
-        _, reasons = choose(replace(PHOTOS, class_shares=(0.6, 0.1, 0.1, 0.1, 0.1)), variant)
+        choices = choose(replace(PHOTOS, class_shares=(0.6, 0.1, 0.1, 0.1, 0.1)), variant)[1]
         said = f"; balance tolerates {uneven.balance_tolerance} nats, since the largest class has 60% of the images"
-        assert said in reasons[-1]
-        assert "tolerates" not in choose(PHOTOS, variant)[1][-1]
+        assert said in choices[-1].reason
+        assert "tolerates" not in choose(PHOTOS, variant)[1][-1].reason
     assert uneven.balance_tolerance == uneven.trusted_balance_tolerance == pytest.approx(0.381 + 0.05, abs=0.01)
     empty = chosen(PHOTOS, class_shares=(0.5, 0.5, 0.0)).consistency
     assert empty.balance_tolerance == pytest.approx(0.405 + 0.05, abs=0.01)

@@ -42,7 +42,7 @@ def test_a_few_rows_have_fewer_neighbours_than_rows(n_samples: int) -> None:
 
 @pytest.mark.parametrize("variant", ["semi_supervised", "unsupervised"])
 def test_each_choice_has_a_reason_from_the_facts(variant: Variant) -> None:
-    _, reasons = choose_for_rows(RowFacts(569, 30, 10), variant)
+    reasons = [choice.reason for choice in choose_for_rows(RowFacts(569, 30, 10), variant)[1]]
     assert all(", since " in reason for reason in reasons)
     assert any("569 rows" in reason for reason in reasons)
     assert any("30 features" in reason for reason in reasons)

@@ -205,7 +205,7 @@ def test_a_gpu_beyond_those_there_is_said(export_dir: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("device", ["banana", "auto", "cuda:x", "cuda:-1", "", "mps"])
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
 def test_a_device_that_is_none_is_wrong_usage(export_dir: Path, backend: BackendName, device: str) -> None:
-    with pytest.raises(UsageError, match="choose cpu, cuda or cuda:<index>"):
+    with pytest.raises(UsageError, match="choose cpu, cuda or cuda:N"):
         open_backend(ExportDirectory.open(export_dir), runnable_on(export_dir, backend), device=device)
 
 

@@ -377,7 +377,7 @@ ELSEWHERE = {"environment": {"cpu": "abacus", "cores": 1}, "results": []}
         (["--device", "banana"], 2, "--device banana is no device"),
         (["--io", "unbound"], 2, "--io 'unbound': choose from end-to-end, bound"),
         (["--io", ""], 2, "--io ''"),
-        (["--rounds", "4"], 2, "'--rounds': Input should be greater than or equal to 5"),
+        (["--rounds", "4"], 2, "'--rounds': give 5 or more"),
         (["--server-rates", "fast"], 2, "--server-rates 'fast': give positive numbers of queries a second"),
         (["--p99-ms", "0"], 2, "--p99-ms 0: give a positive number of milliseconds"),
         (["--p99-ms", "nan"], 2, "--p99-ms nan"),

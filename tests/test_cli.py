@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -17,13 +18,18 @@ import typer
 import yaml
 from conftest import TINY_MODEL, TINY_TRAINING, tiny_source
 from exports import one_variant
+from PIL import Image
+from shellingham import ShellDetectionFailure
 
 from aae_toolkit import __version__
 from aae_toolkit.cli import app, commands, seed
 from aae_toolkit.cli.app import main, run
-from aae_toolkit.cli.names import LONGER
+from aae_toolkit.cli.names import COMMANDS as COMMANDS_IN_ORDER
+from aae_toolkit.cli.names import LONGER, SECTIONS
+from aae_toolkit.cli.options import ConsoleProgress
 from aae_toolkit.cli.predict import parsed
-from aae_toolkit.config import Variant
+from aae_toolkit.cli.settings import show_settings
+from aae_toolkit.config import ModelConfig, SemiSupervisedTrainingConfig, Variant, load_config
 from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.errors import AaeError
 
@@ -149,7 +155,7 @@ ERRORS = [
     (f"{TRAIN} --data {{data}} --n-epochs 0", 2, "'training.n_epochs' is 0"),
     (f"{TRAIN} --data {{data}} --z-size -1", 2, "'model.z_size' is -1"),
     (f"{TRAIN} --data {{data}} --batch-size 1", 2, "'training.batch_size' is 1"),
-    (f"{TRAIN} --data {{data}} --batch-size many", 2, "--batch-size"),
+    (f"{TRAIN} --data {{data}} --batch-size many", 2, "Invalid value for '--batch-size': give a whole number"),
     (f"{TRAIN} --data {{data}} --precision fp8", 2, "--precision"),
     ("train semi-supervised --data {data} --config {unknown_key}", 2, "did you mean 'hidden_size'?"),
     ("train semi-supervised --data {data} --config {impossible}", 2, "semi_supervised.training.batch_size"),
@@ -166,7 +172,7 @@ ERRORS = [
     # trainings that are there, or not
     ("train {variant} --data {data} --output {model}", 2, "already holds a training"),
     ("train {variant} --data {data} --output {model} --resume --overwrite", 2, "give one of them"),
-    (f"{TRAIN} --data {{data}} --checkpoint-every 0", 2, "greater than or equal to 1"),
+    (f"{TRAIN} --data {{data}} --checkpoint-every 0", 2, "Invalid value for '--checkpoint-every': give 1 or more"),
     (
         "train {variant} --data {data} --output {model} --resume --z-size 3",
         2,
@@ -180,9 +186,13 @@ ERRORS = [
     (f"evaluate {ON_MODEL} --data {{data}} --split train", 2, "'train' is not one of 'validation', 'test'"),
     ("predict --model {export}/classifier.onnx", 2, "the following arguments are required: IMAGE..."),
     (f"{TRAIN} --data {{data}} -q -v", 2, "--quiet prints less, --verbose more; give one of them"),
+    ("export --model {model} --opset 99", 2, "--opset': give 25 or less"),
+    ("tune unsupervised --data {data} --minutes long", 2, "--minutes': give a number"),
+    (f"{TRAIN} --data {{data}} --precision fp7", 2, "--precision': 'fp7' is not one of"),
+    ("tune unsupervised --data {data} -q -v", 2, "--quiet prints less, --verbose more; give one of them"),
     ("doctor --fix", 2, "No such option: --fix"),
     ("export --model {model} --format tflite", 2, "'tflite' is not one of"),
-    ("export --model {model} --opset 17", 2, "--opset': Input should be greater than or equal to 18"),
+    ("export --model {model} --opset 17", 2, "--opset': give 18 or more"),
     ("export", 2, "Missing option '--model'"),
     ("export --verify {tmp}", 2, "No such option: --verify; it is a command now: aae verify EXPORT"),
     ("export --model {model} --web {tmp}", 2, "--web; it is a command now: aae web EXPORT DIR"),
@@ -404,12 +414,11 @@ def test_a_training_is_resumed_or_replaced_only_when_asked(
     train = ["train", "semi-supervised", *flags, "--device", "cpu"]
     assert run(train) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == [
-        "loading data started...",
-        "dataset size in use: 30 [labeled trainset] 90 [un-labeled trainset] 60 [validation] 60 [test]",
-    ]
+    assert lines[0] == "data: 30 labelled and 90 unlabelled training images, 60 validation and 60 test images"
+    assert lines[1].rstrip() == "settings that differ from the defaults"
+    assert any(re.search(r"model +. hidden_size 16 +. tiny\.yaml", line) for line in lines)
     assert run(train) == 2
-    capsys.readouterr()
+    assert capsys.readouterr().out == ""  # a refusal is all that is said
     assert run([*train, "--resume"]) == 0
     assert "resuming after 2 epochs and 0 steps\n" in capsys.readouterr().out
     assert run([*train, "--overwrite", "--n-epochs", "1"]) == 0
@@ -467,12 +476,15 @@ def test_without_a_configuration_settings_are_chosen_said_and_kept(
     assert run([*command, "--n-epochs", "1", "--z-size", "2"]) == 0
     printed = capsys.readouterr().out
     for choice in ("network", "augmentation", "length", "terms"):
-        assert f"auto: {choice}: " in printed
+        assert re.search(rf"^. {choice} ", printed, re.MULTILINE)
+    assert printed.count("3 convolution stages") + printed.count("fully connected") == 1  # each reason once
+    assert "{" not in printed
+    assert re.search(r"flags +. z_size 2, n_epochs 1 +. instead of z_size 5, n_epochs \d+", printed)
     config = yaml.safe_load((model / "config.yml").read_text())["semi_supervised"]
     assert config["training"]["n_epochs"] == 1  # a flag wins
     assert config["consistency"]["lambda_pseudo_labels"] > 0
     assert run([*command, "--n-epochs", "1", "--z-size", "2", "--resume"]) == 0
-    assert "auto:" not in capsys.readouterr().out  # a resumed run keeps its settings
+    assert f"settings: those of {model / 'config.yml'}\n" in capsys.readouterr().out  # a resumed run keeps its settings
 
 
 @one_variant
@@ -582,3 +594,178 @@ def test_a_script_of_the_seed_shows_its_own_name_and_flags(program: str, capsys:
     assert "Missing option '--" in capsys.readouterr().err
     assert status_of(script, "-V") == 0
     assert capsys.readouterr().out == f"{__version__}\n"
+
+
+HELPED = [words for words in every_command() if words] + [()]
+
+
+@pytest.mark.parametrize("words", HELPED)
+def test_help_has_words_instead_of_types_and_comparisons(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, "-h"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Usage: aae {' '.join(words)}".rstrip())
+    assert re.findall(r"<(?:int|str|path|float|bool|list)\b[^>]*>|x[<>]=|[<>]=x|\{\w+[,}]|\.\.\.$", printed) == []
+    assert re.findall(r"^  (-\S+(?:, -\S+)? [a-z_]+)  ", printed, re.MULTILINE) == []  # no value without a word for it
+
+
+def test_help_lists_the_commands_in_the_order_of_the_pipeline_under_their_sections(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["-h"]) == 0
+    printed = capsys.readouterr().out
+    listed = re.findall(r"^(\w[\w ]*):$|^  ([a-z][a-z-]+)  ", printed, re.MULTILINE)
+    expected = [entry for title, names in SECTIONS.items() for entry in (title, *names)]
+    assert [title or name for title, name in listed][1:] == expected  # after "Options"
+    assert set(expected) - set(SECTIONS) == {words[0] for words in every_command() if words}
+
+
+@pytest.mark.parametrize("words", [words for words in every_command() if len(words) == 2])
+def test_no_default_in_the_help_contradicts_a_configuration(words: tuple[str, ...]) -> None:
+    keys = {*ModelConfig.model_fields, *SemiSupervisedTrainingConfig.model_fields} - {"deterministic"}
+    for parameter in every_command()[words].params:
+        if parameter.name in keys:
+            assert "default: the configuration's" in " ".join(parameter.help.split()), parameter.name
+            assert parameter.default is None
+
+
+COMPLETIONS = [
+    ("aae ", COMMANDS_IN_ORDER),
+    ("aae tr", ["train"]),
+    ("aae train ", ["semi-supervised", "unsupervised"]),
+    ("aae train semi-supervised --config labels-100", ["labels-100", "labels-100-mlp", "labels-1000"]),
+    ("aae train semi-supervised --config a", ["auto"]),
+    ("aae tune unsupervised --config q", ["quick"]),
+    ("aae init-datasets --source ", ["mnist", "fashion-mnist", "kmnist", "digits", "folder"]),
+    ("aae init-datasets --source f", ["fashion-mnist", "folder"]),
+    ("aae evaluate --spl", ["--split"]),
+    ("aae evaluate --split t", ["test"]),
+    ("aae evaluate --dir", []),
+    ("aae export --format t", ["torchscript", "torch-export"]),
+    ("aae bench --device cu", ["cuda"]),
+    ("aae predict --in", ["--invert"]),
+    ("aae predict --invert ", ["as-trained", "auto", "yes", "no"]),
+    ("aae predict a.png --engine r", ["ray"]),
+    ("aae predict im", []),
+    ("aae predict --model ", []),
+    ("aae predict --json im", []),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), COMPLETIONS)
+def test_the_shell_completes_commands_flags_choices_and_names(
+    line: str, expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_AAE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+    assert run([]) == 0
+    assert sorted(capsys.readouterr().out.split()) == sorted(expected)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_completes_with_the_script_that_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--show-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    program = tmp_path / "aae"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aae_toolkit "$@"\n')
+    program.chmod(0o755)
+    asked = 'COMP_WORDS=(aae predict --inv); COMP_CWORD=2; _aae_completion aae; echo "${COMPREPLY[*]}"'
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", "-c", script + asked]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "--invert\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_installed_for_the_shell_that_is_named_or_runs(
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(["--install-completion", shell]) == 0
+    assert f"completion for {shell} written to {tmp_path}" in capsys.readouterr().out
+    assert run(["--show-completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "complete_" + shell in script
+    monkeypatch.setattr("shellingham.detect_shell", lambda: (shell, f"/bin/{shell}"))
+    assert run(["--show-completion"]) == 0
+    assert capsys.readouterr().out == script
+
+
+def test_completion_asks_for_the_name_of_a_shell_that_it_cannot_tell_or_does_not_know(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ShellDetectionFailure
+
+    monkeypatch.setattr("shellingham.detect_shell", fail)
+    assert run(["--install-completion"]) == 2
+    asked = "name one: aae --install-completion bash|zsh|fish|powershell|pwsh\n"
+    assert capsys.readouterr().err == f"aae: the shell cannot be told; {asked}"
+    assert run(["--install-completion", "tcsh"]) == 2
+    assert capsys.readouterr().err == f"aae: there is no completion for tcsh; {asked}"
+
+
+@one_variant
+def test_quiet_prints_results_alone(
+    model_dir: Path,
+    export_dir: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    tiny_yaml: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    model, data = shutil.copytree(model_dir, tmp_path / "model"), str(data_dir)
+    train = ["train", "semi-supervised", "--data", data, "--config", str(tiny_yaml), "--device", "cpu"]
+    silent = (
+        ["init-datasets", "--data", str(tmp_path / "data"), "--source", "digits"],
+        [*train, "-o", str(tmp_path / "new")],
+        ["export", "--model", str(model), "-o", str(tmp_path / "export"), "--format", "onnx"],
+        ["report", "--model", str(model), "-o", str(tmp_path / "report.html")],
+    )
+    for command in silent:
+        assert run([*command, "-q"]) == 0
+        assert capfd.readouterr() == ("", "")
+    for command, result in (
+        (["evaluate", "--model", str(model), "--data", data], "accuracy"),
+        (["parity", "--export", str(shutil.copytree(export_dir, tmp_path / "e")), "--data", data], "parity: proven"),
+        (["verify", str(export_dir)], "parity: proven"),
+    ):
+        assert run([*command, "--quiet"]) == 0
+        printed = capfd.readouterr()
+        assert result in printed.out
+        assert printed.err == ""
+
+
+def test_verbose_prints_every_setting(
+    data_dir: Path, tiny_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data", str(data_dir), "-o", str(tmp_path), "--config", str(tiny_yaml), "--device", "cpu", "-v"]
+    assert run(["train", "unsupervised", *flags]) == 0
+    printed = capsys.readouterr().out
+    for line in (tmp_path / "config.yml").read_text().splitlines():
+        assert line in printed or "n_classes" in line  # resolved when training starts
+
+
+def test_settings_at_their_defaults_are_said_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    config = load_config("seed", "semi_supervised")
+    for progress in (ConsoleProgress(), ConsoleProgress(quiet=True)):
+        show_settings(config, config, [], "seed", progress, verbose=False)
+    assert capsys.readouterr().out == "settings: the defaults (seed)\n"
+
+
+def test_quiet_says_that_images_are_left_out_and_how_to_see_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cat", "dog"):
+        for number in range(10):
+            (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 20 * number + 5 * (name == "cat")).save(tmp_path / "photos" / name / f"{number}.png")
+    (tmp_path / "photos" / "cat" / "broken.png").write_bytes(b"no image")
+    command = ["init-datasets", "--data", str(tmp_path / "data"), "--source", "folder"]
+    command += ["--raw-dir", str(tmp_path / "photos"), "--image-size", "8", "-q", "--conflicts", "drop", "--test", "0"]
+    assert run([*command, "--validation", "4"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith("data holds the others; leave out --quiet to see which\n")

@@ -57,6 +57,7 @@ OTHER_PROGRAMS = {"cd", "curl", "docker", "echo", "export", "find", "kill", "nod
 OTHER_PROGRAMS |= {"tensorboard", "until"}
 SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "2>"}  # what a command ends at
 OTHER_FLAGS = {"--help", "--debug", "--version", "--max-restarts"}  # of every command; of torchrun
+OTHER_FLAGS |= {"--install-completion", "--show-completion"}  # of `aae` itself
 OTHER_FLAGS |= set(SEED.values())  # longer names, which the seed's commands show
 
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -483,6 +483,7 @@ def test_ctrl_c_keeps_what_there_is_and_exits_with_130(
     class Stopping(Lines):
         def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
             super().__init__(stop_after(1).act)
+            self.quiet = True
 
     monkeypatch.setattr("aae_toolkit.cli.tune.ConsoleProgress", Stopping)
     tune = ["tune", "semi-supervised", "--data", str(data_dir), "--config", str(base_yaml), "--json"]

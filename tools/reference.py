@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import typing
-from argparse import Action, ArgumentParser
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -21,6 +21,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from aae_toolkit.cli.commands import application
+from aae_toolkit.cli.parsing import help_record
+from aae_toolkit.cli.plain_help import flag_and_value
 from aae_toolkit.cli.predict import parser
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, auto, auto_rows, shipped_configs
 from aae_toolkit.config.augmentation_sets import AUGMENTATION_SETS
@@ -63,10 +65,10 @@ Training writes its complete configuration to `config.yml` in the model director
 AUTO_PAGE = """\
 ## `auto`
 
-`aae train` without `--config` chooses settings for the data and prints each choice with its reason. `config.yml`
-holds the result. The rules for images are in `aae_toolkit/config/auto.py`, those for embeddings of a backbone and for
-rows of features in `aae_toolkit/config/auto_rows.py` ([Python](python-api.md#parameters)). They were chosen on
-validation images, and none of them knows a data set by name. The seed's own commands keep `seed`.
+`aae train` without `--config` chooses settings for the data and prints a table of them, with the reason of each choice.
+`config.yml` holds the result. The rules for images are in `aae_toolkit/config/auto.py`, those for embeddings of a
+backbone and for rows of features in `aae_toolkit/config/auto_rows.py` ([Python](python-api.md#parameters)). They were
+chosen on validation images, and none of them knows a data set by name. The seed's own commands keep `seed`.
 
 {rules}
 
@@ -148,7 +150,10 @@ COMMANDS = """\
 This page lists every command and flag, as `--help` prints them. `python tools/reference.py` writes it from the command
 line's own definitions.
 
-`aae --version` prints the version. Every command takes `--help`, and `--debug`, which shows the traceback of an error.
+`aae --version` prints the version, and `aae --install-completion` makes the shell complete commands, flags and values
+after Tab (`aae --show-completion zsh` prints the script instead). Every command takes `--help`, and `--debug`, which
+shows the traceback of an error. A flag's longer name of earlier versions works too: `--dir-path` for `--data`,
+`--config-path` for `--config`, `--model-dir-path`, `--export-dir-path` and `--output-dir-path`.
 `python -m aae_toolkit` is the same as `aae`. `--json` prints one JSON object on standard output and nothing else there
 (`predict`: one a line). An error is one line on standard error. Exit statuses:
 
@@ -166,7 +171,8 @@ line's own definitions.
 
 The seed document's four commands run the same code under other names: `init_datasets` is `aae init-datasets`,
 `train_semi_supervised` is `aae train semi-supervised`, `train_unsupervised` is `aae train unsupervised`, and
-`generate_model_visualization` is `aae visualize`. Both training commands keep `seed` as their default configuration.
+`generate_model_visualization` is `aae visualize`. They show the longer names of flags. Both training commands keep
+`seed` as their default configuration.
 """
 
 
@@ -290,22 +296,14 @@ def commands_page() -> str:
 def _of_typer(command: Any, words: tuple[str, ...]) -> tuple[str, list[tuple[str, str]]]:
     """Description of a command, and its flags with their meaning."""
     context = command.make_context(" ".join(words), [], resilient_parsing=True)
-    records = (parameter.get_help_record(context) for parameter in command.params)
+    records = (help_record(parameter, context) for parameter in command.params)
     return command.help, [record for record in records if record is not None]  # None: hidden
 
 
 def _of_argparse(command: ArgumentParser) -> tuple[str, list[tuple[str, str]]]:
     """Description and flags of `aae predict`."""
-    flags = []
-    for action in command._actions:  # argparse has no other list of them
-        name = ", ".join(action.option_strings) or str(action.metavar)
-        value = "" if action.nargs == 0 or not action.option_strings else f" {_value(action)}"
-        flags.append((name + value, action.help or ""))
+    flags = [(flag_and_value(action), action.help or "") for action in command._actions]  # no other list of them
     return command.description or "", flags
-
-
-def _value(action: Action) -> str:
-    return "[" + "|".join(action.choices) + "]" if action.choices else action.dest.upper()
 
 
 def _commands(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -99,7 +99,7 @@ def import_engine(backend: BackendName) -> ModuleType:
 def require_device_name(device: str) -> None:
     """Raise `UsageError` unless `device` is the name of a device; opening a backend checks that it is available."""
     if not _DEVICE.fullmatch(device):
-        raise UsageError(f"--device {device} is no device that artifacts run on; choose cpu, cuda or cuda:<index>")
+        raise UsageError(f"--device {device} is no device that artifacts run on; choose cpu, cuda or cuda:N")
 
 
 def parse_backends(names: str | None) -> tuple[BackendName, ...]:

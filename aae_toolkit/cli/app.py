@@ -9,6 +9,7 @@ import signal
 import sys
 from types import FrameType
 
+from aae_toolkit.cli.names import PROGRAM
 from aae_toolkit.distributed.world import world_from_environment
 from aae_toolkit.errors import AaeError
 from aae_toolkit.machine.memory import is_out_of_memory
@@ -42,9 +43,6 @@ class _Interrupt(KeyboardInterrupt):
     """Ctrl-C or SIGTERM; ends a command, which removes its half-written files."""
 
     signum = 0  # the signal received; 0: none
-
-
-PROGRAM = "aae"
 
 
 def main(arguments: list[str] | None = None, program: str = PROGRAM) -> None:

@@ -11,6 +11,7 @@ from aae_toolkit.cli.options import (
     ConsoleProgress,
     ExportDirOption,
     QuietOption,
+    RunDeviceOption,
     TrustOption,
     command_line,
     require_writable,
@@ -23,29 +24,39 @@ if TYPE_CHECKING:
     from aae_toolkit.export.directory import ExportDirectory
 
 
-_BatchSizes = Annotated[str, typer.Option(help="Batch sizes, separated by commas.")]
-_Threads = Annotated[str, typer.Option(help="Threads within one operator, separated by commas.")]
+_BatchSizes = Annotated[str, typer.Option(metavar="N,N,...", help="Batch sizes to measure.")]
+_Threads = Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of threads to measure (within one operator).")]
 _Backends = Annotated[
     str | None,
-    typer.Option(help="Backends: eager,compiled,torchscript,torch-export,aoti,onnxruntime; default: all."),
+    typer.Option(
+        metavar="NAME,NAME,...",
+        help="Backends to measure, of eager, compiled, torchscript, torch-export, aoti and onnxruntime; default: all.",
+        autocompletion=lambda: ["eager", "compiled", "torchscript", "torch-export", "aoti", "onnxruntime"],
+    ),
 ]
-_Device = Annotated[str, typer.Option("--device", help="Device to run on: cpu, cuda or cuda:<index>.")]
 _InputsOutputs = Annotated[
     str | None,
     typer.Option(
-        help="Arrays in and out: end-to-end (on the host) or bound (on the device), separated by commas."
-        " Default: end-to-end; both on CUDA."
+        metavar="NAME,NAME",
+        help="Place of inputs and outputs: the computer's memory (end-to-end) or the device's (bound). Default:"
+        " end-to-end; on CUDA both.",
+        autocompletion=lambda: ["end-to-end", "bound", "end-to-end,bound"],
     ),
 ]
-_Rounds = Annotated[int, typer.Option(min=5, help="Turns of each backend, whose spread gives the intervals.")]
+_Rounds = Annotated[int, typer.Option(min=5, help="Measurement rounds per backend.")]
 _ServerRates = Annotated[
-    str | None, typer.Option(help="Server scenario: rates in queries of one image a second, separated by commas.")
+    str | None,
+    typer.Option(metavar="N,N,...", help="Simulate a server at these requests per second, of one image each."),
 ]
-_P99 = Annotated[float, typer.Option(help="p99 latency limit of the server scenario, in ms.")]
-_Output = Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for the results.")]
-_Html = Annotated[Path | None, typer.Option(help="Self-contained HTML page for the results.")]
-_Baseline = Annotated[Path | None, typer.Option(help="Earlier --output of this machine; exit 6 if slower.")]
-_MaxRegression = Annotated[str | None, typer.Option(help="Allowed slowdown against the baseline; default: 10%.")]
+_P99 = Annotated[float, typer.Option(metavar="MS", help="p99 latency target of the server, in ms.")]
+_Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="JSON file to write.")]
+_Html = Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write, with charts.")]
+_Baseline = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Compare with an earlier --output of this machine.")
+]
+_MaxRegression = Annotated[
+    str | None, typer.Option(metavar="PERCENT", help="Slowdown to allow against --baseline; default: 10%.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +70,7 @@ def bench(
     batch_sizes: _BatchSizes = "1,32,256,1024",
     threads: _Threads = "1,2",
     backends: _Backends = None,
-    device: _Device = "cpu",
+    device: RunDeviceOption = "cpu",
     io: _InputsOutputs = None,
     rounds: _Rounds = 10,
     server_rates: _ServerRates = None,
@@ -71,10 +82,11 @@ def bench(
     trust: TrustOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure speed on every backend.
+    """Measure the speed of every backend.
 
-    Measures throughput and latency percentiles of the classifier by batch size and threads, with a process for each
-    backend. The outputs of timed runs are checked. Exit 6 if a backend is slower than --baseline allows.
+    Measures images per second and latency of the classifier, for each batch size and number of threads, in a process
+    for each backend. The outputs of timed runs are checked. Exit status 6 if a backend is slower than --baseline
+    allows.
     """
     from aae_toolkit.backends.registry import parse_backends
     from aae_toolkit.bench import Effort, parse_sizes

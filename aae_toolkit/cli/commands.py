@@ -10,36 +10,12 @@ from typing import Any
 import typer
 
 from aae_toolkit import __version__
-from aae_toolkit.cli.parsing import as_in_seed, use_own_classes
+from aae_toolkit.cli.completion import INSTALL, SHOW, complete_shell, ready
+from aae_toolkit.cli.names import COMMANDS, PROGRAM, SEED_COMMANDS
+from aae_toolkit.cli.parsing import Group, as_in_seed, error_in_words, use_own_classes
 from aae_toolkit.config import DEFAULT_CONFIG
 from aae_toolkit.errors import UsageError
 from aae_toolkit.text import nearest
-
-# Each command is a module in this folder.
-COMMANDS = (
-    "init-datasets",
-    "train",
-    "tune",
-    "evaluate",
-    "visualize",
-    "export",
-    "parity",
-    "verify",
-    "bench",
-    "web",
-    "report",
-    "predict",
-    "doctor",
-    "demo",
-)
-
-# Scripts of the seed document, with the command that each runs.
-SEED_COMMANDS = {
-    "init_datasets": ("init-datasets",),
-    "train_semi_supervised": ("train", "semi-supervised"),
-    "train_unsupervised": ("train", "unsupervised"),
-    "generate_model_visualization": ("visualize",),
-}
 
 # Flags that became commands, by the command that had them.
 _MOVED = {
@@ -50,7 +26,7 @@ _MOVED = {
     ("export", "--export-dir-path"): "aae web EXPORT DIR",
     ("export", "--web-runtime"): "aae web EXPORT DIR --web-runtime FILE",
 }
-_HELP = {"help_option_names": ["-h", "--help"]}
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _INTERRUPTED = 130  # Typer's exit status after Ctrl-C
 
 
@@ -60,8 +36,10 @@ def run_command(arguments: list[str]) -> int:
     Raises:
         UsageError: arguments that Typer refuses.
     """
+    if arguments and arguments[0] in (INSTALL, SHOW) and len(arguments) < 3:
+        return complete_shell(arguments[0], arguments[1] if arguments[1:] else None)
     requested = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
-    return _run(typer.main.get_command(application(requested)), arguments, "aae")
+    return _run(typer.main.get_command(application(requested)), arguments, PROGRAM)
 
 
 def run_seed_command(program: str, arguments: list[str]) -> int:
@@ -85,7 +63,7 @@ def _run(command: Any, arguments: list[str], program: str) -> int:
     try:
         result = command(arguments, prog_name=program, standalone_mode=False)
     except typer.TyperException as error:
-        message = error.format_message().replace(": Value error, ", ": ")
+        message = error_in_words(error.format_message())
         if not message.startswith("Usage:"):
             raise UsageError(f"{message}{_moved(arguments, message)}{_meant(message)}") from error
         typer.echo(message)  # no command given: the message is the help
@@ -113,9 +91,11 @@ def _moved(arguments: list[str], message: str) -> str:
 def application(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     """Return the command line with these commands; imports no other command's module."""
     app = typer.Typer(
-        name="aae",
-        help="Train, export, verify, measure and deploy adversarial autoencoder classifiers, from few labels or none.",
-        epilog="Every command takes --debug, which prints the traceback of an error.",
+        name=PROGRAM,
+        cls=Group,
+        help="Train image classifiers (adversarial autoencoders) from few labels or none, judge them, and deploy them.",
+        epilog="Flags of a command: aae COMMAND --help. Every command takes --debug, which prints the traceback of an"
+        " error.",
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,  # its boxes truncate long flags on narrow terminals
@@ -125,6 +105,7 @@ def application(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     for command in commands:
         import_module(f"aae_toolkit.cli.{command.replace('-', '_')}").register(app)
     use_own_classes(app)
+    ready()
     return app
 
 
@@ -136,5 +117,9 @@ def _version(value: bool) -> None:
 
 def _root(
     version: bool = typer.Option(False, "--version", "-V", callback=_version, is_eager=True, help="Show the version."),
+    install_completion: bool = typer.Option(
+        False, INSTALL, help="Install shell completion; the name of a shell may follow."
+    ),
+    show_completion: bool = typer.Option(False, SHOW, help="Print the script that --install-completion installs."),
 ) -> None:
     """Options of every command."""

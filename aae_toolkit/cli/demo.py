@@ -30,7 +30,10 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     output_dir_path: Annotated[
-        Path, typer.Option("--output", "-o", help="Directory for all results; replaces an earlier demo there.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Directory for all results; replaces an earlier demo there."
+        ),
     ] = Path("aae-demo"),
     quiet: QuietOption = False,
 ) -> None:

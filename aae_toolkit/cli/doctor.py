@@ -16,10 +16,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Check devices, providers and packages.
+    """Check what this machine can run.
 
-    Lists the devices and execution providers that really load, package versions, and conflicts between packages. Exit 1
-    on a problem.
+    Tries each device and each execution provider of ONNX Runtime, and lists versions of packages and conflicts between
+    them. Exit status 1 if there is a problem.
     """
     from aae_toolkit.machine.doctor import diagnose
 

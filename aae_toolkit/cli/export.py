@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 InputOption = Annotated[
     Literal["array", "image"],
     typer.Option(
-        help="Input of the classifier. array: pixels as the network takes them; image: also write"
-        " classifier.image.onnx, which takes decoded images of any size."
+        help="Input of the classifier: images of the network's size only (array), or also decoded images of any size"
+        " (image), which classifier.image.onnx takes."
     ),
 ]
 
@@ -33,35 +33,36 @@ def register(app: typer.Typer) -> None:
 def export(
     model_dir_path: ModelDirOption,
     output_dir_path: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Export directory; default: <model>/export.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Export directory to write; default: <model>/export."),
     ] = None,
     format: Annotated[  # noqa: A002  (the flag's name)
         list[Format] | None,
         typer.Option(
-            help="File format; repeat for several. Default: all except aoti, which is compiled for this machine alone."
-            " PyTorch has deprecated TorchScript."
+            help="File format; repeat the flag for several. Default: all but aoti, whose files run on this kind of"
+            " machine only. PyTorch has deprecated TorchScript."
         ),
     ] = None,
     input: InputOption = "array",  # noqa: A002  (likewise)
-    opset: Annotated[int | None, typer.Option(min=18, max=25, help="Operator set of ONNX files; default: 18.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Also write classifier.int8.onnx, for processors.")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Also write classifier.fp16.onnx, for GPUs.")] = False,
-    dir_path: Annotated[
-        Path | None, typer.Option("--data", help="Data directory that calibrates and judges reduced precision.")
+    opset: Annotated[
+        int | None, typer.Option(min=18, max=25, help="Version of the ONNX operators; default: 18.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Keep a file of reduced precision even if it fails its checks.")
-    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Also export int8 (CPU); needs --data.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Also export fp16 (GPU); needs --data.")] = False,
+    dir_path: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Data directory, whose images check int8 and fp16.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Keep int8 or fp16 even if the checks fail.")] = False,
     device: Annotated[
-        str, typer.Option("--device", help="Device for AOTInductor and for judging fp16: cpu or cuda.")
+        str, typer.Option("--device", metavar="cpu|cuda", help="Device for AOTInductor and the fp16 checks.")
     ] = "cpu",
     quiet: QuietOption = False,
 ) -> None:
     """Export a model to ONNX, TorchScript and torch.export.
 
-    Writes classifier, encoder and decoder in each format, with checksums, golden vectors and a model card. --int8 and
-    --fp16 add a classifier of reduced precision if it keeps its accuracy on validation images and is smaller and faster
-    here; otherwise the command keeps the other files and exits with status 4.
+    Writes classifier, encoder and decoder in each format, with checksums, inputs and outputs to compare with (golden
+    vectors), and a model card. --int8 and --fp16 add a smaller classifier, if it keeps the accuracy on validation
+    images and is faster here; if not, the exit status is 4 and the other files stay.
     """
     reduced = tuple(p for p, asked in zip(REDUCED, (fp16, int8), strict=True) if asked)
     _require_what_reduced_needs(reduced, format, dir_path)

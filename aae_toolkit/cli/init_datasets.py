@@ -4,97 +4,47 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
 from aae_toolkit.backbones.provider import require_backbone
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption, QuietOption
-from aae_toolkit.cli.showing import dataset_line
+from aae_toolkit.cli.dataset_options import (
+    BackboneDeviceOption,
+    BackboneOption,
+    BackboneWeightsOption,
+    BackgroundOption,
+    ChannelsOption,
+    ConflictsOption,
+    DataDirOption,
+    FitOption,
+    FollowLinksOption,
+    ImageSizeOption,
+    InvertOption,
+    LabeledOption,
+    LabelsCsvOption,
+    OverwriteOption,
+    RangeOption,
+    RawDirOption,
+    SeedOption,
+    SourceOption,
+    TestOption,
+    ValidationOption,
+    ViewsOption,
+)
+from aae_toolkit.cli.options import ConsoleProgress, QuietOption, is_seed_command
+from aae_toolkit.cli.showing import dataset_line, seed_dataset_line
 from aae_toolkit.data.directory import earlier_class_names, write_data_directory
 from aae_toolkit.data.embeddings import default_views
 from aae_toolkit.data.folder import FolderOptions
-from aae_toolkit.data.preparation import DEFAULT, Fit, Invert, Preparation
+from aae_toolkit.data.preparation import DEFAULT, Preparation
 from aae_toolkit.data.sources import Source, SourceName, load_source
 from aae_toolkit.errors import AaeError
 
 if TYPE_CHECKING:
     from aae_toolkit.backbones.embedder import Embedder
 
-_Backbone = Annotated[
-    str | None,
-    typer.Option(help="Frozen network that embeds the images for training: timm:NAME or torchvision:NAME."),
-]
-_BackboneWeights = Annotated[
-    Path | None,
-    typer.Option(help="File with the backbone's weights: safetensors or a state dict; default: download them."),
-]
-_Views = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        max=100,
-        help="Augmented views to embed of each training image; default: 8 to 2, fewer for many images.",
-    ),
-]
-_RawDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Directory with the files: IDX files, there or in <raw-dir>/MNIST/raw; <raw-dir>/<class>/*.png for folder."
-    ),
-]
-_Invert = Annotated[Invert, typer.Option(help="Invert brightness; auto: only images with a light border; folder only.")]
-_Fit = Annotated[
-    Fit,
-    typer.Option(
-        help="Fitting of images of another aspect ratio: squash (stretch or shrink one side), pad (add background) or"
-        " crop (cut off two sides); folder only."
-    ),
-]
-_Range = Annotated[
-    str,
-    typer.Option(
-        "--range",
-        metavar="auto|full|LO,HI",
-        help="Values that become black and white in images with more than 8 bits per channel: auto (0 to the most that"
-        " 8, 10, 12, 14 or 16 bits hold, whichever suffices), full (0 to 65535) or two numbers; folder only.",
-    ),
-]
-_Background = Annotated[
-    str,
-    typer.Option(
-        metavar="white|black|#RRGGBB",
-        help="Colour that transparent pixels are drawn on, and that --fit pad adds; folder only.",
-    ),
-]
 _COLOURS = {"white": "#ffffff", "black": "#000000"}
-_LabelsCsv = Annotated[
-    Path | None,
-    typer.Option(
-        help="CSV file with the columns path and label, instead of class folders; paths are relative to --raw-dir, and"
-        " an empty label means unlabelled; folder only."
-    ),
-]
-_Conflicts = Annotated[
-    Literal["refuse", "drop"],
-    typer.Option(help="Handling of equal images with different labels: refuse them, or drop each; folder only."),
-]
-_FollowLinks = Annotated[
-    bool, typer.Option("--follow-links", help="Follow links that lead outside of --raw-dir; folder only.")
-]
-_Labeled = Annotated[
-    int | None,
-    typer.Option(min=0, help="Labelled training images; default: 3000 (digits: 300, folder: all remaining)."),
-]
-_Validation = Annotated[
-    int | None, typer.Option(min=0, help="Validation images; default: 10000 (digits: 300, folder: a fifth).")
-]
-_Test = Annotated[
-    int | None,
-    typer.Option(
-        min=0, help="Test images of a source without a test set; default: 360 for digits, a fifth for folder."
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -103,39 +53,40 @@ def register(app: typer.Typer) -> None:
 
 
 def init_datasets(
+    context: typer.Context,
     dir_path: DataDirOption,
-    source: Annotated[SourceName, typer.Option(help="Source of the images.")] = "mnist",
-    raw_dir: _RawDir = None,
-    labeled: _Labeled = None,
-    validation: _Validation = None,
-    test: _Test = None,
-    image_size: Annotated[int, typer.Option(min=1, max=1024, help="Height and width in pixels; folder only.")] = 28,
-    channels: Annotated[int, typer.Option(min=1, max=3, help="Colour channels: 1 (grey) or 3 (RGB); folder only.")] = 1,
-    invert: _Invert = "no",
-    fit: _Fit = "squash",
-    value_range: _Range = "auto",
-    background: _Background = "white",
-    labels_csv: _LabelsCsv = None,
-    conflicts: _Conflicts = "refuse",
-    follow_links: _FollowLinks = False,
-    backbone: _Backbone = None,
-    backbone_weights: _BackboneWeights = None,
-    views: _Views = None,
-    device: DeviceOption = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of the split.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace splits that are already there.")] = False,
+    source: SourceOption = "mnist",
+    raw_dir: RawDirOption = None,
+    labeled: LabeledOption = None,
+    validation: ValidationOption = None,
+    test: TestOption = None,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
+    image_size: ImageSizeOption = 28,
+    channels: ChannelsOption = 1,
+    invert: InvertOption = "no",
+    fit: FitOption = "squash",
+    value_range: RangeOption = "auto",
+    background: BackgroundOption = "white",
+    labels_csv: LabelsCsvOption = None,
+    conflicts: ConflictsOption = "refuse",
+    follow_links: FollowLinksOption = False,
+    backbone: BackboneOption = None,
+    backbone_weights: BackboneWeightsOption = None,
+    views: ViewsOption = None,
+    device: BackboneDeviceOption = "auto",
 ) -> None:
-    """Split images into data sets.
+    """Split images into training, validation and test sets.
 
-    Writes labelled and unlabelled training images, validation and test images: stratified, seeded and disjoint. With
-    --backbone it also embeds them, once, for training on embeddings; the same command continues after a stop. Folders
-    named train, val and test are kept as the splits. Exit 1 if an image of a folder cannot be read; all others are
-    written.
+    Writes training images with labels, training images without, validation images and test images. No image is in two
+    sets; validation and test images have the classes' shares. A folder's own train, val and test folders are kept as
+    sets. With --backbone, the features of each image are computed once; after a stop, the same command continues. Exit
+    status 1 if an image of a folder cannot be read; the others are written.
     """
     progress = ConsoleProgress(quiet=quiet)
-    if channels == 2:
-        raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
+    if channels not in (1, 3):
+        raise typer.BadParameter(f"--channels is {channels}; choose 1 (grey) or 3 (RGB)")
     names = () if overwrite else earlier_class_names(dir_path)
     sized = tuple(part for part, n in (("validation", validation), ("test", test)) if n is not None)
     preparation = Preparation(background=_colour(background), range=_limits(value_range), invert=invert, fit=fit)
@@ -158,16 +109,17 @@ def init_datasets(
         n_views=default_views(len(loaded.images)) if views is None else views,
         progress=progress,
     )
-    progress.say(dataset_line(index))
+    progress.say((seed_dataset_line if is_seed_command(context) else dataset_line)(index))
     progress.say(f"written to {dir_path}")
-    _require_all(loaded, dir_path)
+    _require_all(loaded, dir_path, quiet)
 
 
-def _require_all(loaded: Source, dir_path: Path) -> None:
+def _require_all(loaded: Source, dir_path: Path, quiet: bool) -> None:
     """Raise `AaeError` if an image could not be read."""
     if loaded.n_left_out:
         n = loaded.n_left_out + len(loaded.images)
-        raise AaeError(f"{loaded.n_left_out} of {n} images could not be read; {dir_path} holds the others")
+        names = "; leave out --quiet to see which" if quiet else ""
+        raise AaeError(f"{loaded.n_left_out} of {n} images could not be read; {dir_path} holds the others{names}")
 
 
 def _check_backbone(backbone: str | None, weights: Path | None, views: int | None) -> None:

@@ -1,8 +1,28 @@
-"""Names of flags: those that help shows, and longer ones that every command takes too."""
+"""Names of commands, in the order of the pipeline, and of flags: those that help shows, and longer ones."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+
+PROGRAM = "aae"
+
+# Sections of the help, with their commands. Each command is a module in this folder.
+SECTIONS = {
+    "Prepare": ("init-datasets",),
+    "Train": ("train", "tune"),
+    "Judge": ("evaluate", "visualize", "report"),
+    "Deploy": ("export", "parity", "bench", "predict", "web", "verify"),
+    "This machine": ("doctor", "demo"),
+}
+COMMANDS = tuple(name for names in SECTIONS.values() for name in names)
+
+# Scripts of the seed document, with the command that each runs.
+SEED_COMMANDS = {
+    "init_datasets": ("init-datasets",),
+    "train_semi_supervised": ("train", "semi-supervised"),
+    "train_unsupervised": ("train", "unsupervised"),
+    "generate_model_visualization": ("visualize",),
+}
 
 # Longer name -> name that help shows. The seed document's commands show the longer one.
 LONGER = {
@@ -32,4 +52,4 @@ def renamed(arguments: list[str], known: Collection[str], own: Mapping[str, str]
 def _renamed(word: str, known: Collection[str], own: Mapping[str, str]) -> str:
     flag, sign, value = word.partition("=")
     names = (flag, LONGER.get(flag), SEED.get(flag), own.get(flag))
-    return next((name for name in names if name in known), flag) + sign + value
+    return next((name for name in names if name is not None and name in known), flag) + sign + value

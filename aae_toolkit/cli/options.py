@@ -11,7 +11,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from aae_toolkit.errors import AaeError
+from aae_toolkit.cli.names import SEED_COMMANDS
+from aae_toolkit.config import shipped_configs
+from aae_toolkit.config.auto import AUTO
+from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.html.rendering import command
 from aae_toolkit.progress import periodic_lines
 from aae_toolkit.text import shown
@@ -20,21 +23,44 @@ T = TypeVar("T")
 
 _PLAIN_WIDTH = 120  # characters, of tables in files and pipes
 
-DataDirOption = Annotated[Path, typer.Option("--data", help="Data directory, written by init-datasets.")]
-ModelDirOption = Annotated[Path, typer.Option("--model", help="Model directory, written by train.")]
-ExportDirOption = Annotated[Path, typer.Option("--export", help="Export directory, written by export.")]
+DataDirOption = Annotated[
+    Path, typer.Option("--data", metavar="DIR", help="Data directory, written by aae init-datasets.")
+]
+ModelDirOption = Annotated[Path, typer.Option("--model", metavar="DIR", help="Model directory, written by aae train.")]
+ExportDirOption = Annotated[
+    Path, typer.Option("--export", metavar="DIR", help="Export directory, written by aae export.")
+]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")
+    bool, typer.Option("--json", help="Print the result as one JSON object, and nothing else, on standard output.")
 ]
 TrustOption = Annotated[
     bool,
     typer.Option(
-        "--trust", help="Also load files without a checksum in manifest.json; TorchScript and .pt2 files can run code."
+        "--trust",
+        help="Also load files that manifest.json has no checksum for. TorchScript and .pt2 files can run code: trust"
+        " their source.",
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also print all settings.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda or cuda:<index>.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="Device to run on: auto (a GPU if there is one), cpu, cuda or cuda:N.",
+        autocompletion=lambda: ["auto", "cpu", "cuda"],
+    ),
+]
+RunDeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="Device to run on: cpu, cuda or cuda:N.",
+        autocompletion=lambda: ["cpu", "cuda"],
+    ),
+]
 
 
 class ConsoleProgress:
@@ -86,6 +112,17 @@ class ConsoleProgress:
         self._estimate = text
 
 
+def configuration_names(incomplete: str) -> list[str]:
+    """Return the values of --config that begin so, but for files."""
+    return [name for name in (AUTO, *shipped_configs()) if name.startswith(incomplete)]
+
+
+def require_one(*, quiet: bool, verbose: bool) -> None:
+    """Raise `UsageError` if both --quiet and --verbose are given."""
+    if quiet and verbose:
+        raise UsageError("--quiet prints less, --verbose more; give one of them")
+
+
 def print_json(value: Any) -> None:
     """Print one JSON object on standard output."""
     sys.stdout.write(json.dumps(value) + "\n")
@@ -106,6 +143,11 @@ def require_writable(flag: str, path: Path | None) -> None:
     existing = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
     if path.is_dir() or not existing.is_dir() or not os.access(existing, os.W_OK):
         raise AaeError(f"{flag} {path} cannot be written: give a file in a directory that you may write to")
+
+
+def is_seed_command(context: typer.Context) -> bool:
+    """Whether the command runs as one of the seed document's scripts, which print its lines."""
+    return context.find_root().info_name in SEED_COMMANDS
 
 
 def command_line(context: typer.Context) -> str:

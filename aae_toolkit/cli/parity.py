@@ -12,6 +12,7 @@ from aae_toolkit.cli.options import (
     ExportDirOption,
     JsonOption,
     QuietOption,
+    RunDeviceOption,
     TrustOption,
     print_json,
 )
@@ -26,10 +27,10 @@ def register(app: typer.Typer) -> None:
 def parity(
     export_dir_path: ExportDirOption,
     dir_path: DataDirOption,
-    split: Annotated[Literal["validation", "test"], typer.Option(help="Split to compare on.")] = "test",
-    device: Annotated[str, typer.Option("--device", help="Device to run on: cpu, cuda or cuda:<index>.")] = "cpu",
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Images to compare on.")] = "test",
+    device: RunDeviceOption = "cpu",
     per_layer: Annotated[
-        bool, typer.Option("--per-layer", help="Name the node at which a refused ONNX file diverges from the model.")
+        bool, typer.Option("--per-layer", help="If an ONNX file is refused, name the first node whose output differs.")
     ] = False,
     trust: TrustOption = False,
     json: JsonOption = False,
@@ -37,8 +38,9 @@ def parity(
 ) -> None:
     """Prove that exported files match the trained model.
 
-    Runs every artifact on a whole split and on synthetic probes (black, white, noise), and compares its outputs with
-    those of the trained model. ONNX files also run on ONNX's reference evaluator. Exit 3 if one differs.
+    Runs every file on all test or validation images and on synthetic ones (black, white, noise), and compares the
+    outputs with those of the trained model. ONNX files also run on ONNX's reference evaluator. Exit status 3 if a file
+    differs.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.export.directory import ExportDirectory

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from aae_toolkit.cli import predict_ray as on_ray
 from aae_toolkit.cli.names import renamed
+from aae_toolkit.cli.plain_help import PlainHelp
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.progress import periodic_lines
 from aae_toolkit.text import nearest, percent, shown
@@ -30,7 +31,9 @@ _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_op
 
 def register(app: typer.Typer) -> None:
     """Add the command to the list; `cli.app` runs it without Typer."""
-    app.command("predict", help="Label image files.", context_settings=_PASSED_ON)(lambda: None)
+    from aae_toolkit.cli.completion import completing
+
+    app.command("predict", cls=completing(parser), help="Label image files.", context_settings=_PASSED_ON)(lambda: None)
 
 
 class _Parser(ArgumentParser):
@@ -44,10 +47,11 @@ def parser() -> ArgumentParser:
     """Return the parser of the command line."""
     command = _Parser(
         "aae predict",
-        usage="aae predict --model classifier.onnx [OPTIONS] IMAGE...",
-        description="Label image files. Needs no torch: an exported classifier runs on ONNX Runtime. Exit 1 if a"
-        " file cannot be read.",
+        usage="aae predict --model FILE|DIR [OPTIONS] IMAGE...",
+        description="Label image files. Runs an exported classifier on ONNX Runtime, without PyTorch. Exit status 1 if"
+        " a file cannot be read; the others are labelled.",
         allow_abbrev=False,
+        add_help=False,
         formatter_class=partial(HelpFormatter, width=80),  # else argparse asks for the terminal's at each option
     )
     add = command.add_argument
@@ -55,37 +59,47 @@ def parser() -> ArgumentParser:
         "images",
         nargs="+",
         metavar="IMAGE...",
-        help="Image files, folders, quoted patterns ('photos/**/*.png'), or - for standard input: an image, or paths,"
-        " one per line or NUL-separated.",
+        help="Image files, folders, or patterns in quotes ('photos/**/*.png'). A dash (-) reads standard input: an"
+        " image, or paths, one per line or separated by NUL.",
     )
     add(
         "--model",
         type=Path,
         required=True,
-        help="Classifier file (classifier.onnx), the export directory that holds it, or the model directory with both.",
+        metavar="FILE|DIR",
+        help="Classifier (classifier.onnx), the export directory that holds it, or the model directory with both."
+        "  [required]",
+    )
+    add(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="File to write the predictions to, instead of printing them: .jsonl (one JSON object per line) or .csv.",
     )
     add("--json", action="store_true", help="Print one JSON object per line.")
-    add("--output", "-o", type=Path, help="Write predictions to a file: .jsonl (one JSON object per line) or .csv.")
-    add("--top-k", type=_at_least(0), default=0, help="Also list the K most likely classes.")
+    add("--top-k", type=_at_least(0), default=0, metavar="K", help="Also list the K likeliest classes.")
     add(
         "--threshold",
         type=_fraction,
         default=0.0,
-        help="Minimum probability of a label; less certain images get label -1 (unsure).",
+        metavar="P",
+        help="Least probability of a label, from 0 to 1; less certain images are unsure (label -1).",
     )
     add(
         "--invert",
         choices=("as-trained", "auto", "yes", "no"),
         default="as-trained",
-        help="Invert brightness; auto: images whose border brightness is opposite to that of the training images;"
-        " default: as the training images were.",
+        help="Invert brightness: as the training images were (as-trained), or images whose border is light where the"
+        " training images' is dark, or the reverse (auto), or all (yes), or none (no).  [default: as-trained]",
     )
     add("--follow-links", action="store_true", help="Follow links that lead outside of a folder.")
-    add("--batch-size", type=_at_least(1), default=64, help="Images per batch; default: 64.")
-    add("--threads", type=_at_least(1), help="Threads for decoding and labelling; default: one per core.")
+    add("--batch-size", type=_at_least(1), default=64, metavar="N", help="Images per batch.  [default: 64]")
+    add("--threads", type=_at_least(1), metavar="N", help="Threads that decode and label; default: one per core.")
     add("--quiet", "-q", action="store_true", help="Print results and errors only.")
+    add("--help", "-h", action="help", help="Show this message and exit.")
     on_ray.add_options(command, _at_least)
-    command.formatter_class = HelpFormatter
+    command.formatter_class = PlainHelp
     return command
 
 

@@ -14,19 +14,30 @@ from aae_toolkit.errors import AaeError, UsageError
 def add_options(parser: ArgumentParser, at_least: Callable[[int], Callable[[str], int]]) -> None:
     """Add the options for a cluster; `at_least(n)` is the type of an integer of at least n."""
     add = parser.add_argument_group(
-        "on a Ray cluster",
-        "Labels image folders, .npz and .parquet files into --output, a directory of Parquet files. A rerun"
-        " continues where an earlier one stopped.",
+        "On a Ray cluster",
+        "Labels folders of images, .npz and .parquet files into --output, a directory of Parquet files. If run again,"
+        " it continues where it stopped.",
     ).add_argument
     add(
-        "--engine", choices=("local", "ray"), default="local", help="Engine: this process, or workers of a Ray cluster."
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="Engine: this process (local), or the workers of a Ray cluster (ray).  [default: local]",
     )
-    add("--address", help="Address of a running cluster, or auto; default: start one on this machine.")
-    add("--num-cpus", type=at_least(1), help="CPUs per worker; default: 1.")
-    add("--num-gpus", type=_share, help="GPUs per worker, such as 0.5; default: 0.")
-    add("--concurrency", type=at_least(1), help="Number of workers; default: as many as fit.")
-    add("--column", help="Column of .parquet files with encoded images or paths; default: image.")
-    add("--shard-size", type=at_least(1), help="Maximum number of images per output file; default: 10000.")
+    add(
+        "--address",
+        metavar="ADDRESS",
+        help="Ray address, or auto for the cluster of this machine; default: start a local cluster.",
+    )
+    add("--num-cpus", type=at_least(1), metavar="N", help="CPUs of each worker; default: 1.")
+    add("--num-gpus", type=_share, metavar="NUMBER", help="GPUs of each worker, such as 0.5; default: 0.")
+    add("--concurrency", type=at_least(1), metavar="N", help="Number of workers; default: as many as fit.")
+    add(
+        "--column",
+        metavar="NAME",
+        help="Column of .parquet files that holds encoded images, or their paths; default: image.",
+    )
+    add("--shard-size", type=at_least(1), metavar="N", help="Most images in an output file; default: 10000.")
 
 
 def _share(text: str) -> float:

@@ -21,24 +21,30 @@ def register(app: typer.Typer) -> None:
 def report(
     context: typer.Context,
     model_dir_path: ModelDirOption,
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write; an existing one is replaced.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write; an earlier one is replaced.")
+    ],
     export_dir_path: Annotated[
-        Path | None, typer.Option("--export", help="Export of the model; default: <model>/export, if there is one.")
+        Path | None,
+        typer.Option("--export", metavar="DIR", help="Export of the model; default: <model>/export, if it exists."),
     ] = None,
-    bench: Annotated[Path | None, typer.Option(help="Benchmark results of that export, from bench --output.")] = None,
+    bench: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Speed of that export, written by aae bench --output.")
+    ] = None,
     dir_path: Annotated[
-        Path | None, typer.Option("--data", help="Data directory, to score the model and draw missing pictures.")
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Data directory, to score the model and draw missing pictures."),
     ] = None,
     split: Annotated[
         Literal["validation", "test"],
-        typer.Option(help="Images to score; test scores the test set too, which is not read otherwise."),
+        typer.Option(help="Images to score; test: also the test images, which are not read otherwise."),
     ] = "validation",
     quiet: QuietOption = False,
 ) -> None:
     """Summarize a model on one page.
 
-    Shows settings, learning curves, pictures, scores, parity, speed, environment and checksums, in one self-contained
-    HTML file. Lists missing parts with the command that adds each.
+    Shows scores, pictures, parity, speed, learning curves, settings, versions and checksums in one HTML file, which
+    loads nothing else. Missing parts are listed, with the command that adds each.
     """
     from aae_toolkit.report.contents import Sources, gather
     from aae_toolkit.report.evidence import open_export

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 
 def dataset_line(index: DatasetIndex) -> str:
+    """Return a line about the sizes of a data set."""
+    n = {name: split.n for name, split in index.splits.items()}
+    return (
+        f"data: {n['train_labeled']} labelled and {n['train_unlabeled']} unlabelled training images,"
+        f" {n['validation']} validation and {n['test']} test images"
+    )
+
+
+def seed_dataset_line(index: DatasetIndex) -> str:
     """Return the seed document's line about the sizes of a data set, with the test set added."""
     n = {name: split.n for name, split in index.splits.items()}
     return (

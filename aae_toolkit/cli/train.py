@@ -8,55 +8,85 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import DataDirOption, DeviceOption, QuietOption, VerboseOption
+from aae_toolkit.cli.options import (
+    DataDirOption,
+    DeviceOption,
+    QuietOption,
+    VerboseOption,
+    configuration_names,
+    is_seed_command,
+)
 from aae_toolkit.cli.training_run import TrainingOptions, run_training
 from aae_toolkit.config import TrainingPrecision, Variant
 from aae_toolkit.config.auto import AUTO
 
-_OutputDir = Annotated[Path | None, typer.Option("--output", "-o", help="Model directory; default: <data>/<variant>.")]
+_OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Model directory to write; default: semi_supervised or unsupervised in the data directory.",
+    ),
+]
 _Config = Annotated[
     str,
     typer.Option(
         "--config",
-        help="YAML file, name of a shipped configuration, or auto, which chooses settings for the data; flags override"
-        " it.",
+        metavar="auto|NAME|FILE",
+        help="Settings: chosen for the data (auto), those of a shipped configuration such as labels-100, or those of a"
+        " YAML file. Flags override them.",
+        autocompletion=configuration_names,
     ),
 ]
 _Epochs = Annotated[
-    int | None, typer.Option("--n-epochs", help="Passes over the unlabelled images; default: the configuration's.")
+    int | None, typer.Option("--n-epochs", help="Passes over the training images; default: the configuration's.")
 ]
 _ZSize = Annotated[
-    int | None, typer.Option("--z-size", help="Number of style dimensions (units of z); default: the configuration's.")
+    int | None, typer.Option("--z-size", help="Size of the style code z, in numbers; default: the configuration's.")
 ]
 _Classes = Annotated[
-    int | None, typer.Option("--n-classes", help="Number of categories (units of y); default: the number of classes.")
+    int | None,
+    typer.Option(
+        "--n-classes",
+        help="Number of categories to learn; default: the configuration's, or else the number of classes.",
+    ),
 ]
 _BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", help="Images per step, over all processes; default: the configuration's.")
+    int | None,
+    typer.Option(
+        "--batch-size", help="Images per training step, in all processes together; default: the configuration's."
+    ),
 ]
-_Seed = Annotated[int | None, typer.Option("--seed", help="Random seed; default: the configuration's.")]
+_Seed = Annotated[int | None, typer.Option("--seed", help="Random seed for training; default: the configuration's.")]
 _Precision = Annotated[
     TrainingPrecision | None,
-    typer.Option("--precision", help="Arithmetic of matrix products; default: the configuration's."),
+    typer.Option("--precision", help="Number format of matrix products; default: the configuration's."),
 ]
 _Compile = Annotated[
-    bool | None, typer.Option("--compile/--no-compile", help="Use torch.compile; default: on CUDA only.")
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the steps with torch.compile: a later start, then faster steps; default: the configuration's, or"
+        " else on CUDA only.",
+    ),
 ]
 _Deterministic = Annotated[
     bool | None,
     typer.Option(
-        "--deterministic", help="Reproduce the weights bit for bit, on the same machine and number of threads."
+        "--deterministic",
+        help="Give the same weights, bit for bit, in every run on this machine with the same number of threads.",
     ),
 ]
 _Resume = Annotated[
     bool, typer.Option("--resume", help="Continue from the model directory's checkpoint, if there is one.")
 ]
 _CheckpointEvery = Annotated[
-    int | None, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints; default: once per epoch.")
+    int | None, typer.Option("--checkpoint-every", min=1, help="Save a checkpoint every N steps; default: every epoch.")
 ]
 _PlotEvery = Annotated[
     int | None,
-    typer.Option("--plot-every", min=1, help="Draw the model in training every N epochs; default: never."),
+    typer.Option("--plot-every", min=1, help="Draw pictures of the model every N epochs; default: never."),
 ]
 _TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Write TensorBoard event files into <model>/tensorboard/.")
@@ -64,15 +94,19 @@ _TensorBoard = Annotated[
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model that is already there.")]
 
 
+_WRITES = (
+    "Writes a model directory: the networks, their settings (config.yml), metrics of each epoch and learning curves."
+)
 _VARIANT_HELP: dict[Variant, str] = {
-    "semi_supervised": "Train with a small labelled set and many unlabelled images.",
-    "unsupervised": "Train without labels; categories are named afterwards, on the validation images.",
+    "semi_supervised": f"Train with few labels and many unlabelled images.\n\n{_WRITES}",
+    "unsupervised": f"Train without labels.\n\n{_WRITES} Labelled validation images, if there are any, name the"
+    " categories.",
 }
 
 
 def register(app: typer.Typer) -> None:
     """Add the group and its two commands."""
-    group = typer.Typer(no_args_is_help=True, help="Train an adversarial autoencoder.")
+    group = typer.Typer(no_args_is_help=True, help="Train a classifier (an adversarial autoencoder).")
     for variant, help_text in _VARIANT_HELP.items():
         group.command(variant.replace("_", "-"), help=help_text)(_command(variant))
     app.add_typer(group, name="train")
@@ -82,6 +116,7 @@ def _command(variant: Variant) -> Callable[..., None]:
     """Return the command of one variant; both take the same flags."""
 
     def train(
+        context: typer.Context,
         dir_path: DataDirOption,
         output_dir_path: _OutputDir = None,
         config_path: _Config = AUTO,
@@ -126,6 +161,7 @@ def _command(variant: Variant) -> Callable[..., None]:
             tensorboard=tensorboard,
             quiet=quiet,
             verbose=verbose,
+            as_seed=is_seed_command(context),
         )
         run_training(options)
 

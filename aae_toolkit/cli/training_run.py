@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aae_toolkit.cli.options import ConsoleProgress
-from aae_toolkit.cli.showing import dataset_line
+from aae_toolkit.cli.options import ConsoleProgress, require_one
+from aae_toolkit.cli.settings import show_settings
+from aae_toolkit.cli.showing import dataset_line, seed_dataset_line
 from aae_toolkit.config import Variant, VariantConfig, load_config, with_flags
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.distributed.world import world_from_environment
-from aae_toolkit.errors import UsageError
 from aae_toolkit.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class TrainingOptions:
         output_dir: model directory; None is `<data_dir>/<variant>`.
         config: YAML file, the name of a shipped one, or `auto`.
         flags: configuration values that replace the file's; None keeps the file's.
-        device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
         resume: continue from the model directory's checkpoint, if it has one.
         overwrite: replace a model that is already there.
         checkpoint_every: steps between checkpoints; None is one per epoch.
@@ -40,6 +40,7 @@ class TrainingOptions:
         tensorboard: write TensorBoard event files.
         quiet: print errors only.
         verbose: print all settings.
+        as_seed: print the seed document's lines about data and settings.
     """
 
     variant: Variant
@@ -55,6 +56,7 @@ class TrainingOptions:
     tensorboard: bool = False
     quiet: bool = False
     verbose: bool = False
+    as_seed: bool = False
 
     @property
     def model_dir(self) -> Path:
@@ -69,8 +71,7 @@ def run_training(options: TrainingOptions) -> Path:
         AaeError: data or model directory cannot be used, or training failed.
         UsageError: the configuration or a flag is invalid.
     """
-    if options.quiet and options.verbose:
-        raise UsageError("--quiet prints less, --verbose more; give one of them")
+    require_one(quiet=options.quiet, verbose=options.verbose)
     main = world_from_environment().is_main
     console = ConsoleProgress(quiet=options.quiet)
     progress: Progress = console if main else Silent()
@@ -80,11 +81,13 @@ def run_training(options: TrainingOptions) -> Path:
 
     data = DataDirectory(options.data_dir)
     model_dir = options.model_dir
-    progress.say("loading data started...")
-    progress.say(dataset_line(data.index))
-    config = with_flags(_configuration(data, options, progress), **options.flags)
-    progress.say(f"using configuration: {config.model_dump(mode='json')}")
+    from aae_toolkit.training.setup import refuse_occupied
     from aae_toolkit.training.trainer import train
+
+    if main:
+        refuse_occupied(model_dir, resume=options.resume, overwrite=options.overwrite)  # before anything is said
+        _say_data(data, options, console)
+    config = _configuration(data, options, console if main else None)
     from aae_toolkit.visualization.curves import draw_learning_curves
 
     with ExitStack() as stack:
@@ -116,16 +119,35 @@ def _conclude(diagnosis: Diagnosis | None, model_dir: Path, progress: ConsolePro
         progress.result(found.line)
 
 
-def _configuration(data: DataDirectory, options: TrainingOptions, progress: Progress) -> VariantConfig:
-    """Load or choose the configuration; a resumed run keeps what was chosen for it."""
+def _say_data(data: DataDirectory, options: TrainingOptions, progress: ConsoleProgress) -> None:
+    """Print the sizes of the data set."""
+    if options.as_seed:
+        progress.say("loading data started...")
+    progress.say((seed_dataset_line if options.as_seed else dataset_line)(data.index))
+
+
+def _configuration(data: DataDirectory, options: TrainingOptions, console: ConsoleProgress | None) -> VariantConfig:
+    """Load or choose the configuration, and print it; a resumed run keeps what was chosen for it."""
+    from aae_toolkit.machine.device import resolve_device
     from aae_toolkit.training.choosing import configuration_for
     from aae_toolkit.training.run import CHECKPOINT_FILE
+    from aae_toolkit.training.setup import fit_config_to_data
     from aae_toolkit.training.trainer import CONFIG_FILE
 
+    resolve_device(options.device)  # refused before settings are chosen
     source = options.config
     if source == AUTO and options.resume and (options.model_dir / CHECKPOINT_FILE).exists():
         source = str(options.model_dir / CONFIG_FILE)
-    return configuration_for(data, source, options.variant, progress, options.flags.get("n_classes"))
+    chosen, choices = configuration_for(data, source, options.variant, options.flags.get("n_classes"))
+    config = with_flags(chosen, **options.flags)
+    fit_config_to_data(config, data)  # refused before it is shown
+    if console and options.as_seed:
+        console.say(f"using configuration: {config.model_dump(mode='json')}")
+    elif console and source != options.config:
+        console.say(f"settings: those of {source}")
+    elif console:
+        show_settings(chosen, config, choices, source, console, verbose=options.verbose)
+    return config
 
 
 def _observers(options: TrainingOptions, stack: ExitStack) -> list[Observer]:

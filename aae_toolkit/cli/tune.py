@@ -17,9 +17,13 @@ from aae_toolkit.cli.options import (
     DeviceOption,
     JsonOption,
     QuietOption,
+    VerboseOption,
+    configuration_names,
     print_json,
+    require_one,
     require_writable,
 )
+from aae_toolkit.cli.settings import show_settings
 from aae_toolkit.config import TrainingPrecision, Variant, dump_config, load_config, with_flags
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.errors import AaeError, UsageError
@@ -31,34 +35,51 @@ if TYPE_CHECKING:
     from aae_toolkit.tuning.result import Tuning
 
 _Config = Annotated[
-    str, typer.Option("--config", help="Base configuration: auto, a YAML file, or the name of a shipped one.")
+    str,
+    typer.Option(
+        "--config",
+        metavar="auto|NAME|FILE",
+        help="Settings to start from: chosen for the data (auto), those of a shipped configuration, or those of a YAML"
+        " file.",
+        autocompletion=configuration_names,
+    ),
 ]
-_Minutes = Annotated[float, typer.Option("--minutes", min=0.001, help="Time for the whole search.")]
+_Minutes = Annotated[float, typer.Option("--minutes", min=0.001, metavar="MINUTES", help="Time for the whole search.")]
 _Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Configuration file to write; default: tuned.yaml in the study's directory."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Configuration file to write; default: tuned.yaml in the directory of the search.",
+    ),
 ]
 _Study = Annotated[
     Path | None,
-    typer.Option("--study", help="Directory of the study, continued if it is there; default: <data>/tune_<variant>."),
+    typer.Option(
+        "--study",
+        metavar="DIR",
+        help="Directory of the search, which continues an earlier one there; default: tune_semi_supervised or"
+        " tune_unsupervised in the data directory.",
+    ),
 ]
-_Seed = Annotated[int | None, typer.Option("--seed", help="Random seed; default: the configuration's.")]
+_Seed = Annotated[int | None, typer.Option("--seed", help="Random seed for training; default: the configuration's.")]
 _Precision = Annotated[
     TrainingPrecision | None,
-    typer.Option("--precision", help="Arithmetic of matrix products; default: the configuration's."),
+    typer.Option("--precision", help="Number format of matrix products; default: the configuration's."),
 ]
 
 _VARIANT_HELP: dict[Variant, str] = {
-    "semi_supervised": "Tune by accuracy on validation images, or on the labelled images in folds if those are few.",
-    "unsupervised": "Tune by accuracy of the categories on validation images, or by their agreement without labels.",
+    "semi_supervised": "Tune a training with few labels.\n\nCompares settings by their accuracy on validation images"
+    " or, if those are few, in cross-validation on the labelled images.",
+    "unsupervised": "Tune a training without labels.\n\nCompares settings by the accuracy of the categories on"
+    " validation images or, without labels there, by the agreement of neighbouring images.",
 }
 
 
 def register(app: typer.Typer) -> None:
     """Add the group and its two commands."""
-    group = typer.Typer(
-        no_args_is_help=True, help="Search for settings that suit the data, starting from a configuration."
-    )
+    group = typer.Typer(no_args_is_help=True, help="Search for better settings, within a time limit.")
     for variant, help_text in _VARIANT_HELP.items():
         group.command(variant.replace("_", "-"), help=help_text)(_command(variant))
     app.add_typer(group, name="tune")
@@ -78,9 +99,11 @@ def _command(variant: Variant) -> Callable[..., None]:
         precision: _Precision = None,
         json: JsonOption = False,
         quiet: QuietOption = False,
+        verbose: VerboseOption = False,
     ) -> None:
         if not math.isfinite(minutes):
             raise UsageError(f"--minutes {minutes} is no length of time; give a number of minutes, such as 30")
+        require_one(quiet=quiet, verbose=verbose)
         deadline = time.monotonic() + 60 * minutes
         if config_path != AUTO:
             load_config(config_path, variant)  # refused before the data is read
@@ -97,7 +120,9 @@ def _command(variant: Variant) -> Callable[..., None]:
         from aae_toolkit.visualization.search import FILE_NAME, draw_search
 
         data = DataDirectory(dir_path)
-        config = with_flags(configuration_for(data, config_path, variant, progress), seed=seed, precision=precision)
+        chosen, choices = configuration_for(data, config_path, variant)
+        config = with_flags(chosen, seed=seed, precision=precision)
+        show_settings(chosen, config, choices, config_path, progress, verbose=verbose)
         tuning = search(config, data, directory, deadline=deadline, device=device, progress=progress)
         write_text(output, dump_config(best_config(config, data, tuning)))
         write_json(directory / "trials.json", tuning.to_json())

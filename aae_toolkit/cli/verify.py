@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, JsonOption, QuietOption, TrustOption, print_json
+from aae_toolkit.cli.options import ConsoleProgress, JsonOption, QuietOption, RunDeviceOption, TrustOption, print_json
 from aae_toolkit.cli.showing import show_parity
 
 
@@ -17,16 +17,17 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    export: Annotated[Path, typer.Argument(metavar="EXPORT", help="Export directory, written by export.")],
-    device: Annotated[str, typer.Option("--device", help="Device to run on: cpu, cuda or cuda:<index>.")] = "cpu",
+    export: Annotated[Path, typer.Argument(metavar="EXPORT", help="Export directory, written by aae export.")],
+    device: RunDeviceOption = "cpu",
     trust: TrustOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Verify an export from elsewhere.
+    """Verify an export that came from elsewhere.
 
-    Verifies every checksum, then runs the weights and every file on the stored inputs and compares the outputs with the
-    stored ones (golden vectors). Needs no data and writes nothing. Exit 3 if a file gives other outputs.
+    Checks every checksum, then runs the weights and every file on the inputs stored in the export, and compares the
+    outputs with the stored ones (golden vectors). Needs no data and writes nothing. Exit status 3 if a file gives other
+    outputs.
     """
     from aae_toolkit.export.directory import ExportDirectory
     from aae_toolkit.models.classes import listed

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.commands import SEED_COMMANDS
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption, QuietOption
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption, QuietOption, is_seed_command
 from aae_toolkit.cli.scores import show_evaluation, show_seed_lines
-from aae_toolkit.cli.showing import dataset_line
+from aae_toolkit.cli.showing import dataset_line, seed_dataset_line
 from aae_toolkit.config import Variant
 
 
@@ -53,13 +52,16 @@ def visualize(
     data = DataDirectory(dir_path)
     if note := model.description.preparation_note(data):
         progress.say(note)
-    progress.say("loading data started...")
-    progress.say(dataset_line(data.index))
+    if is_seed_command(context):
+        progress.say("loading data started...")
+        progress.say(seed_dataset_line(data.index))
+    else:
+        progress.say(dataset_line(data.index))
     validation = load_for(model, data, "validation")
     if (validation.labels != UNLABELED).any():
         unknown = unknown_classes(model, data, "validation")
         evaluation = evaluate_model(model, validation, "validation", unknown=unknown)
-        show = show_seed_lines if context.find_root().info_name in SEED_COMMANDS else show_evaluation
+        show = show_seed_lines if is_seed_command(context) else show_evaluation
         show(evaluation, progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)
     progress.say(f"{len(written)} pictures written to {model_dir_path / DIRECTORY}")

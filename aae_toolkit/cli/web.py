@@ -18,14 +18,16 @@ def register(app: typer.Typer) -> None:
 
 def web(
     export: Annotated[
-        Path, typer.Argument(metavar="EXPORT", help="Export directory with ONNX files, written by export.")
+        Path, typer.Argument(metavar="EXPORT", help="Export directory with ONNX files, written by aae export.")
     ],
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory for the page; an earlier page is replaced.")
+        Path, typer.Argument(metavar="DIR", help="Directory to write; an earlier page there is replaced.")
     ],
     web_runtime: Annotated[
         Path | None,
-        typer.Option(help="Package file or folder of onnxruntime-web; default: npm downloads it once."),
+        typer.Option(
+            metavar="PATH", help="Package file or folder of onnxruntime-web; default: download it once, with npm."
+        ),
     ] = None,
     quiet: QuietOption = False,
 ) -> None:

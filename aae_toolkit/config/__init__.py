@@ -3,7 +3,9 @@
 from aae_toolkit.config.consistency import ConsistencyConfig, Likeness
 from aae_toolkit.config.loading import (
     DEFAULT_CONFIG,
+    changed_settings,
     dump_config,
+    flat,
     load_config,
     shipped_configs,
     validated,
@@ -48,7 +50,9 @@ __all__ = [
     "Variant",
     "VariantConfig",
     "VariantSection",
+    "changed_settings",
     "dump_config",
+    "flat",
     "load_config",
     "shipped_configs",
     "validated",

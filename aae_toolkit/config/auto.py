@@ -71,22 +71,22 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(facts: Facts, variant: Variant) -> tuple[VariantConfig, list[str]]:
-    """Choose every setting; return the configuration and a line for each choice."""
+def choose(facts: Facts, variant: Variant) -> tuple[VariantConfig, list[Choice]]:
+    """Choose every setting; return the configuration and the choices, each with its reason."""
     choices = [_network(facts), _augmentation(facts, variant), _length(facts, variant), _terms(facts, variant)]
     return assemble(variant, {"learning_rates": _RATES[variant]}, choices)
 
 
 def assemble(
     variant: Variant, fixed: Mapping[str, Mapping[str, Any]], choices: list[Choice]
-) -> tuple[VariantConfig, list[str]]:
-    """Join choices, which win over the fixed settings; return the configuration and their reasons."""
+) -> tuple[VariantConfig, list[Choice]]:
+    """Join choices, which win over the fixed settings; return the configuration and the choices."""
     content = {section: dict(values) for section, values in fixed.items()}
     for choice in choices:
         for section, values in choice.settings.items():
             content.setdefault(section, {}).update(values)
     kind: type[VariantConfig] = SemiSupervisedConfig if variant == "semi_supervised" else UnsupervisedConfig
-    return kind.model_validate(content), [choice.reason for choice in choices]
+    return kind.model_validate(content), choices
 
 
 _RATES: dict[Variant, dict[str, float]] = {

@@ -36,8 +36,8 @@ class RowFacts:
     are_embeddings: bool = False
 
 
-def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, list[str]]:
-    """Choose every setting of a training on rows of features; return the configuration and a line for each choice."""
+def choose_for_rows(facts: RowFacts, variant: Variant) -> tuple[VariantConfig, list[Choice]]:
+    """Choose every setting of a training on rows of features; return the configuration and the choices with reasons."""
     fixed: dict[str, dict[str, Any]] = {"learning_rates": {"consistency_lr": 0.004, "style_lr": 0.01}}
     if variant == "semi_supervised":
         fixed["learning_rates"]["classifier_lr"] = 0.005

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,20 @@ def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
         location = error.errors()[0]["loc"]
         flag = f"--{str(location[-1]).replace('_', '-')}: " if location else ""  # no location: several keys disagree
         raise UsageError(f"{flag}{_explain(error)}") from error
+
+
+def changed_settings(config: VariantConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ from the default configuration: value and default, by path (`section.key`)."""
+    now, usual = (flat(c.model_dump(mode="json")) for c in (config, load_config(DEFAULT_CONFIG, config.variant)))
+    return {path: (value, usual[path]) for path, value in now.items() if value != usual[path]}
+
+
+def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested settings to values by path."""
+    settings: dict[str, Any] = {}
+    for name, value in sections.items():
+        settings |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return settings
 
 
 def dump_config(config: VariantConfig) -> str:

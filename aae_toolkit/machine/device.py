@@ -19,9 +19,9 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise UsageError(f"--device {device} is not a device; choose auto, cpu, cuda or cuda:<index>") from error
+        raise UsageError(f"--device {device} is not a device; choose auto, cpu, cuda or cuda:N") from error
     if resolved.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {device} is not supported; choose auto, cpu, cuda or cuda:<index>")
+        raise UsageError(f"--device {device} is not supported; choose auto, cpu, cuda or cuda:N")
     if resolved.type == "cuda":
         n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (resolved.index or 0) >= n_devices:

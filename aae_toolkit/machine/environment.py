@@ -7,6 +7,8 @@ import platform
 import sys
 from pathlib import Path
 
+from aae_toolkit import __version__
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -61,6 +63,7 @@ def can_compile() -> bool:
 def describe_environment() -> dict[str, object]:
     """Return machine and package versions, as reports and JSON output show them."""
     return {
+        "aae_toolkit": __version__,
         "platform": platform.platform(),
         "python": platform.python_version(),
         "cpu": cpu_model(),
