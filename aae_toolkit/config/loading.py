@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from aae_toolkit.config.sections import VARIANTS, ConfigFile, ModelConfig, Variant, VariantConfig
 from aae_toolkit.errors import UsageError
 from aae_toolkit.files.documents import brief, explain
-from aae_toolkit.files.safe_yaml import read_yaml
+from aae_toolkit.files.safe_yaml import parse_yaml, read_yaml
 from aae_toolkit.text import one_line
 
 DEFAULT_CONFIG = "seed"
@@ -41,13 +41,26 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
         UsageError: unknown key, wrong type, value out of range, or no section for `variant`.
     """
     path = shipped_configs().get(str(source), Path(source))
-    content = read_yaml(path)
+    return _section(read_yaml(path), variant, f"configuration {path}")
+
+
+def parse_config(text: str, variant: Variant, source: str) -> VariantConfig:
+    """Return one variant's section of YAML text, such as that of `dump_config`; `source` names it in messages.
+
+    Raises:
+        AaeError: the text is not YAML.
+        UsageError: unknown key, wrong type, value out of range, or no section for `variant`.
+    """
+    return _section(parse_yaml(text, source), variant, source)
+
+
+def _section(content: Any, variant: Variant, source: str) -> VariantConfig:
     if not isinstance(content, dict):
-        raise UsageError(f"configuration {path} holds no sections; expected {' and/or '.join(VARIANTS)}")
-    config = validated(content, variant, f"configuration {path}")
+        raise UsageError(f"{source} holds no sections; expected {' and/or '.join(VARIANTS)}")
+    config = validated(content, variant, source)
     if config is None:
         held = ", ".join(brief(name) for name, value in content.items() if value is not None) or "none"
-        raise UsageError(f"configuration {path} has no section {variant!r}; it holds {held}")
+        raise UsageError(f"{source} has no section {variant!r}; it holds {held}")
     return config
 
 
@@ -90,6 +103,18 @@ def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
 def dump_config(config: VariantConfig) -> str:
     """Return one variant's fully resolved section as YAML, which `load_config` reads back unchanged."""
     return yaml.safe_dump({config.variant: config.model_dump(mode="json")}, sort_keys=False)
+
+
+def settings(config: VariantConfig) -> dict[str, Any]:
+    """Return all settings by full path, such as `training.n_epochs`, as JSON values."""
+    return _flat(config.model_dump(mode="json"))
+
+
+def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in section.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def _explain(error: ValidationError) -> str:

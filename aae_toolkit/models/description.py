@@ -18,6 +18,7 @@ from aae_toolkit.files import require_index
 from aae_toolkit.files.checksums import require_equal_sha256
 from aae_toolkit.files.documents import Name, brief, parse_document, parse_json, read_limited
 from aae_toolkit.models.array_input import require_pixels
+from aae_toolkit.models.epochs import Epochs
 from aae_toolkit.models.labels import DTYPE_PATTERN, Label, label_array
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class ModelDescription(BaseModel):
     category_to_class_from: Name
     validation_accuracy: float | None = None  # accuracy of the label, a fraction; None without validation labels
     decoder_is_trained: bool = True  # False after a training of y alone, without the autoencoder
+    epochs: Epochs | None = None  # None for arrays and in files of an earlier version
     border_brightness: float | None = None  # of validation images, else of training images, 0-255
     sha256: dict[str, str] = {}  # checksums of the weights' files by name; empty in files of an earlier version
     preparation: Preparation | None = None  # of image files; None for arrays and in files of an earlier version
@@ -134,6 +136,11 @@ class ModelDescription(BaseModel):
         if not all(0 <= c < len(self.class_names) for c in self.category_to_class):
             raise ValueError(f"a category maps outside the {len(self.class_names)} classes")
         return self
+
+    @property
+    def unfinished(self) -> str | None:
+        """How far an unfinished training is, such as "epoch 12 of 60"; None where it is finished or not known."""
+        return self.epochs and self.epochs.unfinished
 
     def require_decoder(self) -> None:
         """Raise `AaeError` if the decoder was never trained."""

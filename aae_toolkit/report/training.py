@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from aae_toolkit.config import DEFAULT_CONFIG, Variant, load_config
+from aae_toolkit.config import DEFAULT_CONFIG, Variant, load_config, settings
 from aae_toolkit.training.metrics import FILE_NAME, WARNINGS, Line, read_metrics
 
 CONFIG_FILE = "config.yml"
@@ -66,7 +66,7 @@ def read_training(model_dir: Path, variant: Variant) -> Training:
     """
     config, metrics, changed = model_dir / CONFIG_FILE, model_dir / FILE_NAME, []
     if config.is_file():
-        now, usual = (_flat(load_config(c, variant).model_dump(mode="json")) for c in (config, DEFAULT_CONFIG))
+        now, usual = (settings(load_config(c, variant)) for c in (config, DEFAULT_CONFIG))
         changed = [
             Setting(name, json.dumps(value), json.dumps(usual[name]))
             for name, value in now.items()
@@ -74,11 +74,3 @@ def read_training(model_dir: Path, variant: Variant) -> Training:
         ]
     text = config.read_text(encoding="utf-8") if config.is_file() else None
     return Training(text, changed, read_metrics(metrics) if metrics.is_file() else [])
-
-
-def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings to values by full path."""
-    settings: dict[str, Any] = {}
-    for name, value in section.items():
-        settings |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return settings
