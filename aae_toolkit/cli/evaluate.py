@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, JsonOption, ModelDirOption, QuietOption, print_json
-from aae_toolkit.cli.showing import show_evaluation
+from aae_toolkit.cli.showing import show_epochs, show_evaluation
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +40,8 @@ def evaluate(
     if images.images.max() <= 1:
         progress.say(f"{split} images of {data.path} hold no value above 1, and pixels are 0 to 255")
     if json:
-        print_json(evaluation.to_json())
+        epochs = model.description.epochs
+        print_json(evaluation.to_json() | {"epochs": epochs and epochs.model_dump()})
     else:
         show_evaluation(evaluation, progress)
+    show_epochs(model.description, progress)

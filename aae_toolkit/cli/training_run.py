@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aae_toolkit.cli.options import ConsoleProgress
+from aae_toolkit.cli.resuming import Recorder, configuration_of, take_up
 from aae_toolkit.cli.showing import dataset_line
 from aae_toolkit.config import Variant, VariantConfig, load_config, with_flags
 from aae_toolkit.config.auto import AUTO
@@ -27,12 +28,12 @@ class TrainingOptions:
 
     Attributes:
         variant: `semi_supervised` or `unsupervised`.
-        data_dir: data directory.
+        data_dir: data directory; None is that of the training that is resumed.
         output_dir: model directory; None is `<data_dir>/<variant>`.
-        config: YAML file, the name of a shipped one, or `auto`.
+        config: YAML file, the name of a shipped one, or `auto`; None is that of the resumed training, or `auto`.
         flags: configuration values that replace the file's; None keeps the file's.
-        device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
-        resume: continue from the model directory's checkpoint, if it has one.
+        device: `auto`, `cpu`, `cuda` or `cuda:<index>`; None is that of the resumed training, or `auto`.
+        resume: continue the training in the model directory, if there is one.
         overwrite: replace a model that is already there.
         checkpoint_every: steps between checkpoints; None is one per epoch.
         plot_every: epochs between pictures of the model in training; None draws none.
@@ -42,11 +43,11 @@ class TrainingOptions:
     """
 
     variant: Variant
-    data_dir: Path
+    data_dir: Path | None
     output_dir: Path | None = None
-    config: str = AUTO
+    config: str | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
-    device: str = "auto"
+    device: str | None = None
     resume: bool = False
     overwrite: bool = False
     checkpoint_every: int | None = None
@@ -58,7 +59,17 @@ class TrainingOptions:
     @property
     def model_dir(self) -> Path:
         """Model directory, given or derived from the data directory."""
-        return self.output_dir or self.data_dir / self.variant
+        return self.output_dir or self.data / self.variant
+
+    @property
+    def data(self) -> Path:
+        """Data directory; raise `UsageError` if none was given."""
+        if self.data_dir is None:
+            needed = (
+                "Missing option '--data'" if not self.resume else "--resume: name the model directory, --resume MODEL"
+            )
+            raise UsageError(needed)
+        return self.data_dir
 
 
 def run_training(options: TrainingOptions) -> Path:
@@ -72,15 +83,17 @@ def run_training(options: TrainingOptions) -> Path:
         raise UsageError("--quiet prints less, --verbose more; give one of them")
     main = world_from_environment().is_main
     progress: Progress = ConsoleProgress(quiet=options.quiet) if main else Silent()
-    if options.config != AUTO:
+    if options.resume:
+        options = take_up(options)
+    if options.config not in (None, AUTO):
         load_config(options.config, options.variant)  # refused before the data is read
     from aae_toolkit.data.directory import DataDirectory
 
-    data = DataDirectory(options.data_dir)
+    data = DataDirectory(options.data)
     model_dir = options.model_dir
     progress.say("loading data started...")
     progress.say(dataset_line(data.index))
-    config = with_flags(_configuration(data, options, progress), **options.flags)
+    config = configuration_of(options) or _configuration(data, options, progress)
     progress.say(f"using configuration: {config.model_dump(mode='json')}")
     from aae_toolkit.training.trainer import train
     from aae_toolkit.visualization.curves import draw_learning_curves
@@ -90,7 +103,7 @@ def run_training(options: TrainingOptions) -> Path:
             config,
             data,
             model_dir,
-            device=options.device,
+            device=options.device or "auto",
             resume=options.resume,
             overwrite=options.overwrite,
             checkpoint_every=options.checkpoint_every,
@@ -105,15 +118,12 @@ def run_training(options: TrainingOptions) -> Path:
 
 
 def _configuration(data: DataDirectory, options: TrainingOptions, progress: Progress) -> VariantConfig:
-    """Load or choose the configuration; a resumed run keeps what was chosen for it."""
+    """Load or choose the configuration of a new training."""
     from aae_toolkit.training.choosing import configuration_for
-    from aae_toolkit.training.run import CHECKPOINT_FILE
-    from aae_toolkit.training.trainer import CONFIG_FILE
 
-    source = options.config
-    if source == AUTO and options.resume and (options.model_dir / CHECKPOINT_FILE).exists():
-        source = str(options.model_dir / CONFIG_FILE)
-    return configuration_for(data, source, options.variant, progress, options.flags.get("n_classes"))
+    n_categories = options.flags.get("n_classes")
+    chosen = configuration_for(data, options.config or AUTO, options.variant, progress, n_categories)
+    return with_flags(chosen, **options.flags)
 
 
 def _observers(options: TrainingOptions, stack: ExitStack) -> list[Observer]:
@@ -121,7 +131,7 @@ def _observers(options: TrainingOptions, stack: ExitStack) -> list[Observer]:
     from aae_toolkit.visualization.live import LivePictures
     from aae_toolkit.visualization.tensorboard import TensorBoardLog
 
-    observers: list[Observer] = [LivePictures(options.model_dir, options.plot_every)]
+    observers: list[Observer] = [Recorder(options), LivePictures(options.model_dir, options.plot_every)]
     if options.tensorboard:
         observers.append(stack.enter_context(TensorBoardLog(options.model_dir)))
     return observers

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption, QuietOption
-from aae_toolkit.cli.showing import dataset_line, show_evaluation
+from aae_toolkit.cli.showing import dataset_line, show_epochs, show_evaluation
 from aae_toolkit.config import Variant
 
 
@@ -27,7 +27,8 @@ def visualize(
     """Draw pictures of a trained model.
 
     Writes pictures of categories, styles, reconstructions and mistakes on the validation set into
-    <model>/visualization/. Pictures that need labels or a mode decoder are left out without them.
+    <model>/visualization/, and learning curves into <model>. Pictures that need labels or a mode decoder are left out
+    without them.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.data.sources import UNLABELED
@@ -35,6 +36,8 @@ def visualize(
     from aae_toolkit.evaluation import load_for, unknown_classes
     from aae_toolkit.files import require_own
     from aae_toolkit.models.directory import load_model
+    from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
+    from aae_toolkit.visualization.curves import draw_learning_curves
     from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
 
     progress = ConsoleProgress(quiet=quiet)
@@ -56,5 +59,9 @@ def visualize(
     if (validation.labels != UNLABELED).any():
         unknown = unknown_classes(model, data, "validation")
         show_evaluation(evaluate_model(model, validation, "validation", unknown=unknown), progress)
+    if (model_dir_path / METRICS_FILE).is_file():
+        curves = draw_learning_curves(model_dir_path, model.description.variant)
+        progress.say(f"{len(curves)} learning curves drawn in {model_dir_path}")
+    show_epochs(model.description, progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)
     progress.say(f"{len(written)} pictures written to {model_dir_path / DIRECTORY}")

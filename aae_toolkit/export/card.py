@@ -24,6 +24,7 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
         + ", ".join(f"{package} {version}" for package, version in manifest.versions.items()),
         *([f"- ONNX files: ONNX Runtime {oldest} or newer"] if (oldest := manifest.oldest_onnxruntime) else []),
         f"- {_accuracy(manifest)}",
+        *_epochs(description),
         f"- parity: {_verdict(manifest)}",
         "",
         "| file | inputs | outputs | bytes |",
@@ -41,6 +42,12 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
 def _preparation(description: ModelDescription) -> list[str]:
     p = description.preparation
     return [] if p is None else [f"- image files: {p.in_words()}; `aae predict`, the server and the page do the same"]
+
+
+def _epochs(description: ModelDescription) -> list[str]:
+    epochs = description.epochs
+    lines = [f"- **UNFINISHED**: training was at {epochs.unfinished}"] if epochs and epochs.unfinished else []
+    return [*lines, f"- weights of {epochs.choice}"] if epochs and epochs.choice else lines
 
 
 def _backbone(a: Architecture) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from aae_toolkit.data.directory import DataDirectory
 
 FILE_NAME = "model.json"
+CHECKPOINT_FILE = "checkpoint.pt"  # state of the training, from which it can go on
 
 
 Size = Annotated[int, Field(ge=1, le=2**16)]
@@ -190,6 +192,11 @@ def read_description(directory: Path, *, sha256: str | None = None) -> ModelDesc
         AaeError: the directory or the file is absent or damaged.
     """
     path = directory / FILE_NAME
+    if not path.is_file() and (directory / CHECKPOINT_FILE).is_file():
+        raise AaeError(
+            f"model directory {directory} holds a training and no model of it yet; train on with: aae train --resume"
+            f" {shlex.quote(str(directory))}"
+        )
     require_index(path, "model directory", "train one with: aae train semi-supervised|unsupervised")
     try:
         content = read_limited(path)

@@ -20,7 +20,8 @@ from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import atomic_path, native_sink, require_own
 from aae_toolkit.files.archives import check_archive
-from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState
+from aae_toolkit.models.description import CHECKPOINT_FILE
+from aae_toolkit.training.run import Run, TrainingState
 from aae_toolkit.training.weights import refresh
 
 _FORMAT = "aae-checkpoint-3"

@@ -19,8 +19,6 @@ from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
 
-CHECKPOINT_FILE = "checkpoint.pt"
-
 
 @dataclass(frozen=True)
 class Run:

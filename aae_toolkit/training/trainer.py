@@ -17,8 +17,8 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.files import write_text
 from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.machine.memory import is_out_of_memory, memory_advice
+from aae_toolkit.models.description import CHECKPOINT_FILE, ModelDescription
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
-from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.progress import Progress, Silent
 from aae_toolkit.training import health
 from aae_toolkit.training.batches import Batches
@@ -29,7 +29,7 @@ from aae_toolkit.training.loop import train_epochs
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.training.metrics import WARNINGS
 from aae_toolkit.training.observer import Epoch, Observer
-from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState
+from aae_toolkit.training.run import Run, TrainingState
 from aae_toolkit.training.runtime import resolve_runtime
 from aae_toolkit.training.setup import build_batches, fit_config_to_data, initial_state, refuse_occupied
 from aae_toolkit.training.stop import StopRequest
