@@ -102,7 +102,7 @@ class Manifest(BaseModel):
         versions: versions of the packages that wrote the files.
         artifacts: entries of the exported files.
         preparation: preparation of image files, in words; None for models of arrays.
-        unfinished: how far the training of an unfinished model was, such as `epoch 12 of 60`; None where it is finished.
+        unfinished: how far an unfinished training was, such as `epoch 12 of 60`; None where it is finished.
         sha256: checksums of all files in the directory except the manifest and the model card.
         parity: last verdict of `aae parity`.
         accuracy: accuracy of the classifier on the split of that verdict, a fraction.

@@ -11,18 +11,18 @@ from aae_toolkit.training.run import Run, TrainingState
 from aae_toolkit.training.validation import describe_validated, encode_validation
 
 
-def write_model(state: TrainingState, validation: Split, run: Run, y: Floats | None = None) -> ModelDescription:
+def write_model(state: TrainingState, validation: Split, run: Run, y: Floats) -> ModelDescription:
     """Write the model so far: the average as it is, or the best epoch; return its description.
 
     Args:
         state: the training, at the end of an epoch.
         validation: images that categories are named by.
         run: the training.
-        y: category probabilities [N, K] of these images by the average, if they are known.
+        y: category probabilities [N, K] of these images, by the average.
     """
     best = state.best
     networks = best.networks if best else state.average
-    if y is None or (best and best.epoch != state.epoch):
+    if best and best.epoch != state.epoch:
         y = encode_validation(networks.encoder, validation, run).y
     description = describe_validated(networks, y, validation, run)
     description = description.model_copy(update={"epochs": _epochs(state, run)})

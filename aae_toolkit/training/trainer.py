@@ -117,8 +117,8 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
                 observer.started(state.history)
             with StopRequest() as stop:
                 _fit(state, batches, validation, run, stop)
-            description = write_model(state, validation, run)
             codes = encode_validation(state.average.encoder, validation, run)
+            description = write_model(state, validation, run, codes.y)
             has_backbone = run.data.backbone is not None
             if verdict := health.collapse(codes.y, validation.labels, run.config, has_backbone=has_backbone):
                 run.progress.say(verdict)
