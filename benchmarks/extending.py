@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from keeping import Case, drawn
@@ -33,13 +32,13 @@ WAYS = ("whole length", "extended", "extended with the whole state", "half the l
 def main(
     seeds: Annotated[str, typer.Option(help="Seeds of draws and trainings.")] = "0,1,2",
     config: Annotated[str, typer.Option(help="Configuration.")] = "digits",
-    n_epochs: Annotated[int, typer.Option(help="Epochs of the whole length.")] = 60,
+    n_epochs: Annotated[int, typer.Option(help="Epochs of the whole length.")] = 20,
 ) -> None:
     """Train each way with each seed, and print a table."""
-    scores = {way: [accuracy(way, config, n_epochs, int(seed)) for seed in seeds.split(",")] for way in WAYS}
-    print(f"{config}, {n_epochs} epochs, seeds {seeds}\n\n| run | accuracy | by seed |\n|---|---|---|")
-    for way, found in scores.items():
-        print(f"| {way} | {100 * np.mean(found):.2f}% | {', '.join(f'{100 * score:.2f}' for score in found)} |")
+    print(f"{config}, {n_epochs} epochs\n\n| seed | {' | '.join(WAYS)} |\n|---|{'---|' * len(WAYS)}", flush=True)
+    for seed in map(int, seeds.split(",")):
+        scores = [f"{100 * accuracy(way, config, n_epochs, seed):.2f}%" for way in WAYS]
+        print(f"| {seed} | {' | '.join(scores)} |", flush=True)
 
 
 def accuracy(way: str, name: str, n_epochs: int, seed: int) -> float:

@@ -33,7 +33,7 @@ SIZES, N_DRAWS = (25, 50, 100, 200, 400, 1000, 2000), 1000
 
 @dataclass(frozen=True)
 class Case:
-    """Training: its data, configuration, numbers of epochs, labelled and unlabelled images, and kind of schedule."""
+    """Training: its data, configuration, numbers of epochs, labelled and unlabelled images, schedule, and width."""
 
     source: str
     config: str
@@ -41,6 +41,7 @@ class Case:
     n_labeled: int
     n_unlabeled: int
     schedule: str = "cosine"
+    hidden_size: int | None = None
 
     @property
     def name(self) -> str:
@@ -51,10 +52,9 @@ class Case:
 CASES = (
     Case("digits", "digits", 60, 100, 797),
     Case("photos", "seed", 60, 100, 119),
-    Case("mnist", "seed", 20, 100, 2000),
-    Case("mnist", "seed", 20, 100, 2000, "constant"),
-    Case("digits", "seed", 60, 100, 797),
-    Case("digits", "seed", 60, 100, 797, "constant"),
+    Case("mnist", "seed", 30, 100, 2000, hidden_size=128),
+    Case("mnist", "seed", 30, 100, 2000, "constant", 128),
+    Case("digits", "seed", 60, 100, 797, "constant", 128),
 )
 
 
@@ -84,7 +84,7 @@ def correct_by_epoch(case: Case, seed: int, raw_dir: Path, photos_dir: Path | No
     source = load_source("folder" if case.source == "photos" else case.source, raw, raw_dir, (3, 32, 32))  # type: ignore[arg-type]
     data = drawn(source, case, seed)
     config = with_flags(load_config(case.config, "semi_supervised"), n_epochs=case.n_epochs, seed=seed)
-    config = with_flags(config, schedule={"kind": case.schedule})
+    config = with_flags(config, schedule={"kind": case.schedule}, hidden_size=case.hidden_size)
     runtime = Runtime(torch.device("cpu"), "fp32", compile=False)
     labels = data.load_inputs("validation").labels
     with runtime.at_full_speed():
@@ -93,13 +93,13 @@ def correct_by_epoch(case: Case, seed: int, raw_dir: Path, photos_dir: Path | No
 
 
 def drawn(source: Source, case: Case, seed: int) -> ArrayData:
-    """Draw labelled images, as many of each class, and unlabelled ones; the rest, up to 10000, is the pool."""
+    """Draw labelled images, as many of each class, and unlabelled ones; the rest, up to 6000, is the pool."""
     labels, rng = source.labels, np.random.default_rng(seed)
     order = rng.permutation(len(labels))
     each = case.n_labeled // len(source.class_names)
     labeled = np.concatenate([order[labels[order] == c][:each] for c in range(len(source.class_names))])
     rest = order[~np.isin(order, labeled)]
-    unlabeled, pool = rest[: case.n_unlabeled], rest[case.n_unlabeled :][:10_000]
+    unlabeled, pool = rest[: case.n_unlabeled], rest[case.n_unlabeled :][:6000]
     images: Any = source.images
     splits = {
         "train_labeled": Split(images[labeled], labels[labeled]),
