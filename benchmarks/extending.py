@@ -1,6 +1,6 @@
 """Accuracy of runs that are extended after their end, beside runs of the whole length.
 
-    python benchmarks/extending.py [--seeds 0,1,2] [--config digits]
+    python benchmarks/extending.py [--seeds 0,1] [--config digits]
 
 Each run is extended to twice its epochs: from what `checkpoint.pt` keeps of a finished run, and from its whole state.
 Data are scikit-learn's digits, with 100 labels; the score is the accuracy of the 900 images that are held out.
@@ -30,7 +30,7 @@ WAYS = ("whole length", "extended", "extended with the whole state", "half the l
 
 
 def main(
-    seeds: Annotated[str, typer.Option(help="Seeds of draws and trainings.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="Seeds of draws and trainings.")] = "0,1",
     config: Annotated[str, typer.Option(help="Configuration.")] = "digits",
     n_epochs: Annotated[int, typer.Option(help="Epochs of the whole length.")] = 20,
 ) -> None:

@@ -99,7 +99,7 @@ def run_training(options: TrainingOptions) -> Path:
     from aae_toolkit.visualization.curves import draw_learning_curves
 
     with ExitStack() as stack:
-        train(
+        description = train(
             config,
             data,
             model_dir,
@@ -114,6 +114,8 @@ def run_training(options: TrainingOptions) -> Path:
     if main:
         draw_learning_curves(model_dir, options.variant)
         progress.say(f"model written to {model_dir}")
+        if description.epochs and description.epochs.choice:
+            progress.say(f"its weights are of {description.epochs.choice}")
     return model_dir
 
 
