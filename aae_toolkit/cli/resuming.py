@@ -1,4 +1,4 @@
-"""Resumed trainings: `run.json` in a model directory keeps what its training was started with beside the settings."""
+"""Resumed trainings: `run.json` in a model directory keeps the options of its training beside the settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EXTENDING = {"n_epochs": "--n-epochs", "keep": "--keep"}  # settings that may c
 
 
 class RunRecord(BaseModel):
-    """What a training was started with.
+    """Options of a training beside its settings, for `--resume`.
 
     Attributes:
         data: paths of the data directory: absolute, and relative to the model directory.

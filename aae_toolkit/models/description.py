@@ -141,7 +141,7 @@ class ModelDescription(BaseModel):
 
     @property
     def unfinished(self) -> str | None:
-        """How far an unfinished training is, such as "epoch 12 of 60"; None where it is finished or not known."""
+        """Progress of an unfinished training, such as "epoch 12 of 60"; None if finished or unknown."""
         return self.epochs and self.epochs.unfinished
 
     def require_decoder(self) -> None:

@@ -1,4 +1,4 @@
-"""Epochs of a model, as `model.json` keeps them: how far its training went, and which epoch its weights are of."""
+"""Epochs of a model, as `model.json` keeps them: progress of its training, and the epoch of its weights."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Epochs(BaseModel):
 
     @property
     def unfinished(self) -> str | None:
-        """How far the training is, such as "epoch 12 of 60"; None where it is finished."""
+        """Progress of an unfinished training, such as "epoch 12 of 60"; None for a finished one."""
         return f"epoch {self.done} of {self.total}" if self.done < self.total else None
 
     @property
     def choice(self) -> str | None:
-        """Which epoch was chosen and why, in words; None for the last epoch."""
+        """Chosen epoch and the reason, in words; None for the last epoch."""
         if (by := self.chosen_by) is None:
             return None
         return (

@@ -21,7 +21,7 @@ LEAST_IMAGES = 500  # labelled validation images; with fewer, the best epoch is 
 
 
 class Judge(NamedTuple):
-    """Score that epochs are compared by.
+    """Score for the comparison of epochs.
 
     Attributes:
         measure: its name in `metrics.jsonl`.

@@ -102,7 +102,7 @@ def require_same_run(checkpoint: dict[str, Any], run: Run) -> None:
 
 
 def resume_from(checkpoint: dict[str, Any], state: TrainingState, run: Run) -> None:
-    """Restore `state` from the checkpoint of the same run, and say what goes on otherwise than without a stop.
+    """Restore `state` from the checkpoint of the same run, and report what differs from now on.
 
     Raises:
         AaeError: the checkpoint lacks a part, or a part has another type or shape.
