@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from aae_toolkit.cli.training_options import TrainingOptions
 from aae_toolkit.config import VARIANTS, Variant, VariantConfig, load_config, with_flags
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.errors import AaeError, UsageError
@@ -20,7 +21,6 @@ from aae_toolkit.files.safe_yaml import read_yaml
 from aae_toolkit.models.description import CHECKPOINT_FILE
 
 if TYPE_CHECKING:
-    from aae_toolkit.cli.training_run import TrainingOptions
     from aae_toolkit.training.observer import Epoch
 
 FILE_NAME = "run.json"

@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 from aae_toolkit.cli.options import QuietOption, VerboseOption
 from aae_toolkit.cli.parsing import resumed_directory
 from aae_toolkit.cli.resuming import variant_of
-from aae_toolkit.cli.training_run import TrainingOptions, run_training
+from aae_toolkit.cli.training_options import TrainingOptions
+from aae_toolkit.cli.training_run import run_training
 from aae_toolkit.config import Keep, TrainingPrecision, Variant
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.errors import UsageError
