@@ -14,6 +14,7 @@ from refusals import refused
 from safetensors.torch import load_file
 from test_trainer import EVERYTHING, SignalAt, StopAfter, same, weights
 
+from aae_toolkit import SemiSupervisedAAEClassifier
 from aae_toolkit.config import Variant, with_flags
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.data.split import Split
@@ -25,6 +26,7 @@ from aae_toolkit.training import best, trainer
 from aae_toolkit.training.best import Judge, judge_of
 from aae_toolkit.training.stop import Stopped
 from aae_toolkit.training.trainer import train
+from aae_toolkit.visualization.curves import curves_of, draw_curve
 
 
 class Said(Silent):
@@ -222,3 +224,17 @@ def test_a_refused_choice_writes_nothing(tmp_path: Path) -> None:
         config = tiny_config("semi_supervised", keep="best")
         train(config, DataDirectory(tmp_path / "data"), tmp_path / "model", device="cpu")
     assert not (tmp_path / "model").exists()
+
+
+def test_an_estimator_has_no_images_to_choose_an_epoch_by() -> None:
+    rows = np.random.default_rng(0).random((40, 5))
+    with pytest.raises(ValueError, match="best chooses by validation images, and arrays have none; set it to last"):
+        SemiSupervisedAAEClassifier(config={"training": {"keep": "best"}}, n_epochs=1).fit(rows, np.arange(40) % 2)
+
+
+def test_learning_curves_mark_the_epoch_that_was_chosen() -> None:
+    lines = [{"epoch": epoch, "validation_accuracy": 0.5} for epoch in (1, 2, 3)]
+    curve = curves_of("semi_supervised")["semi_supervised_accuracy_learning_curve.png"]
+    for kept, marks in ((2, ["kept: epoch 2"]), (None, [])):
+        [axes] = draw_curve(curve, lines, kept).axes
+        assert [text.get_text() for text in axes.get_legend().get_texts()][1:] == marks

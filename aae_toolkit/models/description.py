@@ -142,7 +142,7 @@ class ModelDescription(BaseModel):
     @property
     def unfinished(self) -> str | None:
         """Progress of an unfinished training, such as "epoch 12 of 60"; None if finished or unknown."""
-        return self.epochs and self.epochs.unfinished
+        return None if self.epochs is None else self.epochs.unfinished
 
     def require_decoder(self) -> None:
         """Raise `AaeError` if the decoder was never trained."""
