@@ -176,7 +176,7 @@ ERRORS = [
     (
         "train {variant} --data {data} --output {model} --resume --z-size 3",
         2,
-        "use the same settings",
+        "--resume: model.z_size is 2 in this run, and 3 is asked for",
     ),
     # the command line itself
     ("tarin", 2, "No such command 'tarin'"),

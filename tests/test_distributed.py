@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_MODEL, tiny_config
+from conftest import TINY_MODEL, tiny_config, tiny_source
 from fault_child import forked
 from safetensors.torch import load_file
 from test_phases import networks, phases_of
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aae_toolkit.config import SemiSupervisedConfig, UnsupervisedConfig, VariantConfig
-from aae_toolkit.data.directory import DataDirectory
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.batch_norm import SynchronizedBatchNorm, synchronize_batch_norm
 from aae_toolkit.distributed.collectives import (
@@ -35,6 +35,7 @@ from aae_toolkit.distributed.collectives import (
 )
 from aae_toolkit.distributed.world import ALONE, World, world_from_environment
 from aae_toolkit.errors import UsageError
+from aae_toolkit.models.description import read_description
 from aae_toolkit.progress import Silent
 from aae_toolkit.training import losses, phases
 from aae_toolkit.training.batches import Batch, Batches
@@ -294,6 +295,7 @@ def weights(directory: Path) -> dict[str, Tensor]:
 @pytest.fixture
 def config_path(tmp_path: Path) -> Path:
     training = {"n_epochs": 8, "batch_size": 10, "precision": "fp32", "ema_decay": 0.9, "autoencoder_every": 2}
+    training["keep"] = "best"
     terms = TERMS | {"augmentation": 1.0, "n_neighbors": 3, "lambda_over_clustering": 0.5}
     terms |= {"lambda_virtual_adversarial": 0.5}
     content = {"model": TINY_MODEL, "training": training, "consistency": terms}
@@ -305,7 +307,8 @@ def config_path(tmp_path: Path) -> Path:
 def test_torchrun_trains_one_model_stops_at_sigterm_and_resumes_to_the_same_weights(
     data_dir: Path, tmp_path: Path, config_path: Path
 ) -> None:
-    command = ("semi-supervised", "--data", data_dir, "--config", config_path, "--checkpoint-every", 4)
+    write_data_directory(tmp_path / "data", tiny_source(780), 30, 600, 60, seed=0)
+    command = ("semi-supervised", "--data", tmp_path / "data", "--config", config_path, "--checkpoint-every", 4)
     out = finished(torchrun(*command, "--output", tmp_path / "whole"))
     assert out.count("epoch 1/8") == 1
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
@@ -318,12 +321,15 @@ def test_torchrun_trains_one_model_stops_at_sigterm_and_resumes_to_the_same_weig
     cut.send_signal(signal.SIGTERM)
     _, err = cut.communicate(timeout=60)
     assert "stopped by SIGTERM in epoch" in err
-    assert not (tmp_path / "cut" / "model.json").exists()
-    finished(torchrun(*command, "--output", tmp_path / "cut", "--resume"))
+    finished(torchrun("--resume", tmp_path / "cut"))
     assert (tmp_path / "cut" / "metrics.jsonl").read_text().count("\n") == 8
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    epochs = read_description(tmp_path / "cut").epochs
+    assert epochs == read_description(tmp_path / "whole").epochs
+    assert epochs is not None
+    assert epochs.chosen_by is not None
 
     shutil.rmtree(tmp_path / "cut")
     alone = train(tiny_config("semi_supervised"), DataDirectory(data_dir), tmp_path / "cut", device="cpu")

@@ -131,6 +131,8 @@ def flags_of(command: Any) -> set[str]:
 
 def check_arguments(arguments: list[str]) -> None:
     """Raise unless `aae` would take them."""
+    if arguments[:2] == ["train", "--resume"]:  # its directory names the variant
+        arguments = ["train", "semi-supervised", *arguments[1:]]
     words, command = command_of([a for a in arguments if a != "--debug"])
     if words == ("predict",):
         parsed(arguments[1:])

@@ -194,7 +194,7 @@ def test_an_export_directory_alone_rebuilds_the_trained_model(
         ("encoder_semi_supervised.safetensors", lambda content: content[:-100], "is damaged"),
         ("decoder_semi_supervised.safetensors", lambda content: b"", "is damaged"),
         ("encoder_semi_supervised.safetensors", "decoder_semi_supervised.safetensors", "is damaged"),
-        ("model.json", None, "is the directory of an unfinished training"),
+        ("model.json", None, "is the directory of a training that has no model yet"),
         ("model.json", lambda content: content[:50], "does not describe a model"),
         ("model.json", lambda content: b"[]", "does not describe a model"),
         ("model.json", lambda content: re.sub(rb'("hidden_size": \d+)', rb"\g<1>1", content), "does not fit"),

@@ -435,7 +435,7 @@ REFUSALS = {
         6,
         "decoder_semi_supervised.safetensors is missing, though the index of its directory lists it",
     ),
-    "no model": (without_description, 6, "is the directory of an unfinished training"),
+    "no model": (without_description, 6, "is the directory of a training that has no model yet"),
     "another version": (
         of_another_version,
         6,

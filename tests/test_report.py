@@ -406,7 +406,7 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
         lambda told: (told / "model.json").unlink(),
         "",
         1,
-        "is the directory of an unfinished training, not a model directory",
+        "is the directory of a training that has no model yet, not a model directory",
     ),
     (write("model.json", "{"), "", 1, "does not describe a model"),
     (write("encoder_semi_supervised.safetensors", "no"), "", 1, "encoder_semi_supervised.safetensors is damaged"),

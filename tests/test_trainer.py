@@ -144,9 +144,11 @@ def test_a_resumed_run_ends_at_the_weights_of_an_uninterrupted_one(
     train(config, data, tmp_path / "whole", device="cpu")
     with pytest.raises(KeyboardInterrupt):
         train(config, data, tmp_path / "cut", device="cpu", progress=StopAfter(2))
-    assert not (tmp_path / "cut" / "model.json").exists()
+    assert load_model(tmp_path / "cut").description.unfinished == "epoch 2 of 3"
     train(config, data, tmp_path / "cut", device="cpu", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert load_model(tmp_path / "cut").description == load_model(tmp_path / "whole").description
+    assert load_model(tmp_path / "cut").description.unfinished is None
     assert (tmp_path / "cut" / "metrics.jsonl").read_text().count("\n") == 3
 
 
@@ -158,7 +160,8 @@ def test_a_signal_lets_the_step_finish_and_the_run_resumes_to_the_same_weights(
     data, config = DataDirectory(data_dir), tiny_config(variant, n_epochs=2)  # of 6 steps
     train(config, data, tmp_path / "whole", device="cpu")
     handler = signal.getsignal(signum)
-    with pytest.raises(Stopped, match=rf"stopped by {signal.Signals(signum).name}.*continue with --resume") as caught:
+    said = rf"stopped by {signal.Signals(signum).name}.*continue with: aae train --resume .*/cut"
+    with pytest.raises(Stopped, match=said) as caught:
         train(config, data, tmp_path / "cut", device="cpu", progress=SignalAt(signum, step))
     assert caught.value.exit_status == 128 + signum
     assert signal.getsignal(signum) is handler
@@ -225,7 +228,8 @@ def test_after_the_last_epoch_a_checkpoint_holds_the_model_alone_and_still_gives
     data, config = DataDirectory(data_dir), tiny_config(variant, n_epochs=1, **terms)
     train(config, data, tmp_path, device="cpu")
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert checkpoint["phases"] == {}
+    assert all(phase.keys() <= {"memory"} for phase in checkpoint["phases"].values())
+    assert ("memory" in checkpoint["phases"].get("consistency", {})) == bool(terms)
     assert [checkpoint[name] is None for name in ("networks", "average")] == [bool(terms), not terms]
     expected, metrics = weights(tmp_path), (tmp_path / "metrics.jsonl").read_text()
     for path in [*tmp_path.glob("*.safetensors"), tmp_path / "model.json", tmp_path / "metrics.jsonl"]:
@@ -516,7 +520,7 @@ def test_a_finished_model_without_a_checkpoint_is_not_started_again(
 ) -> None:
     copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
     (copy / "checkpoint.pt").unlink()
-    with pytest.raises(UsageError, match=r"already holds a training \(model\.json\)"):
+    with pytest.raises(UsageError, match=r"already holds a training \(model\.json\) without checkpoint\.pt"):
         train(tiny_config(variant, n_epochs=MODEL_EPOCHS), DataDirectory(data_dir), copy, device="cpu", resume=True)
 
 
@@ -709,8 +713,12 @@ def test_resuming_with_other_settings_names_the_first_that_differs(
     model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(model_dir, tmp_path / "copy"))
-    with pytest.raises(UsageError, match=rf"n_epochs: {MODEL_EPOCHS}.*n_epochs: 9"):
+    before = (copy / "config.yml").read_bytes()
+    with refused("--resume: training.batch_size is 16 in this run, and 9 is asked for", kind=UsageError):
+        train(tiny_config(variant, batch_size=9), DataDirectory(data_dir), copy, device="cpu", resume=True)
+    with refused(f"--n-epochs 9: the run has done {MODEL_EPOCHS} epochs of {MODEL_EPOCHS}", kind=UsageError):
         train(tiny_config(variant, n_epochs=9), DataDirectory(data_dir), copy, device="cpu", resume=True)
+    assert (copy / "config.yml").read_bytes() == before
 
 
 def test_a_damaged_checkpoint_is_one_line(model_dir: Path, data_dir: Path, variant: Variant, tmp_path: Path) -> None:

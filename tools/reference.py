@@ -118,7 +118,7 @@ AUTO_RULES = {
     ),
     "neighbours": "by gradients, and by colours too where there are some",
     "tolerance of the balance loss": (
-        f"if the largest class has at least {auto._UNEVEN} times an even share, the balance loss allows as much"
+        f"if the largest class has at least {auto.UNEVEN} times an even share, the balance loss allows as much"
         " unevenness (entropy) as the classes have, counted on validation images or on the labelled ones; class weights"
         " and the labels' prior stay off ([measured](your-images.md#uneven-classes))"
     ),

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from aae_toolkit.cli.options import ConsoleProgress, QuietOption
 from aae_toolkit.cli.showing import dataset_line, show_bench, show_parity
-from aae_toolkit.cli.training_run import TrainingOptions, run_training
+from aae_toolkit.cli.training_options import TrainingOptions
+from aae_toolkit.cli.training_run import run_training
 from aae_toolkit.config import VARIANTS
 from aae_toolkit.errors import ParityError
 from aae_toolkit.text import percent

@@ -8,6 +8,7 @@ import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, JsonOption, ModelDirOption, QuietOption, print_json
 from aae_toolkit.cli.scores import show_evaluation
+from aae_toolkit.cli.showing import show_epochs
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +41,11 @@ def evaluate(
     if images.images.max() <= 1:
         progress.say(f"{split} images of {data.path} hold no value above 1, and pixels are 0 to 255")
     if json:
-        print_json(evaluation.to_json())
+        epochs = model.description.epochs
+        print_json(evaluation.to_json() | {"epochs": epochs and epochs.model_dump()})
     else:
         show_evaluation(evaluation, progress)
     diagnosis = model.description.diagnosis
     if diagnosis and diagnosis.concerns_labels:
         progress.result(f"at the end of training: {diagnosis.line}")
+    show_epochs(model.description, progress)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, ModelDirOption, QuietOption
+from aae_toolkit.cli.showing import show_epochs
 from aae_toolkit.errors import AaeError, DeviceError, GateError, UsageError
 from aae_toolkit.export.contract import REDUCED, Format, Precision
 
@@ -85,6 +86,7 @@ def export(
         model_dir_path, output_dir, formats, progress, opset=opset, device=device, whole_images=input == "image"
     )
     _show(written, progress)
+    show_epochs(written.description, progress)
     if data is not None:
         with lock_directory(output_dir, progress):
             _reduce(written, reduced, data, device, force, opset, progress)

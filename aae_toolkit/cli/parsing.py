@@ -8,8 +8,10 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from aae_toolkit.cli.names import COMMANDS, SECTIONS, SEED, renamed
+from aae_toolkit.cli.names import COMMANDS, LONGER, SECTIONS, SEED, renamed
+from aae_toolkit.errors import UsageError
 
+_OUTPUT = ("-o", "--output", *(longer for longer, name in LONGER.items() if name == "--output"))
 _WORDS = {"int": "N", "int range": "N", "float": "NUMBER", "float range": "NUMBER"}
 _ERRORS = {
     "Value error, ": "",
@@ -29,7 +31,7 @@ class Command(TyperCommand):
         """Parse `args` after renaming."""
         known = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
         first = next((f"--{p.name}" for p in self.params if p.param_type_name == "argument"), None)
-        args = renamed(args, known if first is None else {*known, first})
+        args = renamed(_resumed(args) if "--resume" in known else args, known if first is None else {*known, first})
         return super().parse_args(ctx, args if first is None else _first(args, first))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -109,6 +111,26 @@ def _first(arguments: list[str], flag: str) -> list[str]:
         if name == flag and i + 1 < len(arguments):
             return [arguments[i + 1], *arguments[:i], *arguments[i + 2 :]]
     return arguments
+
+
+def resumed_directory(arguments: list[str]) -> str | None:
+    """Return the directory that stands behind --resume; None if there is none."""
+    for word, following in zip(arguments, [*arguments[1:], "-"], strict=False):
+        flag, sign, value = word.partition("=")
+        if flag == "--resume":
+            return value if sign else None if following.startswith("-") else following
+    return None
+
+
+def _resumed(arguments: list[str]) -> list[str]:
+    """Return `arguments` with `--resume MODEL` written as `--resume --output MODEL`."""
+    if (directory := resumed_directory(arguments)) is None:
+        return arguments
+    if any(word.partition("=")[0] in _OUTPUT for word in arguments):
+        raise UsageError(f"--resume {directory} names the model directory already; leave --output out")
+    i = next(i for i, word in enumerate(arguments) if word.partition("=")[0] == "--resume")
+    n_words = 1 if "=" in arguments[i] else 2
+    return [*arguments[:i], "--resume", "--output", directory, *arguments[i + n_words :]]
 
 
 def as_in_seed(command: Any, config: str) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aae_toolkit.cli.options import ConsoleProgress
-from aae_toolkit.config import VariantConfig, changed_settings, dump_config, flat
+from aae_toolkit.config import VariantConfig, changed_settings, dump_config, settings
 from aae_toolkit.config.auto import Choice
 
 _SECTIONS = {"learning_rates": "learning rates", "consistency": "losses on y"}
@@ -54,11 +54,12 @@ def _chosen(
     chosen: VariantConfig, config: VariantConfig, choices: Iterable[Choice], source: str
 ) -> Iterator[tuple[str, str, str]]:
     """Yield topic, settings and reason of each choice, then of other settings by section; all but those of flags."""
-    now = _settings(config)
+    now = settings(config)
     left = {path: value for path, (value, _) in changed_settings(chosen).items() if now[path] == value}
     for choice in choices:
         topic, _, reason = choice.reason.partition(": ")
-        own = {path: left.pop(path) for path in flat(choice.settings) if path in left}
+        paths = [f"{section}.{key}" for section, values in choice.settings.items() for key in values]
+        own = {path: left.pop(path) for path in paths if path in left}
         yield topic, _listed(own), reason
     for section in dict.fromkeys(path.partition(".")[0] for path in left):
         own = {path: value for path, value in left.items() if path.partition(".")[0] == section}
@@ -67,15 +68,11 @@ def _chosen(
 
 def _flags(chosen: VariantConfig, config: VariantConfig) -> Iterator[tuple[str, str, str]]:
     """Yield the settings that flags changed, if there are any."""
-    before = _settings(chosen)
-    given = {path: value for path, value in _settings(config).items() if value != before[path]}
+    before = settings(chosen)
+    given = {path: value for path, value in settings(config).items() if value != before[path]}
     if given:
         instead = _listed({path: before[path] for path in given if before[path] is not None})
         yield "flags", _listed(given), f"instead of {instead}" if instead else ""
-
-
-def _settings(config: VariantConfig) -> dict[str, Any]:
-    return flat(config.model_dump(mode="json"))
 
 
 def _listed(settings: dict[str, Any]) -> str:

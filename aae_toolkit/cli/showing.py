@@ -12,6 +12,7 @@ from aae_toolkit.text import percent
 if TYPE_CHECKING:
     from aae_toolkit.bench.results import BenchReport, Measurement
     from aae_toolkit.data.directory import DatasetIndex
+    from aae_toolkit.models.description import ModelDescription
     from aae_toolkit.parity.check import ParityReport
 
 
@@ -31,6 +32,14 @@ def seed_dataset_line(index: DatasetIndex) -> str:
         f"dataset size in use: {n['train_labeled']} [labeled trainset] {n['train_unlabeled']} [un-labeled trainset]"
         f" {n['validation']} [validation] {n['test']} [test]"
     )
+
+
+def show_epochs(description: ModelDescription, progress: ConsoleProgress) -> None:
+    """Say that a training is unfinished, and which epoch was chosen, if it was not the last one."""
+    if description.unfinished:
+        progress.result(f"UNFINISHED: {description.unfinished}; aae train --resume MODEL trains on")
+    if description.epochs and description.epochs.choice:
+        progress.say(f"weights of {description.epochs.choice}")
 
 
 def show_parity(report: ParityReport, progress: ConsoleProgress) -> None:

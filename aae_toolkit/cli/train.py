@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from aae_toolkit.cli.options import (
-    DataDirOption,
-    DeviceOption,
-    QuietOption,
-    VerboseOption,
-    configuration_names,
-    is_seed_command,
-)
-from aae_toolkit.cli.training_run import TrainingOptions, run_training
-from aae_toolkit.config import TrainingPrecision, Variant
+from aae_toolkit.cli.options import QuietOption, VerboseOption, configuration_names, is_seed_command
+from aae_toolkit.cli.parsing import resumed_directory
+from aae_toolkit.cli.resuming import variant_of
+from aae_toolkit.cli.training_options import TrainingOptions
+from aae_toolkit.cli.training_run import run_training
+from aae_toolkit.config import Keep, TrainingPrecision, Variant
 from aae_toolkit.config.auto import AUTO
+from aae_toolkit.errors import UsageError
 
 _OutputDir = Annotated[
     Path | None,
@@ -27,6 +25,14 @@ _OutputDir = Annotated[
         "-o",
         metavar="DIR",
         help="Model directory to write; default: semi_supervised or unsupervised in the data directory.",
+    ),
+]
+_DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Data directory, written by aae init-datasets; default with --resume: that of the run.",
     ),
 ]
 _Config = Annotated[
@@ -78,8 +84,30 @@ _Deterministic = Annotated[
         help="Give the same weights, bit for bit, in every run on this machine with the same number of threads.",
     ),
 ]
+_Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="Device to run on: auto (a GPU if there is one), cpu, cuda or cuda:N; default: auto.",
+        autocompletion=lambda: ["auto", "cpu", "cuda"],
+    ),
+]
 _Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue from the model directory's checkpoint, if there is one.")
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue the training in the model directory that follows (--resume MODEL), or else in --output, with its"
+        " own data and settings. --n-epochs extends a finished one.",
+    ),
+]
+_Keep = Annotated[
+    Keep | None,
+    typer.Option(
+        "--keep",
+        help="Epoch whose weights become the model: last, or best on at least 500 labelled validation images"
+        " (semi-supervised only); default: the configuration's.",
+    ),
 ]
 _CheckpointEvery = Annotated[
     int | None, typer.Option("--checkpoint-every", min=1, help="Save a checkpoint every N steps; default: every epoch.")
@@ -106,10 +134,37 @@ _VARIANT_HELP: dict[Variant, str] = {
 
 def register(app: typer.Typer) -> None:
     """Add the group and its two commands."""
-    group = typer.Typer(no_args_is_help=True, help="Train a classifier (an adversarial autoencoder).")
+    group = typer.Typer(
+        no_args_is_help=True,
+        cls=_Group,
+        help="Train a classifier (an adversarial autoencoder). aae train --resume MODEL continues a training.",
+    )
     for variant, help_text in _VARIANT_HELP.items():
         group.command(variant.replace("_", "-"), help=help_text)(_command(variant))
     app.add_typer(group, name="train")
+
+
+class _Group(TyperGroup):
+    """Group in which the training that is resumed names the variant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse `args`; those without a command get that of the training that they resume."""
+        directory = resumed_directory(args)
+        if args[0:1] and args[0].startswith("-") and directory is not None:
+            args = [variant_of(Path(directory)).replace("_", "-"), *args]
+        return super().parse_args(ctx, args)
+
+
+def _keep(keep: Keep | None, variant: Variant) -> Keep | None:
+    """Return the setting, which only the semi-supervised variant has."""
+    if variant == "semi_supervised" or keep is None:
+        return keep
+    if keep == "best":
+        raise UsageError(
+            "--keep best: without supervision no label may choose an epoch, and validation labels only name the"
+            " categories; leave it out"
+        )
+    return None
 
 
 def _command(variant: Variant) -> Callable[..., None]:
@@ -117,7 +172,7 @@ def _command(variant: Variant) -> Callable[..., None]:
 
     def train(
         context: typer.Context,
-        dir_path: DataDirOption,
+        dir_path: _DataDir = None,
         output_dir_path: _OutputDir = None,
         config_path: _Config = AUTO,
         n_epochs: _Epochs = None,
@@ -125,10 +180,11 @@ def _command(variant: Variant) -> Callable[..., None]:
         n_classes: _Classes = None,
         batch_size: _BatchSize = None,
         seed: _Seed = None,
-        device: DeviceOption = "auto",
+        device: _Device = None,
         precision: _Precision = None,
         compile: _Compile = None,  # noqa: A002  (the flag's name)
         deterministic: _Deterministic = None,
+        keep: _Keep = None,
         resume: _Resume = False,
         overwrite: _Overwrite = False,
         checkpoint_every: _CheckpointEvery = None,
@@ -146,12 +202,15 @@ def _command(variant: Variant) -> Callable[..., None]:
             "precision": precision,
             "compile": compile,
             "deterministic": deterministic,
+            "keep": _keep(keep, variant),
         }
+        source = context.get_parameter_source("config_path")
+        is_default = resume and source is not None and source.name != "COMMANDLINE"
         options = TrainingOptions(
             variant,
             dir_path,
             output_dir_path,
-            config_path,
+            None if is_default else config_path,
             flags,
             device,
             resume=resume,

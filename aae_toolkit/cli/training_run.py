@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aae_toolkit.cli.options import ConsoleProgress, require_one
+from aae_toolkit.cli.resuming import Recorder, configuration_of, take_up
 from aae_toolkit.cli.settings import show_settings
 from aae_toolkit.cli.showing import dataset_line, seed_dataset_line
-from aae_toolkit.config import Variant, VariantConfig, load_config, with_flags
+from aae_toolkit.cli.training_options import TrainingOptions
+from aae_toolkit.config import VariantConfig, load_config, with_flags
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.distributed.world import world_from_environment
 from aae_toolkit.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from aae_toolkit.data.directory import DataDirectory
-    from aae_toolkit.models.diagnosis import Diagnosis
+    from aae_toolkit.models.description import ModelDescription
     from aae_toolkit.training.observer import Observer
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """Options of one training.
-
-    Attributes:
-        variant: `semi_supervised` or `unsupervised`.
-        data_dir: data directory.
-        output_dir: model directory; None is `<data_dir>/<variant>`.
-        config: YAML file, the name of a shipped one, or `auto`.
-        flags: configuration values that replace the file's; None keeps the file's.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        resume: continue from the model directory's checkpoint, if it has one.
-        overwrite: replace a model that is already there.
-        checkpoint_every: steps between checkpoints; None is one per epoch.
-        plot_every: epochs between pictures of the model in training; None draws none.
-        tensorboard: write TensorBoard event files.
-        quiet: print errors only.
-        verbose: print all settings.
-        as_seed: print the seed document's lines about data and settings.
-    """
-
-    variant: Variant
-    data_dir: Path
-    output_dir: Path | None = None
-    config: str = AUTO
-    flags: Mapping[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    resume: bool = False
-    overwrite: bool = False
-    checkpoint_every: int | None = None
-    plot_every: int | None = None
-    tensorboard: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    as_seed: bool = False
-
-    @property
-    def model_dir(self) -> Path:
-        """Model directory, given or derived from the data directory."""
-        return self.output_dir or self.data_dir / self.variant
 
 
 def run_training(options: TrainingOptions) -> Path:
@@ -75,11 +33,13 @@ def run_training(options: TrainingOptions) -> Path:
     main = world_from_environment().is_main
     console = ConsoleProgress(quiet=options.quiet)
     progress: Progress = console if main else Silent()
-    if options.config != AUTO:
+    if options.resume:
+        options = take_up(options)
+    if options.config not in (None, AUTO):
         load_config(options.config, options.variant)  # refused before the data is read
     from aae_toolkit.data.directory import DataDirectory
 
-    data = DataDirectory(options.data_dir)
+    data = DataDirectory(options.data)
     model_dir = options.model_dir
     from aae_toolkit.training.setup import refuse_occupied
     from aae_toolkit.training.trainer import train
@@ -95,7 +55,7 @@ def run_training(options: TrainingOptions) -> Path:
             config,
             data,
             model_dir,
-            device=options.device,
+            device=options.device or "auto",
             resume=options.resume,
             overwrite=options.overwrite,
             checkpoint_every=options.checkpoint_every,
@@ -105,16 +65,19 @@ def run_training(options: TrainingOptions) -> Path:
         )
     if main:
         draw_learning_curves(model_dir, options.variant)
-        _conclude(description.diagnosis, model_dir, console)
+        _conclude(description, model_dir, console)
     return model_dir
 
 
-def _conclude(diagnosis: Diagnosis | None, model_dir: Path, progress: ConsoleProgress) -> None:
-    """Say where the model is, and last of all, even if quiet, what is wrong with its labels."""
+def _conclude(description: ModelDescription, model_dir: Path, progress: ConsoleProgress) -> None:
+    """Say where the model is and, last of all, even if quiet, what is wrong with its labels."""
+    diagnosis = description.diagnosis
     found = diagnosis if diagnosis and not diagnosis.is_healthy else None
     if found and not found.concerns_labels:
         progress.say(f"note: {found.line}")
     progress.say(f"model written to {model_dir}")
+    if description.epochs and description.epochs.choice:
+        progress.say(f"its weights are of {description.epochs.choice}")
     if found and found.concerns_labels:
         progress.result(found.line)
 
@@ -127,24 +90,22 @@ def _say_data(data: DataDirectory, options: TrainingOptions, progress: ConsolePr
 
 
 def _configuration(data: DataDirectory, options: TrainingOptions, console: ConsoleProgress | None) -> VariantConfig:
-    """Load or choose the configuration, and print it; a resumed run keeps what was chosen for it."""
+    """Load or choose the configuration, and print it; a resumed training keeps its own."""
     from aae_toolkit.machine.device import resolve_device
     from aae_toolkit.training.choosing import configuration_for
-    from aae_toolkit.training.run import CHECKPOINT_FILE
     from aae_toolkit.training.setup import fit_config_to_data
-    from aae_toolkit.training.trainer import CONFIG_FILE
 
-    resolve_device(options.device)  # refused before settings are chosen
-    source = options.config
-    if source == AUTO and options.resume and (options.model_dir / CHECKPOINT_FILE).exists():
-        source = str(options.model_dir / CONFIG_FILE)
-    chosen, choices = configuration_for(data, source, options.variant, options.flags.get("n_classes"))
-    config = with_flags(chosen, **options.flags)
+    resolve_device(options.device or AUTO)  # refused before settings are chosen
+    config = resumed = configuration_of(options)
+    source = options.config or AUTO
+    if config is None:
+        chosen, choices = configuration_for(data, source, options.variant, options.flags.get("n_classes"))
+        config = with_flags(chosen, **options.flags)
     fit_config_to_data(config, data)  # refused before it is shown
     if console and options.as_seed:
         console.say(f"using configuration: {config.model_dump(mode='json')}")
-    elif console and source != options.config:
-        console.say(f"settings: those of {source}")
+    elif console and resumed:
+        console.say(f"settings: those of the training in {options.model_dir}")
     elif console:
         show_settings(chosen, config, choices, source, console, verbose=options.verbose)
     return config
@@ -155,7 +116,7 @@ def _observers(options: TrainingOptions, stack: ExitStack) -> list[Observer]:
     from aae_toolkit.visualization.live import LivePictures
     from aae_toolkit.visualization.tensorboard import TensorBoardLog
 
-    observers: list[Observer] = [LivePictures(options.model_dir, options.plot_every)]
+    observers: list[Observer] = [Recorder(options), LivePictures(options.model_dir, options.plot_every)]
     if options.tensorboard:
         observers.append(stack.enter_context(TensorBoardLog(options.model_dir)))
     return observers

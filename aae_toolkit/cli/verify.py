@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, JsonOption, QuietOption, RunDeviceOption, TrustOption, print_json
-from aae_toolkit.cli.showing import show_parity
+from aae_toolkit.cli.showing import show_epochs, show_parity
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,8 @@ def verify(
     report, oldest = replay_golden(opened, device=device, progress=progress), opened.manifest.oldest_onnxruntime
     unlisted = opened.unlisted()
     if json:
-        print_json(report.to_json() | {"oldest_onnxruntime": oldest, "unlisted": unlisted})
+        further = {"oldest_onnxruntime": oldest, "unlisted": unlisted, "unfinished": opened.manifest.unfinished}
+        print_json(report.to_json() | further)
     else:
         show_parity(report, progress)
     report.require()
@@ -46,5 +47,6 @@ def verify(
     if unlisted:
         progress.say(f"{export}: not verified, since manifest.json does not list them: {listed(unlisted)}")
     progress.say(f"{export}: {checked}, and all {len(report.results)} replays give the golden vectors")
+    show_epochs(opened.description, progress)
     if oldest:
         progress.say(f"its ONNX files run on ONNX Runtime {oldest} or newer")

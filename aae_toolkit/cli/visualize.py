@@ -8,7 +8,7 @@ import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption, QuietOption, is_seed_command
 from aae_toolkit.cli.scores import show_evaluation, show_seed_lines
-from aae_toolkit.cli.showing import dataset_line, seed_dataset_line
+from aae_toolkit.cli.showing import dataset_line, seed_dataset_line, show_epochs
 from aae_toolkit.config import Variant
 
 
@@ -29,7 +29,8 @@ def visualize(
     """Draw pictures of a trained model.
 
     Writes pictures of categories, styles, reconstructions and mistakes on the validation set into
-    <model>/visualization/. Pictures that need labels or a mode decoder are left out without them.
+    <model>/visualization/, and learning curves into <model>. Pictures that need labels or a mode decoder are left out
+    without them.
     """
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.data.sources import UNLABELED
@@ -37,6 +38,8 @@ def visualize(
     from aae_toolkit.evaluation import load_for, unknown_classes
     from aae_toolkit.files import require_own
     from aae_toolkit.models.directory import load_model
+    from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
+    from aae_toolkit.visualization.curves import draw_learning_curves
     from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
 
     progress = ConsoleProgress(quiet=quiet)
@@ -63,5 +66,9 @@ def visualize(
         evaluation = evaluate_model(model, validation, "validation", unknown=unknown)
         show = show_seed_lines if is_seed_command(context) else show_evaluation
         show(evaluation, progress)
+    if (model_dir_path / METRICS_FILE).is_file():
+        curves = draw_learning_curves(model_dir_path, model.description.variant)
+        progress.say(f"{len(curves)} learning curves drawn in {model_dir_path}")
+    show_epochs(model.description, progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)
     progress.say(f"{len(written)} pictures written to {model_dir_path / DIRECTORY}")

@@ -29,7 +29,7 @@ _FEW_LABELS = 50  # labels a class, below which neighbours are paired too
 _STROKES = 1 / 3  # share of inked pixels, below which images are drawings of lines
 # Share of neighbours that an image must keep: most things may be mirrored, few turned over, and few images say little.
 _KEPT = {"horizontal_flip": 0.7, "vertical_flip": 0.9, "quarter_turns": 0.9}
-_UNEVEN = 1.5  # largest class, in units of an even share, from which classes are uneven
+UNEVEN = 1.5  # largest class, in units of an even share, from which classes are uneven
 _SLACK = 0.05  # nats that the balance loss always tolerates
 _SIDE_OF_STROKES = 16  # pixels; below, any change of shape moves a tenth of the picture
 _SIDE_TO_CONVOLVE, _SIDE_OF_LARGE = 8, 48  # pixels
@@ -229,7 +229,7 @@ def _n_neighbors(facts: Facts) -> int:
 def _balance(facts: Facts) -> dict[str, float]:
     """Choose the tolerance of the balance loss: the entropy that the classes themselves lack to even use."""
     shares = [share for share in facts.class_shares if share > 0]
-    if not shares or max(shares) * len(facts.class_shares) < _UNEVEN:
+    if not shares or max(shares) * len(facts.class_shares) < UNEVEN:
         return {}
     lacking = math.log(len(facts.class_shares)) + sum(share * math.log(share) for share in shares)
     tolerance = round(lacking + _SLACK, 3)

@@ -14,7 +14,7 @@ from aae_toolkit.config.auto import AUTO
 from aae_toolkit.config.sections import VARIANTS, ConfigFile, ModelConfig, Variant, VariantConfig
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.documents import brief, explain
-from aae_toolkit.files.safe_yaml import read_yaml
+from aae_toolkit.files.safe_yaml import parse_yaml, read_yaml
 from aae_toolkit.text import nearest, one_line
 
 DEFAULT_CONFIG = "seed"
@@ -44,13 +44,26 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
     """
     path = shipped_configs().get(str(source), Path(source))
     _require_file(path, str(source))
-    content = read_yaml(path)
+    return _section(read_yaml(path), variant, f"configuration {path}")
+
+
+def parse_config(text: str, variant: Variant, source: str) -> VariantConfig:
+    """Return one variant's section of YAML text, such as that of `dump_config`; `source` names it in messages.
+
+    Raises:
+        AaeError: the text is not YAML.
+        UsageError: unknown key, wrong type, value out of range, or no section for `variant`.
+    """
+    return _section(parse_yaml(text, source), variant, source)
+
+
+def _section(content: Any, variant: Variant, source: str) -> VariantConfig:
     if not isinstance(content, dict):
-        raise UsageError(f"configuration {path} holds no sections; expected {' and/or '.join(VARIANTS)}")
-    config = validated(content, variant, f"configuration {path}")
+        raise UsageError(f"{source} holds no sections; expected {' and/or '.join(VARIANTS)}")
+    config = validated(content, variant, source)
     if config is None:
         held = ", ".join(brief(name) for name, value in content.items() if value is not None) or "none"
-        raise UsageError(f"configuration {path} has no section {variant!r}; it holds {held}")
+        raise UsageError(f"{source} has no section {variant!r}; it holds {held}")
     return config
 
 
@@ -103,18 +116,22 @@ def with_flags(config: VariantConfig, **flags: Any) -> VariantConfig:
         raise UsageError(f"{flag}{_explain(error)}") from error
 
 
+def settings(config: VariantConfig) -> dict[str, Any]:
+    """Return all settings by full path, such as `training.n_epochs`, as JSON values."""
+    return _flat(config.model_dump(mode="json"))
+
+
 def changed_settings(config: VariantConfig) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ from the default configuration: value and default, by path (`section.key`)."""
-    now, usual = (flat(c.model_dump(mode="json")) for c in (config, load_config(DEFAULT_CONFIG, config.variant)))
-    return {path: (value, usual[path]) for path, value in now.items() if value != usual[path]}
+    """Return the settings that differ from the default configuration: value and default, by full path."""
+    usual = settings(load_config(DEFAULT_CONFIG, config.variant))
+    return {path: (value, usual[path]) for path, value in settings(config).items() if value != usual[path]}
 
 
-def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings to values by path."""
-    settings: dict[str, Any] = {}
-    for name, value in sections.items():
-        settings |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return settings
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in section.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def dump_config(config: VariantConfig) -> str:

@@ -21,6 +21,7 @@ CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 Reconstruction = Literal["bernoulli", "gaussian"]
 ClassWeights = Literal["none", "balanced"]
 ClassPrior = Literal["uniform", "labels"]
+Keep = Literal["last", "best"]
 
 
 def _rate(default: float) -> Any:
@@ -158,6 +159,9 @@ class SemiSupervisedTrainingConfig(TrainingConfig):
     class_prior: ClassPrior = "uniform"
     """Shares of the categories in the balance loss and in the prior of y: all equal, or those of the labels, which is
     right only where labels were drawn like the images."""
+    keep: Keep = "last"
+    """Epoch whose weights become the model: the last one, or the best one on at least 500 labelled validation images,
+    by accuracy, or by balanced accuracy where classes are uneven."""
 
 
 class UnsupervisedTrainingConfig(TrainingConfig):

@@ -58,7 +58,7 @@ def what_is(path: Path) -> str | None:
     if kind := _kind_of(path):
         return _with_article(kind)
     if _holds(path, _CHECKPOINT):
-        return "the directory of an unfinished training"
+        return "the directory of a training that has no model yet"
     if idx_files(path) is not None:
         return IDX_FILES
     if holds_images(path):
@@ -131,7 +131,7 @@ def _advice(path: Path, kind: Kind) -> str:
     if own == "export directory":
         return f"pass the model directory that it was exported from; aae parity --export {path} proves the export"
     if _holds(path, _CHECKPOINT):
-        return "finish its training with --resume"
+        return f"train on with: aae train --resume {path}"
     return "train one with: aae train semi-supervised|unsupervised"
 
 

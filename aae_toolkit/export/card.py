@@ -25,6 +25,7 @@ def model_card(description: ModelDescription, manifest: Manifest) -> str:
         *([f"- ONNX files: ONNX Runtime {oldest} or newer"] if (oldest := manifest.oldest_onnxruntime) else []),
         f"- {_accuracy(manifest)}",
         *_diagnosis(description),
+        *_epochs(description),
         f"- parity: {_verdict(manifest)}",
         "",
         "| file | inputs | outputs | bytes |",
@@ -47,6 +48,12 @@ def _preparation(description: ModelDescription) -> list[str]:
 def _diagnosis(description: ModelDescription) -> list[str]:
     d = description.diagnosis
     return [] if d is None or d.is_healthy else [f"- **{d.title}** at the end of training: {d.finding}"]
+
+
+def _epochs(description: ModelDescription) -> list[str]:
+    epochs = description.epochs
+    lines = [f"- **UNFINISHED**: training was at {epochs.unfinished}"] if epochs and epochs.unfinished else []
+    return [*lines, f"- weights of {epochs.choice}"] if epochs and epochs.choice else lines
 
 
 def _backbone(a: Architecture) -> list[str]:

@@ -103,6 +103,7 @@ class Manifest(BaseModel):
         versions: versions of the packages that wrote the files.
         artifacts: entries of the exported files.
         preparation: preparation of image files, in words; None for models of arrays.
+        unfinished: how far an unfinished training was, such as `epoch 12 of 60`; None where it is finished.
         sha256: checksums of all files in the directory except the manifest and the model card.
         parity: last verdict of `aae parity`.
         accuracy: accuracy of the classifier on the split of that verdict, a fraction.
@@ -118,6 +119,7 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     artifacts: tuple[ArtifactEntry, ...]
     preparation: str | None = None
+    unfinished: Name | None = None
     sha256: dict[str, str]
     parity: dict[str, Any] | None = None
     accuracy: float | None = None

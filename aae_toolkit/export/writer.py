@@ -111,6 +111,7 @@ def _write(
         versions={package: version(package) for package in ("torch", "onnx", "onnxscript", "numpy")},
         artifacts=tuple(entries),
         preparation=description.preparation and description.preparation.in_words(),
+        unfinished=description.unfinished,
         sha256={name: sha256(output_dir / name) for name in names},
     )
     return ExportDirectory(output_dir, manifest, description).recorded()

@@ -46,20 +46,30 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file with one document.
 
     Raises:
-        AaeError: the file cannot be read, is not YAML, has tags other than YAML's own, or is too large or too deeply
-            nested, before or after the expansion of its aliases.
+        AaeError: the file cannot be read, or as `parse_yaml` does.
     """
     try:
         if path.exists() and not path.is_file():
             raise AaeError(f"configuration {path} cannot be read: it is a directory, pipe or device")
         with path.open("rb") as file:
-            text = file.read(_MAX_BYTES + 1)
-        if len(text) > _MAX_BYTES:
-            raise AaeError(f"configuration {path} is larger than {_MAX_BYTES // 1024} KiB")
-        return yaml.load(text.decode("utf-8"), Loader=_Loader)  # noqa: S506  (a SafeLoader)
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) <= _MAX_BYTES:
+            return parse_yaml(content.decode("utf-8"), f"configuration {path}")
     except (OSError, UnicodeDecodeError) as error:
         raise AaeError(f"configuration {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    raise AaeError(f"configuration {path} is larger than {_MAX_BYTES // 1024} KiB")
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse YAML with one document; `source` names it in messages.
+
+    Raises:
+        AaeError: it is not YAML, has tags other than YAML's own, or is too large or too deeply nested, before or after
+            the expansion of its aliases.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
     except RecursionError as error:
-        raise AaeError(f"configuration {path} is not YAML: it is nested too deeply") from error
+        raise AaeError(f"{source} is not YAML: it is nested too deeply") from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # `!!int x`, 2001-99-99
-        raise AaeError(f"configuration {path} is not YAML: {one_line(str(error), 300)}") from error
+        raise AaeError(f"{source} is not YAML: {one_line(str(error), 300)}") from error

@@ -20,12 +20,14 @@ from aae_toolkit.files.checksums import require_equal_sha256
 from aae_toolkit.files.documents import Name, brief, parse_document, parse_json, read_limited
 from aae_toolkit.models.array_input import require_pixels
 from aae_toolkit.models.diagnosis import Diagnosis
+from aae_toolkit.models.epochs import Epochs
 from aae_toolkit.models.labels import DTYPE_PATTERN, Label, label_array
 
 if TYPE_CHECKING:
     from aae_toolkit.data.directory import DataDirectory
 
 FILE_NAME = "model.json"
+CHECKPOINT_FILE = "checkpoint.pt"  # state of the training, from which it can go on
 
 
 Size = Annotated[int, Field(ge=1, le=2**16)]
@@ -125,6 +127,7 @@ class ModelDescription(BaseModel):
     validation_accuracy: float | None = None  # accuracy of the label, a fraction; None without validation labels
     decoder_is_trained: bool = True  # False after a training of y alone, without the autoencoder
     diagnosis: Diagnosis | None = None  # of the training; None without validation images and in earlier files
+    epochs: Epochs | None = None  # None for arrays and in files of an earlier version
     border_brightness: float | None = None  # of validation images, else of training images, 0-255
     sha256: dict[str, str] = {}  # checksums of the weights' files by name; empty in files of an earlier version
     preparation: Preparation | None = None  # of image files; None for arrays and in files of an earlier version
@@ -137,6 +140,11 @@ class ModelDescription(BaseModel):
         if not all(0 <= c < len(self.class_names) for c in self.category_to_class):
             raise ValueError(f"a category maps outside the {len(self.class_names)} classes")
         return self
+
+    @property
+    def unfinished(self) -> str | None:
+        """Progress of an unfinished training, such as "epoch 12 of 60"; None if finished or unknown."""
+        return None if self.epochs is None else self.epochs.unfinished
 
     def require_decoder(self) -> None:
         """Raise `AaeError` if the decoder was never trained."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,12 @@ from aae_toolkit.backbones.network import Backbone, embedding_size, n_weight_byt
 from aae_toolkit.backbones.weights import own_tensors
 from aae_toolkit.data.kinds import require_kind
 from aae_toolkit.errors import AaeError
-from aae_toolkit.files import atomic_path, require_own, sha256, verify_sha256, write_bytes, write_text
+from aae_toolkit.files import atomic_path, require_own, sha256, verify_sha256, write_text
 from aae_toolkit.models.deployed import DeployedClassifier, DeployedDecoder, DeployedEncoder
 from aae_toolkit.models.description import FILE_NAME, Architecture, ModelDescription, read_description
 from aae_toolkit.models.networks import Decoder, Encoder, ImageEncoder, ModeDecoder, Networks
+
+NETWORKS = ("encoder", "decoder", "mode_decoder")  # of a model; others are of training alone
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,21 @@ def save_model(
 ) -> None:
     """Write the trained networks, then `model.json` with their checksums, which completes a model directory.
 
-    `backbone` is the file with the weights of the model's backbone, which is linked or copied.
+    An earlier model stays until all networks are on the disk. `backbone` is the file with the weights of the model's
+    backbone, which is linked or copied.
     """
-    (directory / FILE_NAME).unlink(missing_ok=True)  # an earlier training's: a mix of both must not look complete
     checksums = {}
-    for name in ("encoder", "decoder", "mode_decoder"):
-        path = weights_path(directory, name, description.variant)
-        network = getattr(networks, name)
-        if network is None:
-            path.unlink(missing_ok=True)  # an earlier training may have had a mode decoder
-        else:
-            write_bytes(path, save({k: v.contiguous() for k, v in network.state_dict().items()}))
-            checksums[path.name] = sha256(path)
+    with ExitStack() as written:
+        for name in NETWORKS:
+            network = getattr(networks, name)
+            if network is not None:
+                path = weights_path(directory, name, description.variant)
+                temporary = written.enter_context(atomic_path(path))
+                temporary.write_bytes(save({k: v.contiguous() for k, v in network.state_dict().items()}))
+                checksums[path.name] = sha256(temporary)
+        (directory / FILE_NAME).unlink(missing_ok=True)  # of the earlier model: a mix of both must not look complete
+    if networks.mode_decoder is None:  # an earlier training may have had one
+        weights_path(directory, "mode_decoder", description.variant).unlink(missing_ok=True)
     (directory / BACKBONE_FILE).unlink(missing_ok=True)
     if backbone is not None:
         assert description.architecture.backbone is not None
@@ -111,7 +117,7 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> TrainedMo
         ModeDecoder(a) if mode_path.exists() else None,
         _backbone(a, _read_tensors(directory / BACKBONE_FILE), directory / BACKBONE_FILE) if a.backbone else None,
     )
-    for name in ("encoder", "decoder", "mode_decoder"):
+    for name in NETWORKS:
         network = getattr(model, name)
         if network is not None:
             load_weights(network, weights_path(directory, name, description.variant))

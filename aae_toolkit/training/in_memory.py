@@ -6,9 +6,11 @@ from pathlib import Path
 
 from aae_toolkit.config import VariantConfig
 from aae_toolkit.data.arrays import ArrayData
+from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import encode
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Progress
+from aae_toolkit.training.best import keeps_best
 from aae_toolkit.training.loop import train_epochs
 from aae_toolkit.training.naming import describe, name_categories
 from aae_toolkit.training.run import Run
@@ -25,10 +27,12 @@ def train_in_memory(
     A category is the class of its number; those beyond the classes take the majority of the labelled images.
 
     Raises:
-        UsageError: a configuration that does not fit the data.
+        UsageError: a configuration that does not fit the data, or that keeps the best epoch.
         AaeError: too few images, or a loss that is not finite.
         DeviceError: a device that is not there.
     """
+    if keeps_best(config):
+        raise UsageError("training.keep: best chooses by validation images, and arrays have none; set it to last")
     runtime = resolve_runtime(device, config.training)
     run = Run(fit_config_to_data(config, data), data, runtime, Path(), progress)
     with runtime.at_full_speed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -76,7 +77,8 @@ def _train_steps(state: TrainingState, batches: Batches, run: Run, stop: StopReq
                 save_checkpoint(run.output_dir, state, run)
             wait_for_all()
         if signum:
-            raise Stopped(signum, f"in epoch {state.epoch + 1}, after step {state.step} of {n_steps}")
+            where = f"in epoch {state.epoch + 1}, after step {state.step} of {n_steps}"
+            raise Stopped(signum, where, f"continue with: aae train --resume {shlex.quote(str(run.output_dir))}")
     means = _read_means(state)
     state.seconds = time.perf_counter() - start
     return means

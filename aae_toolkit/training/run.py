@@ -14,11 +14,10 @@ from aae_toolkit.data.arrays import TrainingData
 from aae_toolkit.files.lock import DirectoryLock
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.progress import Progress
+from aae_toolkit.training.best import Best
 from aae_toolkit.training.observer import Observer
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
-
-CHECKPOINT_FILE = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -55,3 +54,4 @@ class TrainingState:
     n_runs: dict[str, int] = field(default_factory=dict)  # number of values in each sum
     seconds: float = 0.0  # time of these steps
     history: list[dict[str, Any]] = field(default_factory=list)  # lines of metrics.jsonl
+    best: Best | None = None  # None where the last epoch is kept

@@ -16,14 +16,14 @@ from aae_toolkit.data.split import join_unlabeled
 from aae_toolkit.distributed.batch_norm import synchronize_batch_norm
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.checksums import verify_sha256
+from aae_toolkit.models.description import CHECKPOINT_FILE, Architecture
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
-from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.training.batches import Batches
 from aae_toolkit.training.frequencies import frequencies_of
 from aae_toolkit.training.neighborhoods import find_neighborhoods
 from aae_toolkit.training.phases import build_phases
-from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState
+from aae_toolkit.training.run import Run, TrainingState
 from aae_toolkit.training.standardizing import Moments, moments_of, set_moments
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.terms.memory import Memory
@@ -72,12 +72,14 @@ def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
         raise UsageError("--resume continues a training and --overwrite replaces it; give one of them")
     occupied = [name for name in (DESCRIPTION_FILE, CHECKPOINT_FILE) if (output_dir / name).exists()]
-    resume = resume and CHECKPOINT_FILE in occupied
-    if occupied and not (resume or overwrite):
-        raise UsageError(
-            f"{output_dir} already holds a training ({', '.join(occupied)}); continue it with --resume, replace it with"
-            " --overwrite, or name another --output"
-        )
+    if not occupied or overwrite or (resume and CHECKPOINT_FILE in occupied):
+        return
+    lacking = f" without {CHECKPOINT_FILE}, from which it could go on" if resume else ""
+    continued = "" if resume else "continue it with --resume, "
+    raise UsageError(
+        f"{output_dir} already holds a training ({', '.join(occupied)}){lacking}; {continued}replace it with"
+        " --overwrite, or name another --output"
+    )
 
 
 def build_batches(run: Run) -> tuple[Batches, NDArray[np.float32] | None]:

@@ -99,21 +99,21 @@ class PhaseRunner:
         for group in self.phase.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
-    def state_dict(self) -> dict[str, object]:
-        """Return the state of the optimizer, the gradient scaling and the memory, for a checkpoint."""
+    def state_dict(self, *, with_optimizer: bool = True) -> dict[str, object]:
+        """Return the state of the memory and, with them, of optimizer and gradient scaling, for a checkpoint."""
         memory = self.phase.memory
-        return {
-            "optimizer": self.phase.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "memory": memory.state_dict() if memory else {},
-        }
+        state: dict[str, object] = {"memory": memory.state_dict()} if memory else {}
+        if with_optimizer:
+            state |= {"optimizer": self.phase.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        return state
 
-    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
-        """Restore what `state_dict` returned."""
-        if self.phase.memory:
+    def load_state_dict(self, state: dict[str, dict[str, Any]], *, with_optimizer: bool = True) -> None:
+        """Restore what `state_dict` returned; without the optimizer, earlier versions kept no memory either."""
+        if self.phase.memory and (with_optimizer or "memory" in state):
             self.phase.memory.load_state_dict(state["memory"])
-        self.phase.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if with_optimizer:
+            self.phase.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def rate_factor(schedule: ScheduleConfig, epoch: float, n_epochs: int) -> float:

@@ -16,7 +16,7 @@ _STEPS_BETWEEN_AGREEMENTS = 10  # several processes must stop at the same step
 class Stopped(AaeError):  # noqa: N818  (no error: it was asked for)
     """Training was asked to stop, and can be resumed."""
 
-    def __init__(self, signum: int, where: str, advice: str = "continue with --resume") -> None:
+    def __init__(self, signum: int, where: str, advice: str) -> None:
         """Derive the exit status from the signal's number, as a shell does."""
         super().__init__(f"stopped by {signal.Signals(signum).name} {where}; {advice}")
         self.exit_status = 128 + signum

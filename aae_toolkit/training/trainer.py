@@ -17,24 +17,25 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.files import write_text
 from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.machine.memory import is_out_of_memory, memory_advice
+from aae_toolkit.models.description import CHECKPOINT_FILE, ModelDescription
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
-from aae_toolkit.models.description import ModelDescription
-from aae_toolkit.models.directory import save_model
 from aae_toolkit.progress import Progress, Silent
 from aae_toolkit.training import health
 from aae_toolkit.training.batches import Batches
-from aae_toolkit.training.checkpoint import load_checkpoint, resume_from, save_checkpoint
+from aae_toolkit.training.best import Best, judge_of
+from aae_toolkit.training.checkpoint import load_checkpoint, require_same_run, resume_from, save_checkpoint
+from aae_toolkit.training.keeping import write_model
 from aae_toolkit.training.loop import train_epochs
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.training.metrics import WARNINGS
 from aae_toolkit.training.observer import Epoch, Observer
 from aae_toolkit.training.preflight import DataFacts, measure_slowdown, notes
 from aae_toolkit.training.remedies import Situation
-from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState
+from aae_toolkit.training.run import Run, TrainingState
 from aae_toolkit.training.runtime import resolve_runtime
 from aae_toolkit.training.setup import build_batches, fit_config_to_data, initial_state, refuse_occupied
 from aae_toolkit.training.stop import StopRequest
-from aae_toolkit.training.validation import accuracies, describe_validated, encode_validation, trained_model
+from aae_toolkit.training.validation import accuracies, encode_validation, trained_model
 
 CONFIG_FILE = "config.yml"
 
@@ -52,7 +53,7 @@ def train(
     progress: Progress | None = None,
     observers: Sequence[Observer] = (),
 ) -> ModelDescription:
-    """Train one variant and write its model directory, a checkpoint each epoch.
+    """Train one variant and write its model directory: after each epoch a checkpoint and the model so far.
 
     Processes launched by `torchrun` share every batch, and the first of them writes.
 
@@ -61,7 +62,8 @@ def train(
         data: images and labels; the test split is not read.
         output_dir: the model directory.
         device: `auto`, `cpu`, `cuda` or `cuda:i`.
-        resume: continue from the directory's checkpoint, or start where there is none yet.
+        resume: continue from the directory's checkpoint, or start where there is none yet. `n_epochs` and `keep` may
+            differ from those so far: a finished run is extended by further epochs.
         overwrite: replace a model that is already there.
         checkpoint_every: steps between checkpoints within an epoch; None: no such checkpoints.
         derived: files made from a model that is replaced; they are deleted with it.
@@ -98,20 +100,23 @@ def train(
 def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescription:
     """Train the epochs that are left, and write the model."""
     training = run.config.training
+    checkpoint = from_main(lambda: load_checkpoint(run.output_dir) if resume else None)
+    if checkpoint:
+        require_same_run(checkpoint, run)
     with memory_advice(f"lower resident_mib (now {training.resident_mib}), so that images stay in their files"):
         validation = run.data.load_inputs("validation")
         situation = Situation.of(run, DataFacts.of(run.data), validation)
-        if not (resume and (run.output_dir / CHECKPOINT_FILE).exists()):
+        if checkpoint is None:
             for note in notes(run.config, situation.facts, lambda: measure_slowdown(run.runtime)):
                 run.progress.say(f"note: {note}")
+        judge = judge_of(validation, run.config)
         batches, first_y = build_batches(run)
     with memory_advice(f"lower --batch-size (now {training.batch_size}), or the networks' sizes"):
         state = initial_state(run, batches.n_images, first_y, batches.moments())
         try:
-            checkpoint = from_main(lambda: load_checkpoint(run.output_dir) if resume else None)
+            state.best = judge and Best.among(state.average, judge)
             if checkpoint:
                 resume_from(checkpoint, state, run)
-                run.progress.say(f"resuming after {state.epoch} epochs and {state.step} steps")
             if run.lock:
                 _prepare_directory(state, run, None if checkpoint else derived)
             for observer in run.observers:
@@ -120,10 +125,7 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
                 _fit(state, batches, validation, run, stop, situation)
             codes = encode_validation(state.average.encoder, validation, run)
             diagnosis = health.diagnose(state.history, situation, at_end=True)
-            description = describe_validated(state.average, codes.y, validation, run, diagnosis)
-            if run.lock:
-                run.lock.require_held()
-                save_model(run.output_dir, state.average, description, run.data.backbone_file)
+            description = write_model(state, validation, run, codes.y, diagnosis)
         except OSError as error:
             if is_out_of_memory(error):
                 raise
@@ -145,7 +147,7 @@ def _prepare_directory(state: TrainingState, run: Run, derived: Sequence[Path] |
 def _fit(
     state: TrainingState, batches: Batches, validation: Split, run: Run, stop: StopRequest, situation: Situation
 ) -> None:
-    """Train the epochs that are left; each gets a line of metrics and a checkpoint, and is shown to the observers."""
+    """Train the epochs that are left; each gets metrics, a checkpoint and a model, and is shown to the observers."""
     training = run.config.training
     for epoch in train_epochs(state, batches, run, stop):
         codes = encode_validation(state.average.encoder, validation, run)
@@ -162,12 +164,16 @@ def _fit(
         if diagnosis := health.news([*state.history, metrics], situation):
             metrics[WARNINGS] = [diagnosis.state]
         state.history.append(metrics)
+        if state.best:
+            state.best.compare(state.average, metrics)
         if run.lock:
             run.lock.require_held()
             _write_metrics(state, run)
             save_checkpoint(run.output_dir, state, run)
+        now = health.diagnose(state.history, situation, at_end=True)
+        if state.epoch < training.n_epochs:
+            write_model(state, validation, run, codes.y, now)
         for observer in run.observers:
-            now = health.diagnose(state.history, situation, at_end=True)
             model = trained_model(state.average, codes.y, validation, run, now)
             observer.epoch_ended(Epoch(metrics, model, validation))
         run.progress.say(_epoch_line(metrics, training.n_epochs, epoch.left))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aae_toolkit.config import Variant
+from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
+from aae_toolkit.models.description import read_description
 from aae_toolkit.training.metrics import FILE_NAME, Line, read_metrics
 from aae_toolkit.visualization.canvas import colors, new_figure, note, save, style, title
 
@@ -76,21 +78,30 @@ def draw_learning_curves(model_dir: Path, variant: Variant) -> list[Path]:
     Raises:
         AaeError: metrics.jsonl is absent or damaged.
     """
-    lines = read_metrics(model_dir / FILE_NAME)
+    lines, kept = read_metrics(model_dir / FILE_NAME), _kept(model_dir)
     written = []
     for name, curve in curves_of(variant).items():
         path = model_dir / name
         if any(term in line for term in curve.terms for line in lines):
             with style():
-                save(draw_curve(curve, lines), path)
+                save(draw_curve(curve, lines, kept), path)
             written.append(path)
         else:
             path.unlink(missing_ok=True)  # from an earlier training with other terms
     return written
 
 
-def draw_curve(curve: Curve, lines: Sequence[Line]) -> Figure:
-    """Draw the terms of a curve over the `lines` of metrics.jsonl; a missing value leaves a gap."""
+def _kept(model_dir: Path) -> int | None:
+    """Return the epoch that was chosen as the best; None where the last one is kept."""
+    epochs = read_description(model_dir).epochs if (model_dir / DESCRIPTION_FILE).is_file() else None
+    return epochs.kept if epochs and epochs.chosen_by else None
+
+
+def draw_curve(curve: Curve, lines: Sequence[Line], kept: int | None = None) -> Figure:
+    """Draw the terms of a curve over the `lines` of metrics.jsonl; a missing value leaves a gap.
+
+    `kept` is the epoch that was chosen as the best, which is marked.
+    """
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     present = [term for term in curve.terms if any(term in line for line in lines)]
@@ -103,6 +114,8 @@ def draw_curve(curve: Curve, lines: Sequence[Line]) -> Figure:
     for level, label in curve.levels:
         axes.axhline(level, color="0.3", linestyle=":", linewidth=1)
         axes.annotate(label, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+    if kept is not None:
+        axes.axvline(kept, color="0.3", linestyle="--", linewidth=1, label=f"kept: epoch {kept}")
     axes.set_xlabel("epoch")
     if curve.is_accuracy:
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))

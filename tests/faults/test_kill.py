@@ -21,6 +21,7 @@ from exports import one_variant
 from whole import LEFTOVER, assert_whole, contents
 
 from aae_toolkit.config import Variant
+from aae_toolkit.models.description import read_description
 
 KILLS = int(os.environ.get("KILLS", "3"))
 REPORT = os.environ.get("KILL_REPORT")  # a file to which each kill adds a line: of what, and how far it was
@@ -105,7 +106,7 @@ def test_init_datasets_killed_at_any_moment_leaves_whole_files_and_runs_again(re
 
 
 def model_stage(directory: Path) -> str:
-    if (directory / "model.json").exists():
+    if (directory / "model.json").exists() and not read_description(directory).unfinished:
         return "model there"
     if not (directory / "checkpoint.pt").exists():
         return "before the first checkpoint"
