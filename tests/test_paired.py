@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aae_toolkit.parity.paired import compare_accuracy
+from aae_toolkit.evaluation.paired import compare_accuracy
 
 
 def of(n: int, lost: int, gained: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from aae_toolkit.cli.app import run
 from aae_toolkit.config import SemiSupervisedConfig
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import GateError, UsageError
+from aae_toolkit.evaluation.paired import PairedAccuracy
 from aae_toolkit.export.contract import Format, Precision
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import read_manifest
@@ -24,7 +25,6 @@ from aae_toolkit.models.description import Architecture
 from aae_toolkit.models.networks import Encoder
 from aae_toolkit.parity import reduction
 from aae_toolkit.parity.comparison import GATES, Comparison, Gate, _judge
-from aae_toolkit.parity.paired import PairedAccuracy
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
 

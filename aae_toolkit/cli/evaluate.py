@@ -33,7 +33,7 @@ def evaluate(
 
     model, data = load_model(model_dir_path), DataDirectory(dir_path)
     images, progress = load_for(model, data, split), ConsoleProgress(stderr=json)
-    evaluation = evaluate_model(model, images, split, unknown=unknown_classes(model, data, split))
+    evaluation = evaluate_model(model, images, split, unknown=unknown_classes(model, data, split), data=data)
     if note := model.description.preparation_note(data):
         progress.say(note)
     if images.images.max() <= 1:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from aae_toolkit.backends.protocol import Backend, Runnable
 from aae_toolkit.backends.registry import ARBITER
+from aae_toolkit.evaluation.paired import PairedAccuracy, compare_accuracy
 from aae_toolkit.export.contract import Contract, Precision, Tensors
 from aae_toolkit.parity.cases import Case, run_batches
-from aae_toolkit.parity.paired import PairedAccuracy, compare_accuracy
 
 TOLERANCE = 1e-4  # largest absolute difference of a float32 output
 
