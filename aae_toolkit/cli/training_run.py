@@ -92,7 +92,7 @@ def run_training(options: TrainingOptions) -> Path:
             observers=_observers(options, stack) if main else (),
         )
     if main:
-        draw_learning_curves(model_dir, options.variant)
+        draw_learning_curves(model_dir, options.variant, sum(data.index.splits["validation"].class_counts.values()))
         progress.say(f"model written to {model_dir}")
     return model_dir
 
