@@ -72,6 +72,7 @@ def describe_validated(networks: Networks, y: Floats, validation: Split, run: Ru
         naming,
         run,
         validation_accuracy=float(correct.mean()) if known.any() else None,
+        validation_images=int(known.sum()) or None,
         border_brightness=_border_brightness(validation, run),
     )
 
