@@ -84,7 +84,7 @@ def sizes(view: View) -> Figure:
     n_others, shown_sizes = view.n_categories - len(shown), view.category_sizes[shown]
     entries = _by_class(view, shown)
     n_columns = -(-len(entries) // _LEGEND_ROWS)
-    bars = min(WIDEST - 1.5 * n_columns, max(5.6, 0.32 * (len(shown) + bool(n_others)) + 1.5))
+    bars = min(WIDEST - 1.5 * n_columns, max(5.2, 0.32 * (len(shown) + bool(n_others)) + 1.5))
     drawn = new_figure(bars + 1.5 * n_columns, 4.8)
     axes = drawn.subplots()
     positions, bottom = np.arange(len(shown)), np.zeros(len(shown), dtype=np.int64)
@@ -101,7 +101,7 @@ def sizes(view: View) -> Figure:
     axes.axhline(len(view.images) / view.n_categories, color="0.2", linestyle="--", linewidth=1, label="equal shares")
     for position in np.flatnonzero(shown_sizes == 0).tolist():
         axes.text(position, 0, f" {NEVER}", rotation=90, ha="center", va="bottom", fontsize=SMALL, color=CONTRAST_COLOR)
-    crowded = max(map(len, labels)) * len(labels) > 13 * (bars - 0.9)
+    crowded = max(map(len, labels)) * len(labels) > 14 * (bars - 0.9)
     axes.set_xticks(range(len(labels)), labels, fontsize=SMALL, rotation=90 if crowded else 0)
     axes.set_xlabel("category" + (" (the class it stands for)" if view.has_class_names else ""), fontsize=SMALL)
     axes.set_xlim(-0.7, len(labels) - 0.3)

@@ -111,7 +111,9 @@ def draw_curve(curve: Curve, lines: Sequence[Line], n_validation: int | None = N
         axes.plot(epochs, values, color=color, label=term.replace("_", " "), marker="." if len(lines) <= _FEW else None)
     for level, label in curve.levels:
         axes.axhline(level, color="0.3", linestyle=":", linewidth=1)
-        axes.annotate(label, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=SMALL)
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5}
+        at = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+        axes.annotate(label, (0.99, level), fontsize=SMALL, bbox=box, **at)
     axes.set_xlabel("epoch")
     if curve.is_accuracy:
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
@@ -119,7 +121,10 @@ def draw_curve(curve: Curve, lines: Sequence[Line], n_validation: int | None = N
         axes.set_ylabel("loss, nats")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=SMALL)
+    if len(present) > 2:
+        drawn.legend(loc="outside lower center", ncols=2, fontsize=SMALL)
+    else:
+        axes.legend(fontsize=SMALL)
     title(drawn, curve.title, curve.look_for)
     note(drawn, _figures(curve, lines, present, n_validation))
     return drawn
