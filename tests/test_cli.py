@@ -388,9 +388,9 @@ def test_evaluate_prints_one_json_object_and_nothing_else(
     assert sum(map(sum, scores["confusion"])) == 60
     assert run(["evaluate", *flags[:-1]]) == 0
     shown = capsys.readouterr().out
-    assert f"ACCURACY: {100 * scores['accuracy']:.2f}%" in shown
-    for name, key in (("balanced accuracy", "balanced_accuracy"), ("macro-F1", "macro_f1")):
-        assert re.search(rf"{name}\W+{100 * scores[key]:.2f}%", shown)
+    own = [f"{100 * scores[key]:.2f}%" for key in ("accuracy", "balanced_accuracy", "macro_f1")]
+    assert re.search(rf"this model\W+{own[0]}\W+{own[1]}", shown)
+    assert f"macro-F1 {own[2]}" in shown
 
 
 def test_a_training_is_resumed_or_replaced_only_when_asked(
@@ -443,8 +443,13 @@ def test_the_seed_s_flags_train_and_draw_in_the_data_directory(
     assert status_of(seed.generate_model_visualization, *flags, "--z-size", "5") == 0  # as the seed's example has it
     printed = capsys.readouterr().out
     assert "--z-size 5 is ignored" in printed
-    assert "Best matching label" in printed
-    assert "ACCURACY: " in printed
+    assert re.search(r"^Label row_0: \d+\.\d\d%, Best matching label; \d$", printed, re.M)
+    assert re.search(r"^ACCURACY: \d+\.\d\d%$", printed, re.M)
+    assert "most often mistaken for" not in printed
+    assert run(["visualize", "--data", str(data), "--model", str(model)]) == 0
+    printed = capsys.readouterr().out
+    assert "most often mistaken for" in printed
+    assert "Best matching label" not in printed
     drawn = {path.name: path.read_bytes() for path in (model / "visualization").iterdir()}
     assert drawn.keys() == PICTURES | {"learned_modes.png"}
     assert all(content.startswith(b"\x89PNG") for content in drawn.values())

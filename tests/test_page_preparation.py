@@ -81,7 +81,9 @@ def test_pixels_are_those_of_python(page, tmp_path, fit, size, channels, invert)
     assert notes == similar(expected.notes)
 
 
-@pytest.mark.parametrize(("border", "usual"), [(250, 10.0), (10, 250.0), (250, 250.0), (128, 10.0), (250, None)])
+@pytest.mark.parametrize(
+    ("border", "usual"), [(250, 10.0), (10, 250.0), (160, 10.0), (100, 250.0), (250, 250.0), (128, 10.0), (250, None)]
+)
 def test_an_opposite_border_is_noted_as_in_python(page, tmp_path, border, usual):
     Image.new("L", (6, 6), border).save(tmp_path / "a.png")
     rgba = np.full((6, 6, 4), border, np.uint8)

@@ -1,12 +1,15 @@
 import io
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, features
 from refusals import refused
 
+from aae_toolkit.data import paths
 from aae_toolkit.data.left_out import LeftOut
 from aae_toolkit.data.paths import image_files
 from aae_toolkit.errors import UsageError
@@ -68,7 +71,6 @@ def test_what_means_no_image_stands_for_itself(photos: Path) -> None:
         (b"with\na newline.png\0photos/0.png\0", ["with\na newline.png", "photos/0.png"]),
         (b"not utf-8 \xff.png\n", ["not utf-8 \udcff.png"]),
         (b"photos/*.png\n", ["photos/*.png"]),
-        (b"", []),
         (b"%d.png\n" * 40000, ["%d.png"] * 40000),
     ],
 )
@@ -180,12 +182,81 @@ def test_an_empty_path_is_not_the_working_directory(photos: Path) -> None:
         found("photos/0.png", "")
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
-def test_an_image_instead_of_a_list_is_refused(photos: Path, file_format: str) -> None:
+def piped_in(content: bytes, *named: str, pause_after: int | None = None) -> list[Path | bytes]:
+    """What `-` stands for; a writer may pause after its first bytes."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb", buffering=0) as pipe:
+            cut = len(content) if pause_after is None else pause_after
+            pipe.write(content[:cut])
+            time.sleep(0.05 if cut < len(content) else 0)
+            pipe.write(content[cut:])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with os.fdopen(reading, "rb") as standard_input:
+            return list(image_files(named or ("-",), standard_input))
+    finally:
+        writer.join()
+
+
+@pytest.mark.parametrize("pause_after", [None, 1, 9])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF"])
+def test_an_image_on_standard_input_is_its_content(photos: Path, file_format: str, pause_after: int | None) -> None:
+    if file_format == "AVIF" and not features.check("avif"):
+        pytest.skip("this pillow writes no AVIF")
     content = io.BytesIO()
-    Image.new("L", (30, 30)).save(content, file_format)
-    with refused("standard input is an image", "give the image's path", kind=UsageError):
-        found("-", piped=content.getvalue())
+    Image.new("RGB", (30, 30)).save(content, file_format)
+    assert piped_in(content.getvalue(), pause_after=pause_after) == [content.getvalue()]
+    assert piped_in(content.getvalue(), "photos/0.png", "-") == [Path("photos/0.png"), content.getvalue()]
+
+
+def test_an_image_written_in_digits_is_an_image(photos: Path) -> None:
+    content = b"P2\n# made by hand\n2 2\n255\n" + b"9\n" * 4
+    assert piped_in(content) == [content]
+
+
+def test_a_path_that_begins_like_an_image_is_a_path(photos: Path) -> None:
+    for name in ("icns", "BM", "8BPS.png"):
+        Path(name).write_bytes(b"")
+        assert piped_in(name.encode() + b"\0photos/0.png\0") == [Path(name), Path("photos/0.png")]
+
+
+def test_too_large_an_image_is_refused_before_all_of_it_is_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "_LARGEST", 2**17)
+    with refused("standard input is an image of more than 0 MiB; scale it down", kind=UsageError):
+        piped_in(b"\x89PNG\r\n\x1a\n\0\0" + bytes(2**17 - 10) + bytes(10))
+
+
+@pytest.mark.parametrize("named", [("-",), ("-", "-")])
+@pytest.mark.parametrize("piped", [b"", b"\n\n", b"\0", b"\xef\xbb\xbf", b"  \r\n"])
+def test_an_empty_list_is_refused(photos: Path, piped: bytes, named: tuple[str, ...]) -> None:
+    with refused("standard input is empty; pipe an image there, or the paths of images, one per line"):
+        piped_in(piped, *named)
+
+
+def test_an_empty_list_beside_other_files_is_none(photos: Path) -> None:
+    assert piped_in(b"", "photos/0.png", "-") == [Path("photos/0.png")]
+
+
+@pytest.mark.parametrize(
+    "piped",
+    [
+        *(b"PK\x03\x04" + bytes(range(256)) * 9, b"\x1f\x8b\x08\0" + bytes(range(255, -1, -1)), b"\x7fELF\n"),
+        *(b"x" * 5000, b"photos/0.png\n" + b"y" * 5000 + b"\n", b"\x1b[31mphotos/0.png\x1b[0m\n"),
+        b"\x93NUMPY\x01\0v\0{'descr': '|u1', 'shape': (3,)}\n" + bytes(range(64)),
+    ],
+)
+def test_what_is_neither_an_image_nor_a_list_is_refused_in_one_line(photos: Path, piped: bytes) -> None:
+    with refused("standard input is neither an image (PNG", "nor a list of paths", kind=UsageError):
+        piped_in(piped)
+
+
+def test_a_name_with_control_characters_is_a_path_if_there_is_such_a_file(photos: Path) -> None:
+    Path("bell\x07.png").write_bytes(b"")
+    assert piped_in(b"bell\x07.png\n") == [Path("bell\x07.png")]
 
 
 @pytest.mark.parametrize("piped", [b"BM\n", b"P1\n2\n", b"GIF89a\n", b"<svg >\n"])

@@ -105,6 +105,41 @@ def test_in_python_paths_may_be_text_and_the_model_a_directory(export_dir: Path,
 
 
 @one_variant
+def test_the_content_of_a_file_is_labelled_as_the_file(export_dir: Path, png_files: list[Path]) -> None:
+    expected = [found._replace(path="-") for found in predict(export_dir, png_files[:3])]
+    contents = [path.read_bytes() for path in png_files[:3]]
+    assert list(predict(export_dir, contents)) == expected
+    [joined] = predict(export_dir, [contents[0] + contents[1]])
+    assert joined == expected[0]._replace(notes=("first picture of several",))
+    [damaged] = predict(export_dir, [contents[0][:60]])
+    assert (damaged.path, damaged.label) == ("-", None)
+    assert damaged.error
+    with refused("paths is the content of an image; give a list", kind=UsageError):
+        predict(export_dir, contents[0])  # type: ignore[arg-type]
+
+
+@one_variant
+def test_an_image_is_piped_in_and_nothing_else_reaches_the_terminal(export_dir: Path, png_files: list[Path]) -> None:
+    def printed_of(piped: bytes, *flags: str) -> tuple[int, str, str]:
+        process = aae_predict(export_dir, "-", *flags, stdin=subprocess.PIPE)
+        out, err = process.communicate(piped)
+        return process.returncode, out.decode(), err.decode()
+
+    [expected] = predict(export_dir, png_files[:1])
+    status, out, err = printed_of(png_files[0].read_bytes(), "--json")
+    assert (status, json.loads(out), err) == (0, expected.to_json() | {"path": "-"}, "")
+    for piped, said, failed in (
+        (b"", "standard input is empty", 1),
+        (np.random.default_rng(0).bytes(5000), "standard input is neither an image", 2),
+    ):
+        status, out, err = printed_of(piped)
+        assert (status, out, err.count("\n")) == (failed, "", 1)
+        assert said in err
+        assert err.isascii()
+        assert err[:-1].isprintable()
+
+
+@one_variant
 def test_a_path_that_cannot_be_followed_does_not_stop_the_others(
     export_dir: Path, png_files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,7 +368,7 @@ def test_impossible_wishes_are_refused_in_one_line(
 
 def aae_predict(export_dir: Path, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "aae_toolkit", "predict", "--model", str(export_dir / "classifier.onnx")]
-    return subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, **options)
+    return subprocess.Popen([*command, *arguments], **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options)
 
 
 @one_variant

@@ -265,7 +265,7 @@ def test_auto_looks_at_the_border_before_the_padding(tmp_path):
 @pytest.mark.parametrize(
     ("border", "usual", "noted"),
     [
-        *((250, 10.0, "light"), (10, 250.0, "dark")),
+        *((250, 10.0, "light"), (10, 250.0, "dark"), (160, 10.0, "light"), (100, 250.0, "dark")),
         *((250, 250.0, None), (250, 128.0, None), (128, 10.0, None), (250, None, None)),
     ],
 )

@@ -266,7 +266,7 @@ def test_an_opposite_border_is_noted_once_for_all(
     lines, error = printed_by(capsys, "--model", model, folder)
     assert right(lines) < 0.7
     [note] = {note for line in lines for note in line["notes"]}
-    assert note.startswith("its border is dark, those of the training images are light; inversion auto")
+    assert note.startswith("its border is dark, those of the training images are light; invert=auto")
     assert error == f"60 of 60 images: {note}\n"
     lines, error = printed_by(capsys, "--model", model, folder, "--invert", "auto")
     assert (right(lines), error) == (1.0, "60 of 60 images: inverted\n")

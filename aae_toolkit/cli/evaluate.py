@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, JsonOption, ModelDirOption, QuietOption, print_json
-from aae_toolkit.cli.showing import show_evaluation
+from aae_toolkit.cli.scores import show_evaluation
 
 
 def register(app: typer.Typer) -> None:

@@ -52,8 +52,8 @@ def parser() -> ArgumentParser:
         "images",
         nargs="+",
         metavar="IMAGE...",
-        help="Image files, folders, quoted patterns ('photos/**/*.png'), or - for paths on standard input, one per"
-        " line or NUL-separated.",
+        help="Image files, folders, quoted patterns ('photos/**/*.png'), or - for standard input: an image, or paths,"
+        " one per line or NUL-separated.",
     )
     add(
         "--model",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from json import dumps
+from pathlib import Path
 
 from aae_toolkit.errors import AaeError, UsageError
 
@@ -50,6 +51,14 @@ def is_asked_for(given: Namespace) -> bool:
     return bool(given.engine == "ray")
 
 
+def _files(images: Iterable[Path | bytes]) -> Iterator[Path]:
+    """Yield files, which all workers can read, and refuse the content of one."""
+    for image in images:
+        if isinstance(image, bytes):
+            raise UsageError("standard input is an image; --engine ray labels files: give its path, or --engine local")
+        yield image
+
+
 def predict(given: Namespace) -> None:
     """Label images on Ray, and print a summary.
 
@@ -73,7 +82,7 @@ def predict(given: Namespace) -> None:
     links = given.follow_links
     outcome = predict_ray(
         find_classifier(given.model),
-        image_files(given.images, sys.stdin.buffer, INPUT_SUFFIXES, left_out=left_out, follow_links=links),
+        _files(image_files(given.images, sys.stdin.buffer, INPUT_SUFFIXES, left_out=left_out, follow_links=links)),
         given.output,
         progress,
         cluster=Cluster(given.address, given.num_cpus or 1, given.num_gpus or 0, given.concurrency),

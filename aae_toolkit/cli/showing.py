@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from aae_toolkit.cli.options import ConsoleProgress
-from aae_toolkit.models.classes import listed, unknown_line
 from aae_toolkit.text import percent
 
 if TYPE_CHECKING:
     from aae_toolkit.bench.results import BenchReport, Measurement
     from aae_toolkit.data.directory import DatasetIndex
-    from aae_toolkit.evaluation import Evaluation
     from aae_toolkit.parity.check import ParityReport
 
 
@@ -24,32 +22,6 @@ def dataset_line(index: DatasetIndex) -> str:
         f"dataset size in use: {n['train_labeled']} [labeled trainset] {n['train_unlabeled']} [un-labeled trainset]"
         f" {n['validation']} [validation] {n['test']} [test]"
     )
-
-
-def show_evaluation(evaluation: Evaluation, progress: ConsoleProgress) -> None:
-    """Print the scores of a model."""
-    for report in evaluation.per_class:
-        if report.best_category is not None:
-            share = percent(report.share_in_best_category)
-            progress.result(f"Label {report.class_name}: {share}, Best matching label; {report.best_category}")
-    if evaluation.never_predicted_categories:
-        progress.result(f"never predicted: categories {', '.join(map(str, evaluation.never_predicted_categories))}")
-    if evaluation.missing_classes:
-        progress.result(f"not scored, without images: {listed(evaluation.missing_classes)}")
-    if evaluation.unknown_classes:
-        progress.result(unknown_line(evaluation.unknown_classes))
-    table = Table(title=f"{evaluation.variant.replace('_', '-')}, {evaluation.split}, n = {evaluation.n}")
-    table.add_column("score")
-    table.add_column("value", justify="right")
-    table.add_row("accuracy of the label", percent(evaluation.accuracy))
-    table.add_row("balanced accuracy", percent(evaluation.balanced_accuracy))
-    table.add_row("macro-F1", percent(evaluation.macro_f1))
-    table.add_row("majority accuracy, map refitted here", percent(evaluation.majority_accuracy))
-    table.add_row("Hungarian accuracy", percent(evaluation.hungarian_accuracy))
-    table.add_row("NMI", f"{evaluation.nmi:.4f}")
-    table.add_row("ARI", f"{evaluation.ari:.4f}")
-    progress.console.print(table)
-    progress.result(f"ACCURACY: {percent(evaluation.accuracy)}")
 
 
 def show_parity(report: ParityReport, progress: ConsoleProgress) -> None:

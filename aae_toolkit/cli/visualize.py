@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from aae_toolkit.cli.commands import SEED_COMMANDS
 from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption, QuietOption
-from aae_toolkit.cli.showing import dataset_line, show_evaluation
+from aae_toolkit.cli.scores import show_evaluation, show_seed_lines
+from aae_toolkit.cli.showing import dataset_line
 from aae_toolkit.config import Variant
 
 
@@ -17,6 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def visualize(
+    context: typer.Context,
     model_dir_path: ModelDirOption,
     dir_path: DataDirOption,
     mode: Annotated[Variant | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
@@ -55,6 +58,8 @@ def visualize(
     validation = load_for(model, data, "validation")
     if (validation.labels != UNLABELED).any():
         unknown = unknown_classes(model, data, "validation")
-        show_evaluation(evaluate_model(model, validation, "validation", unknown=unknown), progress)
+        evaluation = evaluate_model(model, validation, "validation", unknown=unknown)
+        show = show_seed_lines if context.find_root().info_name in SEED_COMMANDS else show_evaluation
+        show(evaluation, progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)
     progress.say(f"{len(written)} pictures written to {model_dir_path / DIRECTORY}")

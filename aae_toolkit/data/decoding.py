@@ -14,14 +14,15 @@ from typing import TypeVar
 
 from aae_toolkit.errors import AaeError
 
+Image = TypeVar("Image", bound=Path | bytes)
 R = TypeVar("R")
 
 _MANY = 512  # files from which starting processes, which takes a quarter of a second, pays off
 
 
 def decoded_ahead(
-    decode: Callable[[list[Path]], list[R]],
-    paths: Iterable[Path],
+    decode: Callable[[list[Image]], list[R]],
+    paths: Iterable[Image],
     batch_size: int,
     workers: int,
     *,
@@ -34,7 +35,7 @@ def decoded_ahead(
 
     Args:
         decode: returns a result for each file of a list; processes need to pickle it.
-        paths: image files, read on demand.
+        paths: image files, or contents of files, read on demand.
         batch_size: files that a process gets at once.
         workers: number of threads or processes. At most two more batches wait to be taken.
         processes: allow processes for many files. They import the caller's main module: a script needs the usual
@@ -55,11 +56,11 @@ def decoded_ahead(
 
 
 def _in_order(
-    pool: Executor, decode: Callable[[list[Path]], list[R]], paths: Iterator[Path], job: int, at_once: int
+    pool: Executor, decode: Callable[[list[Image]], list[R]], paths: Iterator[Image], job: int, at_once: int
 ) -> Iterator[R]:
     """Yield the results of jobs of `job` files each, in order; at most `at_once` jobs run or wait to be taken."""
-    running: deque[tuple[list[Path], Future[list[R]]]] = deque()
-    files: list[Path] = []
+    running: deque[tuple[list[Image], Future[list[R]]]] = deque()
+    files: list[Image] = []
     try:
         while True:
             while len(running) < at_once and (files := list(islice(paths, job))):
@@ -72,9 +73,13 @@ def _in_order(
     except BrokenExecutor as error:
         unfinished = [path for held, _ in running for path in held] or files
         raise AaeError(
-            f"a process that decodes images died; it had one of {len(unfinished)} files, {unfinished[0]} to"
-            f" {unfinished[-1]}: remove the one that crashes its decoder, or free memory if that ran out"
+            f"a process that decodes images died; it had one of {len(unfinished)} files, {_named(unfinished[0])} to"
+            f" {_named(unfinished[-1])}: remove the one that crashes its decoder, or free memory if that ran out"
         ) from error
+
+
+def _named(image: Path | bytes) -> str:
+    return "standard input" if isinstance(image, bytes) else str(image)
 
 
 def _processes(workers: int) -> Executor:

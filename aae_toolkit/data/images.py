@@ -103,7 +103,7 @@ def read_noted(
     pixels = 255 - pixels if invert else pixels
     notes += [*said, *(["inverted"] if invert else [])]
     if doubt := opposite_border(pixels, border):
-        notes.append(f"{doubt}; inversion auto would invert it")
+        notes.append(f"{doubt}; invert=auto would invert it")
     return NotedImage(pixels, tuple(notes), colour)
 
 

@@ -130,7 +130,7 @@ def evaluate(
     known = split.labels != UNLABELED
     if not known.any():
         of = " of the model's classes" if unknown else ""
-        raise AaeError(f"the {split_name} split has no labels{of} to compare with")
+        raise AaeError(f"the {split_name} split has no labels{of} to compare with; aae visualize draws its categories")
     scored = split.of(known)
     names = description.class_names
     if scored.labels.max() >= len(names):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from aae_toolkit.data.decoding import decoded_ahead
 from aae_toolkit.data.images import read_noted
 from aae_toolkit.data.left_out import LeftOut
+from aae_toolkit.data.paths import STANDARD_INPUT
 from aae_toolkit.data.preparation import DEFAULT, Preparation
 from aae_toolkit.data.walk import Walker
 from aae_toolkit.errors import AaeError
@@ -20,6 +21,9 @@ from aae_toolkit.errors import AaeError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+# Ends of an image with the beginning of another: files joined by `cat`, or a JPEG that holds several pictures.
+_NEXT_IMAGE = (b"IEND\xaeB`\x82\x89PNG\r\n", b"\xff\xd9\xff\xd8\xff")
 
 
 class Decoded(NamedTuple):
@@ -39,9 +43,15 @@ class Decoder(NamedTuple):
     border: float | None = None
     match_border: bool = False
 
-    def decode(self, paths: list[Path]) -> list[Decoded]:
-        """Decode files; a failure is returned as `error`, not raised."""
-        return [self._decode(path) for path in paths]
+    def decode(self, images: list[Path | bytes]) -> list[Decoded]:
+        """Decode files, or contents of files; a failure is returned as `error`, not raised."""
+        return [self._decode_piped(image) if isinstance(image, bytes) else self._decode(image) for image in images]
+
+    def _decode_piped(self, content: bytes) -> Decoded:
+        """Decode an image that was piped in, perhaps with others after it."""
+        decoded = self.decode_content(content, Path(STANDARD_INPUT))
+        more = any(mark in content for mark in _NEXT_IMAGE) and decoded.error is None
+        return decoded._replace(notes=(*decoded.notes, "first picture of several")) if more else decoded
 
     def decode_content(self, content: bytes, name: Path) -> Decoded:
         """Decode the content of a file."""
@@ -62,9 +72,9 @@ class Decoder(NamedTuple):
 
 
 def decode_ahead(
-    paths: Iterable[Path], decoder: Decoder, batch_size: int, workers: int, *, processes: bool = False
+    images: Iterable[Path | bytes], decoder: Decoder, batch_size: int, workers: int, *, processes: bool = False
 ) -> Iterator[list[Decoded]]:
-    """Yield batches of decoded files, while the next ones are being decoded; see `data.decoding.decoded_ahead`."""
-    with closing(decoded_ahead(decoder.decode, paths, batch_size, workers, processes=processes)) as decoded:
+    """Yield batches of decoded images, while the next ones are being decoded; see `data.decoding.decoded_ahead`."""
+    with closing(decoded_ahead(decoder.decode, images, batch_size, workers, processes=processes)) as decoded:
         while batch := list(islice(decoded, batch_size)):
             yield batch

@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
     """Prediction for one image, or the `error` that prevented it.
 
     Attributes:
-        path: the path, as given.
+        path: the path, as given; `-` for the content of a file.
         label: class index; -1 if the probability is below the threshold.
         class_name: class name; `unsure` if the probability is below the threshold.
         probability: probability of the predicted class in [0, 1], also if it is below the threshold.
@@ -80,7 +80,7 @@ class Prediction(NamedTuple):
 
 def predict(
     model: str | Path,
-    paths: Iterable[str | Path],
+    paths: Iterable[str | Path | bytes],
     *,
     batch_size: int = BATCH_SIZE,
     threads: int | None = None,
@@ -95,7 +95,8 @@ def predict(
 
     Args:
         model: `classifier.onnx` from `aae export`, or the export directory that holds it.
-        paths: image files; each is prepared as the training images were.
+        paths: image files, or contents of such files as bytes, whose `Prediction.path` is `-`; each is prepared as the
+            training images were.
         batch_size: images per batch.
         threads: threads for decoding and for the model; None is one per core.
         processes: allow many files to be decoded by processes, which is faster for small images on several cores. They
@@ -111,7 +112,8 @@ def predict(
             `paths` is a single path.
     """
     if isinstance(paths, str | bytes | os.PathLike):
-        raise UsageError(f"paths is one path, {os.fspath(paths)!r}; give a list of paths")
+        given = "the content of an image" if isinstance(paths, bytes) else f"one path, {os.fspath(paths)!r}"
+        raise UsageError(f"paths is {given}; give a list")
     import onnxruntime  # noqa: F401 - import it before the thread below, since imports block one another
 
     with ThreadPoolExecutor(1) as pool:
@@ -119,7 +121,8 @@ def predict(
         from aae_toolkit.predict.decoding import decode_ahead  # importing pillow takes longer than opening the model
     classifier = opening.result()
     decoder = decoder_of(classifier, invert)
-    batches = decode_ahead(map(Path, paths), decoder, batch_size, threads or usable_cores(), processes=processes)
+    images = (image if isinstance(image, bytes) else Path(image) for image in paths)
+    batches = decode_ahead(images, decoder, batch_size, threads or usable_cores(), processes=processes)
     return _label(classifier, batches, top_k, threshold)
 
 

@@ -58,7 +58,7 @@ async function main([exportDir, imagesPath]) {
 
   const border = borderBrightness(data, shape);
   const usual = model.border_brightness ?? 127.5;
-  if (n && (usual <= 64 ? border > 191 : usual >= 191 && border < 64)) {
+  if (n && (usual <= 64 ? border > 144 : usual >= 191 && border < 111)) {
     const [own, others] = usual <= 64 ? ["light", "dark"] : ["dark", "light"];
     console.error(`label.mjs: warning: borders in ${imagesPath} are ${own}, those of the training images are ${others}`);
   }

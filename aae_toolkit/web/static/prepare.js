@@ -2,7 +2,8 @@
 
 import { planes, resize } from "./pixels.js";
 
-const [DARK, MIDDLE, LIGHT] = [64, 127.5, 191]; // borders between dark and light follow no convention
+const [DARK, MIDDLE, LIGHT] = [64, 127.5, 191]; // usual borders between dark and light follow no convention
+const [OWN_DARK, OWN_LIGHT] = [111, 144]; // a single border beyond is noted; see data/borders.py
 
 /** Preparation of models that do not say how their images were prepared. */
 export const USUAL = { background: [255, 255, 255], range: null, invert: "no", fit: "squash" };
@@ -52,8 +53,8 @@ export const isLight = (usual) => usual !== null && usual >= LIGHT;
 function borderNotes(pixels, shape, usual) {
   const border = borderBrightness(pixels, shape);
   if (usual === null) return [];
-  if (border < DARK && usual >= LIGHT) return ["its border is dark, those of the training images are light"];
-  if (border > LIGHT && usual <= DARK) return ["its border is light, those of the training images are dark"];
+  if (border < OWN_DARK && usual >= LIGHT) return ["its border is dark, those of the training images are light"];
+  if (border > OWN_LIGHT && usual <= DARK) return ["its border is light, those of the training images are dark"];
   return [];
 }
 
