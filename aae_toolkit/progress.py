@@ -27,6 +27,9 @@ class Progress(Protocol):
             done: number of items done before.
         """
 
+    def estimate(self, text: str) -> None:
+        """Show a text beside the running progress from now on, such as "about 12 minutes left"; empty removes it."""
+
 
 class Silent:
     """Listener that shows nothing."""
@@ -38,14 +41,24 @@ class Silent:
         """Yield `items`."""
         yield from items
 
+    def estimate(self, text: str) -> None:
+        """Drop the text."""
+
 
 def periodic_lines(
-    items: Iterable[T], description: str, total: int | None = None, done: int = 0, *, say: Callable[[str], None]
+    items: Iterable[T],
+    description: str,
+    total: int | None = None,
+    done: int = 0,
+    *,
+    say: Callable[[str], None],
+    beside: Callable[[], str] = str,
 ) -> Iterator[T]:
-    """Yield `items`, and report their number every twenty seconds."""
+    """Yield `items`, and report their number every twenty seconds, with the text of `beside` if there is any."""
     reported = time.monotonic()
     for count, item in enumerate(items, done):
         if time.monotonic() - reported > _SECONDS_BETWEEN_LINES:
             reported = time.monotonic()
-            say(f"{description}: {count}" + (f"/{total}" if total else ""))
+            text = beside()
+            say(f"{description}: {count}" + (f"/{total}" if total else "") + (f", {text}" if text else ""))
         yield item

@@ -129,4 +129,4 @@ def test_uneven_classes_are_tolerated_by_what_they_lack() -> None:
 
 
 def test_neighbours_are_fewer_than_the_images() -> None:
-    assert chosen(PHOTOS, n_images=5).consistency.n_neighbors == 4
+    assert [chosen(PHOTOS, n_images=n).consistency.n_neighbors for n in (5, 40, 100, 223)] == [1, 4, 10, 10]

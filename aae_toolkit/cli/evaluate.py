@@ -43,3 +43,6 @@ def evaluate(
         print_json(evaluation.to_json())
     else:
         show_evaluation(evaluation, progress)
+    diagnosis = model.description.diagnosis
+    if diagnosis and not diagnosis.is_healthy:
+        progress.say(f"at the end of training: {diagnosis.line}")

@@ -51,6 +51,7 @@ class ConsoleProgress:
 
         self.quiet = quiet
         self.console = Console(stderr=stderr, highlight=False, emoji=False)
+        self._estimate = ""
         if not self.console.is_terminal:
             self.console.width = _PLAIN_WIDTH
 
@@ -69,13 +70,20 @@ class ConsoleProgress:
             yield from items
             return
         if not self.console.is_terminal:
-            yield from periodic_lines(items, description, total, done, say=self.say)
+            yield from periodic_lines(items, description, total, done, say=self.say, beside=lambda: self._estimate)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as bar:
-            yield from bar.track(items, total=total, completed=done, description=description)
+        shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*shown, TextColumn("{task.fields[left]}"), console=self.console, transient=True) as bar:
+            task = bar.add_task(description, total=total, completed=done, left=self._estimate)
+            for item in items:
+                yield item
+                bar.update(task, advance=1, left=self._estimate)
+
+    def estimate(self, text: str) -> None:
+        """Show a text beside the bars and in the plain lines from now on."""
+        self._estimate = text
 
 
 def print_json(value: Any) -> None:

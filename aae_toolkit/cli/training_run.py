@@ -86,7 +86,7 @@ def run_training(options: TrainingOptions) -> Path:
     from aae_toolkit.visualization.curves import draw_learning_curves
 
     with ExitStack() as stack:
-        train(
+        description = train(
             config,
             data,
             model_dir,
@@ -101,6 +101,8 @@ def run_training(options: TrainingOptions) -> Path:
     if main:
         draw_learning_curves(model_dir, options.variant, sum(data.index.splits["validation"].class_counts.values()))
         progress.say(f"model written to {model_dir}")
+        if description.diagnosis and not description.diagnosis.is_healthy:
+            progress.say(description.diagnosis.line)
     return model_dir
 
 

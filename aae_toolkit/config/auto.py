@@ -150,12 +150,25 @@ def _augmentation(facts: Facts, variant: Variant) -> Choice:
     return Choice({"consistency": terms}, f"augmentation: {name}{also}, since {why}{measured}")
 
 
+class Length(NamedTuple):
+    """Length of a training: images a batch, steps an epoch, and epochs."""
+
+    batch_size: int
+    steps_per_epoch: int
+    n_epochs: int
+
+
+def length_for(n_images: int) -> Length:
+    """Choose batches and epochs for a number of images an epoch."""
+    batch = min(_BATCH, max(_SMALLEST_BATCH, n_images // _BATCHES_AN_EPOCH))
+    steps_per_epoch = max(1, -(-n_images // batch))
+    return Length(batch, steps_per_epoch, min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(_STEPS / steps_per_epoch))))
+
+
 def _length(facts: Facts, variant: Variant) -> Choice:
     """Choose batches, epochs and averages by the number of steps there will be."""
     n = facts.n_images
-    batch = min(_BATCH, max(_SMALLEST_BATCH, n // _BATCHES_AN_EPOCH))
-    steps_per_epoch = max(1, -(-n // batch))
-    n_epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(_STEPS / steps_per_epoch)))
+    batch, steps_per_epoch, n_epochs = length_for(n)
     n_steps = n_epochs * steps_per_epoch
     decay = round(min(_LONGEST_AVERAGE, 1 - 1 / (_AVERAGED * n_steps + 1)), 4)
     training: dict[str, Any] = {
@@ -184,7 +197,7 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
     """Choose the losses on y by the labels of each class, and how far categories may differ in size."""
     pseudo = {"lambda_pseudo_labels": 1.0, "confidence": 0.5}
     likeness = "gradients" if facts.image_shape[0] == 1 else "gradients-and-colours"
-    neighbors = {"n_neighbors": min(10, facts.n_images - 1), "likeness": likeness}
+    neighbors = {"n_neighbors": _n_neighbors(facts), "likeness": likeness}
     balance = _balance(facts)
     pairs = neighbors | {"lambda_pairs": 1.0, **balance}
     uneven = ""
@@ -205,6 +218,12 @@ def _terms(facts: Facts, variant: Variant) -> Choice:
         return Choice({"consistency": terms}, f"terms: {taught}, on a head of their own, for {labels}")
     terms = pseudo | first | pairs | {"lambda_balance": 2.0}
     return Choice({"consistency": terms}, f"terms: neighbour pairs, balance, and {taught}, for {labels}{uneven}")
+
+
+def _n_neighbors(facts: Facts) -> int:
+    """Choose the number of neighbours: of a small class, at most half may be neighbours, so that most are of it."""
+    a_class = facts.n_images // max(facts.n_classes, 1)
+    return max(1, min(10, facts.n_images - 1, a_class // 2))
 
 
 def _balance(facts: Facts) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from aae_toolkit.config.auto import Choice, assemble
+from aae_toolkit.config.auto import Choice, Length, assemble
 from aae_toolkit.config.sections import Variant, VariantConfig
 
 _BATCH_SIZE = 128
@@ -67,12 +67,18 @@ def _networks(facts: RowFacts) -> Choice:
     )
 
 
+def length_for_rows(n_passed: int, variant: Variant, *, are_embeddings: bool) -> Length:
+    """Choose batches and epochs for a number of rows an epoch."""
+    per_epoch = -(-n_passed // _BATCH_SIZE)
+    n_steps = max(_STEPS[variant], _FEWEST_PICTURED if are_embeddings else 0)
+    return Length(_BATCH_SIZE, per_epoch, max(_LEAST_EPOCHS, -(-n_steps // per_epoch)))
+
+
 def _length(facts: RowFacts, variant: Variant) -> Choice:
     """Choose batches, epochs and the decay of the EMA: small networks need few steps."""
     n_passed = max(facts.n_samples - facts.n_labeled, facts.n_samples // 2, 1)  # samples of an epoch
-    per_epoch = -(-n_passed // _BATCH_SIZE)
+    _, per_epoch, n_epochs = length_for_rows(n_passed, variant, are_embeddings=facts.are_embeddings)
     n_steps = max(_STEPS[variant], _FEWEST_PICTURED if facts.are_embeddings else 0)
-    n_epochs = max(_LEAST_EPOCHS, -(-n_steps // per_epoch))
     ema_decay = round(min(1 - _AVERAGED / max(n_epochs * per_epoch, 2 * _AVERAGED), 0.999), 4)
     training = {
         "n_epochs": n_epochs,

@@ -1,32 +1,44 @@
-"""Health of adversarial training: signs of a collapse are measured each epoch, and each is warned of once.
+"""Health of a training: what an epoch's codes and pictures measure, and the one diagnosis that follows from it.
 
-The codes of the validation images and the epoch's losses are enough. No function here sees the networks, so none can
-change a weight, a buffer or a random stream.
+Measuring changes no weight, no buffer and no random stream.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from aae_toolkit.config import VariantConfig
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import Split
 from aae_toolkit.evaluation import Floats, Integers
+from aae_toolkit.models.diagnosis import Diagnosis, State
+from aae_toolkit.models.networks import Decoder, scale
+from aae_toolkit.training import remedies
 from aae_toolkit.training.metrics import WARNINGS, Line
+from aae_toolkit.training.preflight import more_steps
+from aae_toolkit.training.remedies import Situation
 
 # Early on y, z and the discriminators swing far and come back: a warning needs a symptom that lasts in a settled run.
 _LASTS = 3  # epochs in a row that show the symptom
 _SETTLED = 10  # least number of the last of them
 _SHARE_TO_SETTLE = 0.25  # a run is settled after this share of its epochs, if that is sooner
 
-_FEWEST_USED = 0.5  # share of the categories; fewer than this are a collapse at the end of a run
+_FEWEST_USED = 0.5  # share of the categories that the data needs; fewer are a collapse
 _IMAGES_EACH = 5  # validation images a category, below which an unused category may be chance
 _NEARLY_ALL = 0.95  # share of the images; more where the largest class is large: halfway from its share to 1
+_LARGER = 2.0  # largest category in units of the largest class, from which categories are uneven
+_MUCH_LARGER = 3.0  # the same in units of an even share, where the classes are not known
 _WON = 0.1  # nats: the discriminator is right with 95% certainty; 1.39 is a draw
 _FAR = 3.0  # nats a dimension: a standard deviation of 3 or 0.03, or a mean of 2.4; the prior has 1 and 0
+_BLURRED = 0.1  # share of the pictures' variance that the decoder rebuilds
+_UNUSED = 0.02  # share of the variance of decoded pictures that is the style's
+
+_PICTURES = 256  # most validation images that are decoded
 
 
 def measure(y: Floats, z: Floats | None, labels: Integers) -> dict[str, float]:
@@ -38,6 +50,7 @@ def measure(y: Floats, z: Floats | None, labels: Integers) -> dict[str, float]:
         labels: classes of these images int64 [N], -1 where unknown.
 
     Returns:
+        `categories_used`: number of categories that an image has.
         `largest_category_share`: share of images in the largest category, in [0, 1].
         `largest_class_share`: share of labelled images in the largest class, where there are labels.
         `z_divergence`: divergence of a normal distribution with the means and variances of z from the prior, nats a
@@ -45,7 +58,8 @@ def measure(y: Floats, z: Floats | None, labels: Integers) -> dict[str, float]:
     """
     if len(y) == 0:
         return {}
-    measured = {"largest_category_share": _largest_share(y.argmax(axis=1))}
+    categories = y.argmax(axis=1)
+    measured = {"categories_used": len(np.unique(categories)), "largest_category_share": _largest_share(categories)}
     known = labels[labels != UNLABELED]
     if len(known):
         measured["largest_class_share"] = _largest_share(known)
@@ -57,102 +71,174 @@ def measure(y: Floats, z: Floats | None, labels: Integers) -> dict[str, float]:
     return measured
 
 
+@torch.inference_mode()
+def measure_pictures(decoder: Decoder, validation: Split, y: Floats, z: Floats) -> dict[str, float]:
+    """Measure what a trained decoder makes of the codes; return nothing where fewer than two images are held out.
+
+    Args:
+        decoder: the decoder.
+        validation: images [N, C, H, W], or thumbnails of them, which are what it rebuilds.
+        y: category probabilities [N, K] of these images.
+        z: their styles [N, Z].
+
+    Returns:
+        `picture_variance_rebuilt`: share of the images' variance that is rebuilt; 1 is perfect, 0 the mean image.
+        `style_share`: share of the decoded pictures' variance that comes from z, measured by exchanging styles.
+    """
+    chosen = np.linspace(0, len(y) - 1, min(len(y), _PICTURES)).astype(np.int64)
+    if len(chosen) < 2:
+        return {}
+    device = decoder.out.weight.device
+    images = scale(torch.from_numpy(validation.images[chosen])).flatten(1)
+    codes, styles = (torch.from_numpy(part[chosen]).to(device) for part in (y, z))
+    own, exchanged = (decoder.images(decoder(codes, s)).cpu() for s in (styles, styles.roll(1, dims=0)))
+    spread, decoded = _spread(images), _spread(own)
+    return {
+        "picture_variance_rebuilt": 1 - float((images - own).square().sum()) / max(spread, 1e-9),
+        "style_share": min(1.0, float((own - exchanged).square().sum()) / 2 / max(decoded, 1e-9)),
+    }
+
+
+def _spread(pictures: torch.Tensor) -> float:
+    """Sum of squared distances of pictures [N, P] from their mean."""
+    return float((pictures - pictures.mean(dim=0)).square().sum())
+
+
 def _largest_share(numbers: NDArray[np.int64]) -> float:
     return float(np.bincount(numbers).max() / len(numbers))
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """A sign of collapse: a test of a line of `metrics.jsonl`, and the text of the warning."""
+    """A sign that something is wrong: a test of a line of `metrics.jsonl`, the finding in words, and the advice.
 
-    name: str
-    shows: Callable[[Line], bool]
-    text: Callable[[Line], str]
+    `is_of_labels` symptoms are facts about the model, judged by the last line alone at the end of a run.
+    """
+
+    state: State
+    shows: Callable[[Line, Situation], bool]
+    finding: Callable[[Line, Situation], str]
+    advice: Callable[[Line, Situation], str]
+    is_of_labels: bool = False
 
 
-def _one_category(line: Line) -> bool:
+def _collapsed(line: Line, s: Situation) -> bool:
+    largest, used = line.get("largest_category_share"), line.get("categories_used", s.n_categories)
+    if largest is None:
+        return False
     bound = max(_NEARLY_ALL, (1 + line.get("largest_class_share", 0.0)) / 2)
-    return bool(line.get("largest_category_share", 0.0) > bound)
+    return bool(largest > bound or (_counts(s) and used < _FEWEST_USED * s.n_needed))
 
 
-def _discriminator(kind: str, code: str) -> Symptom:
-    term = f"discriminator_{kind}"
-    return Symptom(
-        f"{kind}_discriminator_wins",
-        lambda line: line.get(term, _WON) < _WON,
-        lambda line: (
-            f"the {kind} discriminator wins outright ({term} {line[term]:.3f}, where 1.386 is a draw), so the encoder"
-            f" learns nothing from it and {code} stays unlike its prior; lower discriminator_lr or raise generator_lr"
-        ),
+def _uneven(line: Line, s: Situation) -> bool:
+    largest, used = line.get("largest_category_share"), line.get("categories_used", s.n_categories)
+    if largest is None or not _counts(s):
+        return False
+    if not s.class_counts:  # sizes of the kinds are not known: only what is far from even
+        return bool(used < 0.75 * s.n_categories or largest > _MUCH_LARGER / s.n_categories)
+    return bool(used < s.n_needed or largest > _LARGER * line.get("largest_class_share", 1.0))
+
+
+def _counts(s: Situation) -> bool:
+    """Tell whether there are images enough for an unused category to be no accident."""
+    return s.n_validation >= _IMAGES_EACH * s.n_needed
+
+
+def _use(line: Line, s: Situation) -> str:
+    used = int(line.get("categories_used", s.n_categories))
+    verb = "is" if used == 1 else "are"
+    largest = f"the largest has {100 * line['largest_category_share']:.0f}% of the validation images"
+    beside = f" and the largest class {100 * line['largest_class_share']:.0f}%" if s.class_counts else ""
+    return f"{used} of {s.n_categories} categories {verb} used, {largest}{beside}"
+
+
+def _wins(kind: str, line: Line, s: Situation) -> bool:
+    return s.is_taught_by(kind) and bool(line.get(f"discriminator_{kind}", _WON) < _WON)
+
+
+def _win(kind: str, line: Line) -> str:
+    loss, code = line[f"discriminator_{kind}"], "y" if kind == "categorical" else "z"
+    return (
+        f"the {kind} discriminator tells nearly all codes from the prior (loss {loss:.3f}, where 1.386 is a draw), so"
+        f" {code} learns nothing from it"
     )
 
 
 SYMPTOMS = (
     Symptom(
-        "one_category",
-        _one_category,
-        lambda line: (
-            f"one category takes {100 * line['largest_category_share']:.1f}% of the validation images: y has collapsed;"
-            " lower generator_lr, or turn on lambda_pairs with lambda_balance (section consistency)"
-        ),
+        "collapsed",
+        _collapsed,
+        _use,
+        lambda line, s: remedies.against_collapse(s, categorical_has_won=_wins("categorical", line, s)),
+        is_of_labels=True,
     ),
-    _discriminator("categorical", "y"),
-    _discriminator("gaussian", "z"),
+    Symptom("uneven", _uneven, _use, lambda line, s: remedies.against_uneven(s), is_of_labels=True),
+    Symptom(
+        "categorical_discriminator_wins",
+        lambda line, s: _wins("categorical", line, s),
+        lambda line, s: _win("categorical", line),
+        lambda line, s: remedies.against_discriminator(s),
+    ),
+    Symptom(
+        "gaussian_discriminator_wins",
+        lambda line, s: _wins("gaussian", line, s),
+        lambda line, s: _win("gaussian", line),
+        lambda line, s: remedies.against_discriminator(s),
+    ),
     Symptom(
         "z_far_from_prior",
-        lambda line: line.get("z_divergence", 0.0) > _FAR,
-        lambda line: (
-            f"z is far from its prior ({line['z_divergence']:.1f} nats a dimension), so styles that are drawn from the"
-            " prior give poor pictures; raise generator_lr, lower auto_encoder_lr, or change"
-            " lambda_z_l2_regularization or z_size"
+        lambda line, s: bool(line.get("z_divergence", 0.0) > _FAR),
+        lambda line, s: (
+            f"z is {line['z_divergence']:.1f} nats a dimension away, so pictures of drawn styles and of z = 0 are poor,"
+            " while labels are not affected"
         ),
+        lambda line, s: remedies.against_far_styles(s),
+    ),
+    Symptom(
+        "blurred",
+        lambda line, s: bool(line.get("picture_variance_rebuilt", 1.0) < _BLURRED),
+        lambda line, s: (
+            f"the decoder rebuilds {100 * max(0.0, line['picture_variance_rebuilt']):.0f}% of the images' variance, so"
+            " its pictures say little, while labels are not affected"
+        ),
+        lambda line, s: remedies.against_blur(s),
+    ),
+    Symptom(
+        "style_unused",
+        lambda line, s: bool(line.get("style_share", 1.0) < _UNUSED),
+        lambda line, s: (
+            f"z makes {100 * line['style_share']:.1f}% of the variance of decoded pictures, so a category has one"
+            " picture, while labels are not affected"
+        ),
+        lambda line, s: remedies.against_unused_style(s),
     ),
 )
 
 
-def new_symptoms(history: Sequence[Line], n_epochs: int) -> list[Symptom]:
-    """Return the symptoms that the last lines of a history show and that no line has warned of yet.
+def diagnose(history: Sequence[Line], situation: Situation, *, at_end: bool = False) -> Diagnosis | None:
+    """Diagnose a training by its last epochs; None where nothing was measured.
 
     Args:
         history: lines of `metrics.jsonl`, one an epoch from the first on.
-        n_epochs: epochs of the whole run.
+        situation: settings in force, and counts of the data.
+        at_end: no epoch follows: what the model does with labels is then judged by the last epoch alone.
     """
-    if len(history) < max(_LASTS, min(_SETTLED, _SHARE_TO_SETTLE * n_epochs)):
-        return []
-    warned = {name for line in history for name in line.get(WARNINGS, ())}
-    last = history[-_LASTS:]
-    return [symptom for symptom in SYMPTOMS if symptom.name not in warned and all(map(symptom.shows, last))]
-
-
-def collapse(y: Floats, labels: Integers, config: VariantConfig, *, has_backbone: bool) -> str | None:
-    """Say in one line that a finished run has collapsed, with advice for its settings; None if it has not.
-
-    Args:
-        y: category probabilities [N, K] of the validation images.
-        labels: classes of these images int64 [N], -1 where unknown.
-        config: settings of the run.
-        has_backbone: the encoder takes embeddings of a backbone.
-    """
-    measured = measure(y, None, labels)
-    n_used, n = len(np.unique(y.argmax(axis=1))), y.shape[1]
-    are_few = n_used < _FEWEST_USED * n and len(y) >= _IMAGES_EACH * n
-    if not measured or not (_one_category(measured) or are_few):
+    if not history or "largest_category_share" not in history[-1]:
         return None
-    verb = "is" if n_used == 1 else "are"
-    largest = f"the largest has {100 * measured['largest_category_share']:.0f}% of the validation images"
-    return f"COLLAPSED: {n_used} of {n} categories {verb} used, {largest}; {_advice(config, has_backbone=has_backbone)}"
+    last = history[-1]
+    n_epochs = situation.config.training.n_epochs
+    is_settled = len(history) >= max(_LASTS, min(_SETTLED, _SHARE_TO_SETTLE * n_epochs))
+    steps = more_steps(situation.config, situation.facts)  # after too few, no other advice means anything
+    for symptom in SYMPTOMS:
+        lines = history[-1:] if at_end and symptom.is_of_labels else history[-_LASTS:] if is_settled else ()
+        if lines and all(symptom.shows(line, situation) for line in lines):
+            advice = f"give {steps}" if steps else symptom.advice(last, situation)
+            return Diagnosis(state=symptom.state, finding=symptom.finding(last, situation), advice=advice)
+    return Diagnosis(state="healthy")
 
 
-def _advice(config: VariantConfig, *, has_backbone: bool) -> str:
-    """Name what these settings leave to try against a collapse, the most promising first."""
-    terms, advice = config.consistency, []
-    if not (terms.lambda_pairs and terms.lambda_balance):
-        advice.append("turn on lambda_pairs with lambda_balance (section consistency), or train with auto")
-    else:
-        if not has_backbone:
-            advice.append("photographs need a backbone (aae init-datasets --backbone)")
-        advice.append(f"raise lambda_balance (now {terms.lambda_balance:g})")
-    generator_lr = config.learning_rates.generator_lr
-    if config.training.use_autoencoder and generator_lr:
-        advice.append(f"lower generator_lr (now {generator_lr:g})")
-    return ", ".join(advice[:-1]) + (", or " if len(advice) > 1 else "") + advice[-1]
+def news(history: Sequence[Line], situation: Situation) -> Diagnosis | None:
+    """Return the diagnosis of a running training if it is none that an earlier epoch has warned of; else None."""
+    diagnosis = diagnose(history, situation)
+    warned: set[Any] = {name for line in history for name in line.get(WARNINGS, ())}
+    return None if diagnosis is None or diagnosis.is_healthy or diagnosis.state in warned else diagnosis

@@ -11,12 +11,14 @@ from aae_toolkit.distributed.collectives import mean_over_processes, wait_for_al
 from aae_toolkit.errors import AaeError
 from aae_toolkit.training.batches import Batch, Batches
 from aae_toolkit.training.checkpoint import save_checkpoint
+from aae_toolkit.training.pace import Pace, roughly
 from aae_toolkit.training.run import Run, TrainingState
 from aae_toolkit.training.step import PhaseRunner, rate_factor
 from aae_toolkit.training.stop import Stopped, StopRequest
 from aae_toolkit.training.weights import average_in
 
 _N_NAMES = 3  # most names of weights in an error
+_LONG = 30  # seconds that a run has left, from which its duration gets a line of its own
 
 
 class TrainedEpoch(NamedTuple):
@@ -27,12 +29,14 @@ class TrainedEpoch(NamedTuple):
         means: mean of each loss term.
         seconds: time of its steps.
         images_per_second: unlabelled images a second.
+        left: estimate of the time that is left, for people; empty if there is none.
     """
 
     number: int
     means: dict[str, float]
     seconds: float
     images_per_second: float
+    left: str
 
 
 def train_epochs(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> Iterator[TrainedEpoch]:
@@ -42,14 +46,17 @@ def train_epochs(state: TrainingState, batches: Batches, run: Run, stop: StopReq
         AaeError: a loss, a gradient or a weight is not finite.
         Stopped: a stop was asked for; the last step is in the checkpoint.
     """
+    n_steps = batches.steps_per_epoch
+    pace = Pace(run.config.training.n_epochs * n_steps - state.epoch * n_steps - state.step, n_steps)
     while state.epoch < run.config.training.n_epochs:
-        means = _train_steps(state, batches, run, stop)
-        epoch = TrainedEpoch(state.epoch + 1, means, state.seconds, batches.n_images / state.seconds)
+        means = _train_steps(state, batches, run, stop, pace)
+        left = _time_left(pace, state, run)
+        epoch = TrainedEpoch(state.epoch + 1, means, state.seconds, batches.n_images / state.seconds, left)
         state.epoch, state.step, state.sums, state.n_runs, state.seconds = state.epoch + 1, 0, {}, {}, 0.0
         yield epoch
 
 
-def _train_steps(state: TrainingState, batches: Batches, run: Run, stop: StopRequest) -> dict[str, float]:
+def _train_steps(state: TrainingState, batches: Batches, run: Run, stop: StopRequest, pace: Pace) -> dict[str, float]:
     """Train the steps that are left of the epoch, with checkpoints when due; return the mean of each loss term."""
     state.working.train()
     n_steps = batches.steps_per_epoch
@@ -58,6 +65,8 @@ def _train_steps(state: TrainingState, batches: Batches, run: Run, stop: StopReq
     start = time.perf_counter() - state.seconds
     for batch in run.progress.track(steps, description, n_steps, state.step):
         _take_step(state, batch, n_steps, run)
+        pace.step()
+        run.progress.estimate(_time_left(pace, state, run))
         signum = stop.signum()
         if signum or (run.checkpoint_every and state.step % run.checkpoint_every == 0):
             _read_means(state)
@@ -87,6 +96,21 @@ def _take_step(state: TrainingState, batch: Batch, n_steps: int, run: Run) -> No
     state.step += 1
     if training.ema_decay:
         average_in(state.average, state.networks, training.ema_decay, state.epoch * n_steps + state.step)
+
+
+def _time_left(pace: Pace, state: TrainingState, run: Run) -> str:
+    """Say how much time is left, and once how much there is in all; return nothing where that is not known."""
+    seconds, training = pace.seconds_left(), run.config.training
+    if not seconds:
+        return ""
+    # Until the autoencoder starts, steps are shorter than they will be.
+    starts_later = training.use_autoencoder and state.epoch < training.autoencoder_after * training.n_epochs
+    text = f"{'at least' if starts_later else 'about'} {roughly(seconds)} left"
+    if not pace.is_announced:
+        pace.is_announced = True
+        if seconds > _LONG:
+            run.progress.say(f"{text}, for {pace.n_steps - pace.done} steps")
+    return text
 
 
 def _read_means(state: TrainingState) -> dict[str, float]:

@@ -28,6 +28,8 @@ from aae_toolkit.training.loop import train_epochs
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.training.metrics import WARNINGS
 from aae_toolkit.training.observer import Epoch, Observer
+from aae_toolkit.training.preflight import DataFacts, measure_slowdown, notes
+from aae_toolkit.training.remedies import Situation
 from aae_toolkit.training.run import CHECKPOINT_FILE, Run, TrainingState
 from aae_toolkit.training.runtime import resolve_runtime
 from aae_toolkit.training.setup import build_batches, fit_config_to_data, initial_state, refuse_occupied
@@ -98,6 +100,10 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
     training = run.config.training
     with memory_advice(f"lower resident_mib (now {training.resident_mib}), so that images stay in their files"):
         validation = run.data.load_inputs("validation")
+        situation = Situation.of(run, DataFacts.of(run.data), validation)
+        if not (resume and (run.output_dir / CHECKPOINT_FILE).exists()):
+            for note in notes(run.config, situation.facts, lambda: measure_slowdown(run.runtime)):
+                run.progress.say(f"note: {note}")
         batches, first_y = build_batches(run)
     with memory_advice(f"lower --batch-size (now {training.batch_size}), or the networks' sizes"):
         state = initial_state(run, batches.n_images, first_y, batches.moments())
@@ -111,15 +117,14 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
             for observer in run.observers:
                 observer.started(state.history)
             with StopRequest() as stop:
-                _fit(state, batches, validation, run, stop)
+                _fit(state, batches, validation, run, stop, situation)
             codes = encode_validation(state.average.encoder, validation, run)
+            diagnosis = health.diagnose(state.history, situation, at_end=True)
             description = describe_validated(state.average, codes.y, validation, run)
+            description = description.model_copy(update={"diagnosis": diagnosis})
             if run.lock:
                 run.lock.require_held()
                 save_model(run.output_dir, state.average, description, run.data.backbone_file)
-            has_backbone = run.data.backbone is not None
-            if verdict := health.collapse(codes.y, validation.labels, run.config, has_backbone=has_backbone):
-                run.progress.say(verdict)
         except OSError as error:
             if is_out_of_memory(error):
                 raise
@@ -138,22 +143,25 @@ def _prepare_directory(state: TrainingState, run: Run, derived: Sequence[Path] |
     write_text(run.output_dir / CONFIG_FILE, dump_config(run.config))
 
 
-def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, stop: StopRequest) -> None:
+def _fit(
+    state: TrainingState, batches: Batches, validation: Split, run: Run, stop: StopRequest, situation: Situation
+) -> None:
     """Train the epochs that are left; each gets a line of metrics and a checkpoint, and is shown to the observers."""
-    n_epochs = run.config.training.n_epochs
+    training = run.config.training
     for epoch in train_epochs(state, batches, run, stop):
         codes = encode_validation(state.average.encoder, validation, run)
         metrics: dict[str, Any] = {
             "epoch": epoch.number,
             **epoch.means,
             **accuracies(codes.y, validation, run),
-            **health.measure(codes.y, codes.z if run.config.training.use_autoencoder else None, validation.labels),
+            **health.measure(codes.y, codes.z if training.use_autoencoder else None, validation.labels),
+            **(health.measure_pictures(state.average.decoder, validation, *codes) if training.use_autoencoder else {}),
             "seconds": epoch.seconds,
             "images_per_second": epoch.images_per_second,
             "peak_memory_mib": run.runtime.peak_memory_mib(),
         }
-        if symptoms := health.new_symptoms([*state.history, metrics], n_epochs):
-            metrics[WARNINGS] = [symptom.name for symptom in symptoms]
+        if diagnosis := health.news([*state.history, metrics], situation):
+            metrics[WARNINGS] = [diagnosis.state]
         state.history.append(metrics)
         if run.lock:
             run.lock.require_held()
@@ -161,18 +169,18 @@ def _fit(state: TrainingState, batches: Batches, validation: Split, run: Run, st
             save_checkpoint(run.output_dir, state, run)
         for observer in run.observers:
             observer.epoch_ended(Epoch(metrics, trained_model(state.average, codes.y, validation, run), validation))
-        run.progress.say(_epoch_line(metrics, n_epochs))
-        for symptom in symptoms:
-            run.progress.say(f"warning: {symptom.text(metrics)}")
+        run.progress.say(_epoch_line(metrics, training.n_epochs, epoch.left))
+        if diagnosis:
+            run.progress.say(f"warning: {diagnosis.line}")
 
 
 def _write_metrics(state: TrainingState, run: Run) -> None:
     write_text(run.output_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in state.history))
 
 
-def _epoch_line(metrics: dict[str, Any], n_epochs: int) -> str:
+def _epoch_line(metrics: dict[str, Any], n_epochs: int, left: str) -> str:
     parts = [f"epoch {metrics['epoch']}/{n_epochs}"]
     parts += [f"{k.replace('_', ' ')} {100 * v:.2f}%" for k, v in metrics.items() if k.endswith("accuracy")]
     parts += [f"{k} {v:.4f}" for k, v in metrics.items() if k in ("reconstruction", "classification")]
     parts.append(f"{metrics['images_per_second']:.0f} images/s")
-    return "  ".join(parts)
+    return "  ".join([*parts, left] if left else parts)

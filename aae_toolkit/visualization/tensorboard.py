@@ -101,10 +101,13 @@ def _rgb(sheet: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dty
     return sheet if len(sheet) == 3 else np.repeat(sheet.mean(axis=0, keepdims=True), 3, axis=0)
 
 
+_OF_CODES = ("categories_used", "z_divergence", "picture_variance_rebuilt", "style_share")
+
+
 def _group(name: str) -> str:
     """Return the TensorBoard section of a metric."""
     if name.endswith("accuracy"):
         return "accuracy"
-    if name.startswith(("largest_", "z_divergence")):
+    if name in _OF_CODES or name.startswith("largest_"):
         return "codes"
     return "speed" if name in ("seconds", "images_per_second", "peak_memory_mib") else "loss"
