@@ -32,9 +32,9 @@ from aae_toolkit.progress import Silent
 from aae_toolkit.report import gallery
 from aae_toolkit.report.contents import Contents, Sources, gather
 from aae_toolkit.report.evidence import open_export
-from aae_toolkit.report.gallery import Caption, collect, picture_captions
+from aae_toolkit.report.gallery import Words, collect, picture_names
 from aae_toolkit.report.report_page import render
-from aae_toolkit.report.scores import MixUp, by_class, confusion, mix_ups
+from aae_toolkit.report.scores import by_class, confusion, in_words, interval, why_they_differ
 from aae_toolkit.report.training import Setting, read_training
 from aae_toolkit.visualization.curves import draw_learning_curves
 from aae_toolkit.visualization.many import MOST
@@ -62,7 +62,7 @@ def told_dir(variant: Variant, model_dir: Path, data_dir: Path, export_dir: Path
 
 def set_verdict(export: Path, *, passed: bool) -> None:
     manifest = read_manifest(export)
-    result = {"artifact": "classifier.onnx", "backend": "onnxruntime", "passed": passed, "accuracy": 0.75}
+    result = {"artifact": "classifier.onnx", "backend": "onnxruntime", "passed": passed, "accuracy": 0.75, "n": 60}
     result["reason"] = "largest difference 1e-06" if passed else "probabilities differs by 0.3; allowed 0.0001"
     parity = {"passed": passed, "n": 60, "split": "test", "tolerance": 1e-4, "results": [result]}
     manifest.model_copy(update={"parity": parity, "accuracy": 0.75}).save(export)
@@ -115,11 +115,10 @@ def test_the_page_tells_the_whole_story(told: Path, data_dir: Path, tmp_path: Pa
         "training.n_epochs 40 35",  # here, and in the default
         "epoch 1 epoch 40",
         "learning_rates: auto_encoder_lr: 0.0008",
-        "By class, validation",
         "By class, test",
         "Confusion, test",
         "proven on 60 test images",
-        "classifier.onnx onnxruntime fp32 same 75.00% largest difference 1e-06",
+        "classifier.onnx onnxruntime fp32 same 75.00% of 60 largest difference 1e-06",
         "Not compared: encoder.onnx",
         "over eager",
         "Environment of the benchmark",
@@ -163,7 +162,7 @@ def test_pictures_are_inside_as_they_are_and_in_order(told_dir: Path) -> None:
     names = [image["alt"].rpartition(": ")[2] for image in images]
     drawn = {p.name: p for p in [*told_dir.glob("*.png"), *(told_dir / "visualization").glob("*.png")]}
     assert set(names) == set(drawn)
-    order = [name for name in picture_captions(mode_decoder=True) if name in drawn]
+    order = [name for name in picture_names(mode_decoder=True) if name in drawn]
     assert [name for name in names if not name.endswith("_learning_curve.png")] == order
     for image, name in zip(images, names, strict=True):
         content = base64.b64decode(image["src"].partition(",")[2])
@@ -196,7 +195,7 @@ def test_an_export_that_was_not_checked_or_was_refused_is_said(told: Path) -> No
     words = page_of(told).words
     assert "parity of exported files REFUSED on 60 test images" in words
     assert "not every file is the same classifier" in words
-    assert "REFUSED 75.00% probabilities differs by 0.3; allowed 0.0001" in words
+    assert "REFUSED 75.00% of 60 probabilities differs by 0.3; allowed 0.0001" in words
     assert "Not measured here: aae bench" in words
     read_manifest(told / "export").model_copy(update={"parity": None}).save(told / "export")
     assert f"Parity was not checked yet: aae parity --export {told / 'export'} --data DATA" in page_of(told).words
@@ -332,21 +331,22 @@ def test_known_pictures_come_first_and_others_by_name(tmp_path: Path) -> None:
         png(tmp_path / name)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "directory.png").mkdir()
-    captions = {"absent.png": Caption("Absent", ""), "known.png": Caption("Known", "What it is.")}
-    collected = collect(tmp_path, captions)
+    known = ["absent.png", "known.png"]
+    collected = collect(tmp_path, known)
     assert [picture.file for picture in collected.pictures] == ["known.png", "a.png", "b.png"]
-    assert [picture.caption.title for picture in collected.pictures] == ["Known", "a.png", "b.png"]
-    assert list(collected.absent) == ["absent.png"]
-    assert collect(tmp_path / "nowhere", captions).absent == captions
+    assert all(picture.words == Words() for picture in collected.pictures)
+    assert all(picture.rows == (0, 4) for picture in collected.pictures)
+    assert collected.absent == ["absent.png"]
+    assert collect(tmp_path / "nowhere", known).absent == known
 
 
 def test_what_is_too_large_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     n_bytes = max(png(tmp_path / f"{name}.png").stat().st_size for name in "abc")
-    assert collect(tmp_path, {}, room=2 * n_bytes).left_out == [
+    assert collect(tmp_path, [], room=2 * n_bytes).left_out == [
         ("c.png", "all pictures of a page may have 0 kB in total")
     ]
     monkeypatch.setattr(gallery, "_LARGEST", n_bytes - 1)
-    collected = collect(tmp_path, {})
+    collected = collect(tmp_path, [])
     assert collected.pictures == []
     assert [name for name, _ in collected.left_out] == ["a.png", "b.png", "c.png"]
 

@@ -226,5 +226,6 @@ def _rows(split: Split) -> Floats:
     """Return what the model sees of each image, float32 [n, F]: pixels in [0, 1], or embeddings."""
     compared = split.compared
     scale = np.float32(255 if compared.dtype == np.uint8 else 1)
-    rows: Floats = compared.reshape(len(compared), -1).astype(np.float32) / scale
+    size = int(np.prod(compared.shape[1:]))  # -1 would be refused where there are no images, such as no unlabelled ones
+    rows: Floats = compared.reshape(len(compared), size).astype(np.float32) / scale
     return rows

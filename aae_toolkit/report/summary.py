@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DatasetIndex
 from aae_toolkit.evaluation import Evaluation
 from aae_toolkit.html.rendering import size
@@ -30,7 +31,7 @@ class Limit(NamedTuple):
 def about(contents: Contents) -> str:
     """Say what the model is, what it learned from, and what it is good for."""
     d = contents.description
-    sentences = [_task(d), *([_data(contents.data)] if contents.data else []), _size(contents)]
+    sentences = [_task(d), *([_data(contents.data, d.variant)] if contents.data else []), _size(contents)]
     sentences.append("It is meant for images of the same kind, prepared in the same way.")
     return " ".join(sentences)
 
@@ -52,17 +53,16 @@ def _task(d: ModelDescription) -> str:
     )
 
 
-def _data(index: DatasetIndex) -> str:
+def _data(index: DatasetIndex, variant: Variant) -> str:
     n = {name: split.n for name, split in index.splits.items()}
-    labels = [count for count in index.splits["train_labeled"].class_counts.values() if count]
-    each = ""
-    if labels and n["train_labeled"]:
-        each = f", {min(labels)} to {max(labels)} a class," if min(labels) < max(labels) else f", {labels[0]} a class,"
-    taught = f"{n['train_labeled']:,} labelled{each} and {n['train_unlabeled']:,} unlabelled"
-    return (
-        f"The data, {index.source}, has {taught} training images, {n['validation']:,} for validation and"
-        f" {n['test']:,} for test."
-    )
+    if variant == "unsupervised":
+        taught = f"{n['train_labeled'] + n['train_unlabeled']:,} training images, whose labels are not used"
+    else:
+        labels = [count for count in index.splits["train_labeled"].class_counts.values() if count]
+        fewest, most = min(labels, default=0), max(labels, default=0)
+        each = f"{most} a class" if fewest == most else f"{fewest} to {most} a class"
+        taught = f"{n['train_labeled']:,} labelled ({each}) and {n['train_unlabeled']:,} unlabelled training images"
+    return f"The data, {index.source}, has {taught}, {n['validation']:,} for validation and {n['test']:,} for test."
 
 
 def _size(contents: Contents) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from aae_toolkit.evaluation import Integers
 from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import CONTRAST_COLOR, SMALL, WIDEST, cell_size, new_figure, note, show_image
+from aae_toolkit.visualization.names import NARROW, shorten
 from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def rebuilt(view: View) -> Figure:
         show_image(grid[0, column], view.images[index])
         show_image(grid[1, column], pictures[column])
         if view.known[index]:
-            grid[0, column].set_title(view.names.texts[view.labels[index]], fontsize=SMALL)
+            grid[0, column].set_title(shorten(view.names.texts[view.labels[index]], NARROW), fontsize=SMALL)
         color = CONTRAST_COLOR if view.wrong[index] else "black"
         grid[1, column].set_xlabel(view.category_name(view.categories[index], narrow=True), fontsize=SMALL, color=color)
     for row, text in enumerate(("input", "rebuilt")):

@@ -17,7 +17,7 @@ from aae_toolkit.evaluation import Floats, Integers, encode, encode_split
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Decoder, ModeDecoder, decode_modes, enlarge
 from aae_toolkit.progress import Progress
-from aae_toolkit.visualization.names import ClassLabels, class_labels
+from aae_toolkit.visualization.names import NARROW, ClassLabels, class_labels, shorten
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,12 @@ class View:
     def category_name(self, category: int, *, narrow: bool = False) -> str:
         """Return a category's number with its class, or the number alone if all classes are named by number.
 
-        `narrow` puts the class on a second line.
+        `narrow` puts the class on a second line, and shortens it further.
         """
         name = self.names.texts[self.category_to_class[category]]
         if not self.has_class_names:
             return str(category)
-        return f"{category}:\n{name}" if narrow else f"{category} ({name})"
+        return f"{category}:\n{shorten(name, NARROW)}" if narrow else f"{category} ({name})"
 
     @cached_property
     def has_class_names(self) -> bool:
