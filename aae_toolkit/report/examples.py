@@ -115,7 +115,7 @@ class _Shown:
         image, label = self.split.images[i], int(self.split.labels[i])
         true = None if label == UNLABELED else self.names[label]
         coarse = max(image.shape[1:]) <= _COARSE
-        return Example(_png(image), self.names[self.given[i]], float(self.certainty[i]), true, coarse)
+        return Example(png_address(image), self.names[self.given[i]], float(self.certainty[i]), true, coarse)
 
 
 def _by_category(shown: _Shown, categories: Integers, n_categories: int) -> list[Group]:
@@ -139,7 +139,7 @@ def _in_turn(chosen: Integers, labels: Integers) -> Integers:
     return in_turn
 
 
-def _png(image: NDArray[Any]) -> str:
+def png_address(image: NDArray[Any]) -> str:
     """Return an image [C, H, W] as a data URL: 3 channels as RGB, others as their mean."""
     scaled = image if image.dtype == np.uint8 else np.rint(255 * image)
     pixels = scaled.transpose(1, 2, 0) if len(image) == 3 else scaled.mean(axis=0).round()

@@ -58,7 +58,7 @@ def modes_and_samples(view: View) -> Figure:
     frames = f" {len(framed)} of the real images shown are framed: of another class." if framed else ""
     note(
         drawn,
-        f"{_where(view)} {alike(view, 'modes', modes[shown])} {_overall_purity(view)}{_empty(view)}{frames}"
+        f"{_where(view)} {alike(view, 'modes', modes[shown])}{_empty(view)}{frames}"
         f"{left_out(len(shown), view.n_categories)}",
     )
     return drawn

@@ -107,7 +107,7 @@ def most_uncertain(view: View) -> Figure:
             lines.append(f"true: {names[view.labels[index]]}")
         axes.set_title("\n".join(lines), fontsize=SMALL, color=CONTRAST_COLOR if view.wrong[index] else "black")
     lowest, highest = 100 * largest[chosen[[0, -1]]]
-    summary = f"The likeliest class of these {len(chosen)} has {lowest:.0f}% to {highest:.0f}%."
+    summary = f"The likeliest label of these {len(chosen)} has {lowest:.0f}% to {highest:.0f}%."
     if view.known.any():
         of_all = rough_percent(view.wrong[view.known].mean())
         summary += f" {view.wrong[chosen].sum()} are wrong (red); of all {view.known.sum()} labelled images, {of_all}."
