@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEVER = "never predicted"
-DEAD = 0.1  # change of a pixel in units of the spread of images, below which it is not seen
+_ALIKE = 0.1  # distance of pixels from their mean in units of that of images, below which pictures look alike
 _N_MEASURED = 1000  # images
 _MARGIN = 2.2  # inches for the names on the left
 _TWO_LINES = 0.36  # inches of a row that has room for two lines of text
@@ -49,7 +49,7 @@ def spread(view: View) -> float:
 def alike(view: View, what: str, pictures: Floats) -> str:
     """Say that the pictures of the categories [k, ...] are alike, if they are."""
     apart, usual = float(np.abs(pictures - pictures.mean(axis=0)).mean()), spread(view)
-    if len(pictures) < 2 or apart >= DEAD * usual:
+    if len(pictures) < 2 or apart >= _ALIKE * usual:
         return ""
     return (
         f"The {what} look alike: a pixel is {rough_percent(apart)} of its range from their mean, where it is"

@@ -10,13 +10,14 @@ from aae_toolkit.evaluation import Floats, Integers
 from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import SMALL, note, tile_centres
 from aae_toolkit.visualization.many import MOST, largest, left_out
-from aae_toolkit.visualization.rows import DEAD, NEVER, alike, rows_of_images, spread
+from aae_toolkit.visualization.rows import NEVER, alike, rows_of_images, spread
 from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _N_STEPS = 11
+_DEAD = 0.25  # change of a pixel from end to end, in units of its distance from the mean of images
 _MIDDLE = (0.025, 0.975)  # quantiles of the images' style where the steps begin and end; of N(0, 1), about -2 and 2
 
 
@@ -26,7 +27,7 @@ def style_rows(view: View) -> Figure:
     It is the first style, or, if that changes nothing to see, the style that changes the images most.
     """
     shown, changes = largest(view.category_sizes), style_changes(view)
-    dead = np.flatnonzero(changes < DEAD * spread(view))
+    dead = np.flatnonzero(changes < _DEAD * spread(view))
     style = int(changes.argmax()) if 0 in dead else 0
     k, name = len(shown), f"z{style + 1}"
     y, z = _varied(view, shown, style, _N_STEPS)
@@ -69,10 +70,14 @@ def _rows_verdict(view: View, changes: Floats, dead: Integers, pictures: Floats)
     """Say which styles are dead, and whether the rows [k, steps, pixels] are alike; nothing if all is well."""
     verdicts = []
     if len(dead):
-        names = ", ".join(f"z{i + 1}" for i in dead[:MOST]) + (
-            f" and {len(dead) - MOST} more" if len(dead) > MOST else ""
+        more = f" and {len(dead) - MOST} more" if len(dead) > MOST else ""
+        names, most = ", ".join(f"z{i + 1}" for i in dead[:MOST]) + more, f"{100 * changes[dead].max():.1f}%"
+        are = "is a dead style" if len(dead) == 1 else "are dead styles"
+        verdicts.append(
+            f"{names} {are}: from end to end, a pixel changes by at most"
+            f" {most} of its range on average (real images are {rough_percent(spread(view))} from their mean)."
         )
-        most, are = f"{100 * changes[dead].max():.1f}%", "is a dead style" if len(dead) == 1 else "are dead styles"
-        verdicts.append(f"{names} {are}: from end to end, a pixel changes by at most {most} of its range on average.")
+        if dead[0] == 0 and changes.argmax():
+            verdicts.append(f"z{changes.argmax() + 1}, which changes the pictures most, is drawn instead of z1.")
     verdicts.append(alike(view, "rows", pictures.mean(axis=1)))
     return "".join(f"{verdict} " for verdict in verdicts if verdict)
