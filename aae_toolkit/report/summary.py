@@ -29,7 +29,7 @@ class Limit(NamedTuple):
 
 
 def about(contents: Contents) -> str:
-    """Say what the model is, what it learned from, and what it is good for."""
+    """Describe the model in a paragraph: its task, data, size and use."""
     d = contents.description
     sentences = [_task(d), *([_data(contents.data, d.variant)] if contents.data else []), _size(contents)]
     sentences.append("It is meant for images of the same kind, prepared in the same way.")

@@ -112,7 +112,7 @@ def _between_words(drawn: Figure) -> str:
 
 
 def title(drawn: Figure, name: str, look_for: str) -> None:
-    """Set the title of a figure: its name, and below it, wrapped to the width, what to look for."""
+    """Set the title of a figure, its name above the sign of a good model, which is wrapped to the width."""
     drawn.suptitle(f"{name}\n{_wrapped(drawn, f'Look for {look_for}', _TITLE_SIZE)}", fontsize=_TITLE_SIZE)
 
 

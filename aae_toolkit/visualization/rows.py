@@ -47,7 +47,7 @@ def spread(view: View) -> float:
 
 
 def alike(view: View, what: str, pictures: Floats) -> str:
-    """Say that the pictures of the categories [k, ...] are alike, if they are."""
+    """Say whether the pictures of the categories [k, ...] are alike; return nothing where they differ."""
     apart, usual = float(np.abs(pictures - pictures.mean(axis=0)).mean()), spread(view)
     if len(pictures) < 2 or apart >= _ALIKE * usual:
         return ""
