@@ -2,6 +2,7 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from conftest import tiny_source
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_blobs
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import cross_val_score
@@ -371,3 +373,13 @@ def test_verbose_prints_a_line_an_epoch(
 ) -> None:
     classifier(n_epochs=2, verbose=True).fit(*blobs)
     assert [line.partition("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_a_clusterer_that_collapses_warns_and_one_that_does_not_is_silent() -> None:
+    alike = np.zeros((40, 4))
+    with pytest.warns(ConvergenceWarning, match=r"COLLAPSED: 1 of 4 clusters is used; ask for fewer n_clusters"):
+        AAEClusterer(n_clusters=4, n_epochs=1, random_state=0).fit(alike)
+    apart = np.repeat(np.eye(4), 20, axis=0) + np.random.default_rng(0).normal(0, 0.01, (80, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        AAEClusterer(n_clusters=4, random_state=0).fit(apart)

@@ -63,7 +63,7 @@ def situation(
     return Situation(config or config_of(), facts(**changes), class_counts, n)
 
 
-def run_of(*changed: dict[str, Any], n: int = 12, of: Situation | None = None) -> list[str]:
+def run_of(*changed: dict[str, Any], n: int = 20, of: Situation | None = None) -> list[str]:
     """States that are warned of in `n` epochs: healthy ones, of which the last are changed so."""
     lines = [dict(HEALTHY) for _ in range(n - len(changed))] + [HEALTHY | change for change in changed]
     history: list[Line] = []
@@ -75,7 +75,7 @@ def run_of(*changed: dict[str, Any], n: int = 12, of: Situation | None = None) -
 
 def at_end(of: Situation | None = None, **measured: Any) -> Diagnosis:
     """Diagnosis at the end of a run whose last epochs were so."""
-    found = diagnose([HEALTHY | measured] * 12, of or situation(), at_end=True)
+    found = diagnose([HEALTHY | measured] * 20, of or situation(), at_end=True)
     assert found is not None
     return found
 
@@ -87,6 +87,7 @@ def test_codes_that_follow_their_priors_measure_as_such() -> None:
     assert measured["largest_category_share"] == measured["largest_class_share"] == pytest.approx(0.1)
     assert measured["z_divergence"] == pytest.approx(0, abs=0.005)
     assert measured["categories_used"] == 10
+    assert measured["certainty"] == 1
 
 
 @pytest.mark.parametrize(("mean", "deviation", "nats"), [(2.0, 1.0, 2.0), (0.0, 3.0, 2.901), (0.0, 0.03, 3.007)])
@@ -97,7 +98,7 @@ def test_the_divergence_of_z_is_that_of_normal_distributions(mean: float, deviat
 
 def test_constant_codes_are_measured_and_unknown_labels_are_no_class() -> None:
     measured = measure(np.ones((4, 2), np.float32), np.zeros((4, 2), np.float32), np.full(4, -1))
-    assert measured.keys() == {"categories_used", "largest_category_share", "z_divergence"}
+    assert measured.keys() == {"categories_used", "largest_category_share", "certainty", "z_divergence"}
     assert measured["largest_category_share"] == measured["categories_used"] == 1
     assert 10 < measured["z_divergence"] < 100
     assert measure(np.ones((0, 2), np.float32), np.zeros((0, 2), np.float32), np.zeros(0, np.int64)) == {}
@@ -158,13 +159,19 @@ def test_each_state_is_warned_of_once_when_it_has_lasted(change: dict[str, Any],
     assert run_of() == []
     assert run_of(change, change) == []
     assert run_of(change, change, change) == [state]
-    assert run_of(*[change] * 12) == [state]
+    assert run_of(*[change] * 20) == [state]
     assert run_of(change, change, {}, change, change) == []
     found = at_end(**change)
     assert found.state == state
     assert found.advice
     assert len(found.line.splitlines()) == 1
     assert found.line.startswith(f"{found.title}: ")
+
+
+def test_pictures_are_judged_in_the_second_half_of_a_run_only() -> None:
+    for change in ({"z_divergence": 6.0}, {"picture_variance_rebuilt": 0.0}, {"style_share": 0.0}):
+        assert run_of(*[change] * 17, n=17) == []
+        assert len(run_of(*[change] * 18, n=18)) == 1
 
 
 def test_of_several_states_the_most_serious_is_the_diagnosis() -> None:
@@ -275,10 +282,25 @@ def test_the_advice_against_a_collapse_fits_the_settings() -> None:
     assert "lambda_balance" not in collapsed(easy)
 
 
+def test_more_balance_is_no_advice_where_y_is_undecided() -> None:
+    """As in photographs without a backbone: y is uniform for every image, which is as balanced as can be."""
+    of = situation(config_of(**PAIRS, lambda_balance=4.0, k=12), class_counts=(), n=73)
+    found = at_end(of, categories_used=3, largest_category_share=0.81, certainty=0.142)
+    assert found.finding.endswith("the largest has 81% of the validation images; y is undecided, 14% certain")
+    assert "lambda_balance" not in found.advice
+    assert "need a backbone" in found.advice
+    assert "--n-classes, now 12" in found.advice
+    sure = at_end(of, categories_used=3, largest_category_share=0.81, certainty=0.9)
+    assert "undecided" not in sure.finding
+    assert "raise lambda_balance (now 4)" in sure.advice
+
+
 def test_rates_are_named_only_where_they_are_in_force() -> None:
     balanced = {**PAIRS, "lambda_balance": 3.0}
     assert "lower generator_lr (now 0.002)" in collapsed(config_of(**balanced))
-    assert "generator_lr" not in collapsed(config_of(**balanced), won=True)  # y learns nothing from it anyway
+    won = collapsed(config_of(**balanced), won=True)  # y learns nothing from the generator
+    assert "generator_lr" not in won
+    assert "lower discriminator_lr (now 0.0002)" in won
     assert "generator_lr" not in collapsed(config_of(**balanced, training={"use_autoencoder": False}))
     assert "generator_lr" not in collapsed(config_of(**balanced, rates={"generator_lr": 0.0}))  # as with a backbone
 

@@ -80,7 +80,7 @@ def test_a_run_of_few_steps_is_told_of_flags_that_give_enough() -> None:
     [note] = noted(config_of(), facts(223))
     assert note == (
         "28 steps in all (28 epochs of 1, batches of 250 from 223 images) teach little: give --batch-size 32 --n-epochs"
-        " 400, or --config-path auto"
+        " 400, or --config auto"
     )
     fitting = config_of(batch_size=32, n_epochs=400)
     assert noted(fitting, facts(223)) == []
@@ -149,7 +149,7 @@ def test_many_categories_are_compared_with_the_batch_and_with_the_images() -> No
 def test_what_would_start_after_the_last_epoch_is_named() -> None:
     config = config_of("unsupervised", name="clusters-10", n_epochs=5)
     [note] = noted(config, facts(47_000))
-    assert note.startswith("pseudo-labels start after 5 epochs, and the run has 5: set looks_to_trust: 1 ")
+    assert note.startswith("pseudo-labels need 5 epochs to start, and the run has 5: set looks_to_trust: 1 ")
     assert noted(config_of("unsupervised", name="clusters-10", n_epochs=6), facts(47_000)) == []
     schedule = config.training.schedule.model_copy(update={"warmup_epochs": 28.0})
     late = changed(config_of("unsupervised", name="clusters-10"), "training", schedule=schedule)

@@ -45,4 +45,4 @@ def evaluate(
         show_evaluation(evaluation, progress)
     diagnosis = model.description.diagnosis
     if diagnosis and not diagnosis.is_healthy:
-        progress.say(f"at the end of training: {diagnosis.line}")
+        progress.result(f"at the end of training: {diagnosis.line}")

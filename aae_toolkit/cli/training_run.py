@@ -18,6 +18,7 @@ from aae_toolkit.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from aae_toolkit.data.directory import DataDirectory
+    from aae_toolkit.models.diagnosis import Diagnosis
     from aae_toolkit.training.observer import Observer
 
 
@@ -71,7 +72,8 @@ def run_training(options: TrainingOptions) -> Path:
     if options.quiet and options.verbose:
         raise UsageError("--quiet prints less, --verbose more; give one of them")
     main = world_from_environment().is_main
-    progress: Progress = ConsoleProgress(quiet=options.quiet) if main else Silent()
+    console = ConsoleProgress(quiet=options.quiet)
+    progress: Progress = console if main else Silent()
     if options.config != AUTO:
         load_config(options.config, options.variant)  # refused before the data is read
     from aae_toolkit.data.directory import DataDirectory
@@ -100,10 +102,18 @@ def run_training(options: TrainingOptions) -> Path:
         )
     if main:
         draw_learning_curves(model_dir, options.variant, sum(data.index.splits["validation"].class_counts.values()))
-        progress.say(f"model written to {model_dir}")
-        if description.diagnosis and not description.diagnosis.is_healthy:
-            progress.say(description.diagnosis.line)
+        _conclude(description.diagnosis, model_dir, console)
     return model_dir
+
+
+def _conclude(diagnosis: Diagnosis | None, model_dir: Path, progress: ConsoleProgress) -> None:
+    """Say where the model is, and last of all, even if quiet, what is wrong with its labels."""
+    found = diagnosis if diagnosis and not diagnosis.is_healthy else None
+    if found and not found.concerns_labels:
+        progress.say(f"note: {found.line}")
+    progress.say(f"model written to {model_dir}")
+    if found and found.concerns_labels:
+        progress.result(found.line)
 
 
 def _configuration(data: DataDirectory, options: TrainingOptions, progress: Progress) -> VariantConfig:

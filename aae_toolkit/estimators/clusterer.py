@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClusterMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
 from aae_toolkit.data.sources import UNLABELED
@@ -79,6 +81,9 @@ class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Find categories in X; y is ignored.
 
+        Warns:
+            ConvergenceWarning: fewer than half of the clusters are used.
+
         Raises:
             ValueError: `n_clusters` is below 1, or scikit-learn refuses the array.
         """
@@ -93,6 +98,14 @@ class AAEClusterer(ClusterMixin, AAEEstimator):  # type: ignore[misc]  # scikit-
             update = {"category_to_class": (0, 0), "class_names": description.class_names[:1]}
             self._take(dataclasses.replace(self.model_, description=description.model_copy(update=update)))
         self.labels_ = self.predict(X)
+        used, wanted = len(np.unique(self.labels_)), min(self.n_clusters, len(rows))
+        if used < wanted / 2:
+            warnings.warn(
+                f"COLLAPSED: {used} of {self.n_clusters} clusters {'is' if used == 1 else 'are'} used; ask for"
+                " fewer n_clusters, or train longer (n_epochs)",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         return self
 
     def predict(self, X: ArrayLike) -> Integers:

@@ -53,7 +53,7 @@ class Diagnosis(BaseModel):
 
     @property
     def concerns_labels(self) -> bool:
-        """Whether the labels are affected; otherwise only styles and pictures are."""
+        """Whether labels are affected, and not styles and pictures alone."""
         return self.state in ("collapsed", "uneven", "categorical_discriminator_wins")
 
     @property

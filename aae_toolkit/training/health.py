@@ -27,15 +27,17 @@ from aae_toolkit.training.remedies import Situation
 _LASTS = 3  # epochs in a row that show the symptom
 _SETTLED = 10  # least number of the last of them
 _SHARE_TO_SETTLE = 0.25  # a run is settled after this share of its epochs, if that is sooner
+_SHARE_TO_DRAW = 0.5  # styles and pictures are judged after this share of the epochs: they follow the labels
 
 _FEWEST_USED = 0.5  # share of the categories that the data needs; fewer are a collapse
 _IMAGES_EACH = 5  # validation images a category, below which an unused category may be chance
 _NEARLY_ALL = 0.95  # share of the images; more where the largest class is large: halfway from its share to 1
+_UNDECIDED = 0.25  # certainty, from chance to 1, below which y says nothing
 _LARGER = 2.0  # largest category in units of the largest class, from which categories are uneven
 _MUCH_LARGER = 3.0  # the same in units of an even share, where the classes are not known
 _WON = 0.1  # nats: the discriminator is right with 95% certainty; 1.39 is a draw
 _FAR = 3.0  # nats a dimension: a standard deviation of 3 or 0.03, or a mean of 2.4; the prior has 1 and 0
-_BLURRED = 0.1  # share of the pictures' variance that the decoder rebuilds
+_BLURRED = 0.05  # share of the pictures' variance that the decoder rebuilds
 _UNUSED = 0.02  # share of the variance of decoded pictures that is the style's
 
 _PICTURES = 256  # most validation images that are decoded
@@ -51,6 +53,7 @@ def measure(y: Floats, z: Floats | None, labels: Integers) -> dict[str, float]:
 
     Returns:
         `categories_used`: number of categories that an image has.
+        `certainty`: mean probability of an image's category; 1/K is none.
         `largest_category_share`: share of images in the largest category, in [0, 1].
         `largest_class_share`: share of labelled images in the largest class, where there are labels.
         `z_divergence`: divergence of a normal distribution with the means and variances of z from the prior, nats a
@@ -59,7 +62,11 @@ def measure(y: Floats, z: Floats | None, labels: Integers) -> dict[str, float]:
     if len(y) == 0:
         return {}
     categories = y.argmax(axis=1)
-    measured = {"categories_used": len(np.unique(categories)), "largest_category_share": _largest_share(categories)}
+    measured = {
+        "categories_used": len(np.unique(categories)),
+        "largest_category_share": _largest_share(categories),
+        "certainty": float(y.max(axis=1).mean(dtype=np.float64)),
+    }
     known = labels[labels != UNLABELED]
     if len(known):
         measured["largest_class_share"] = _largest_share(known)
@@ -112,7 +119,8 @@ def _largest_share(numbers: NDArray[np.int64]) -> float:
 class Symptom:
     """A sign that something is wrong: a test of a line of `metrics.jsonl`, the finding in words, and the advice.
 
-    `is_of_labels` symptoms are facts about the model, judged by the last line alone at the end of a run.
+    Symptoms of labels are facts at the end of a run, and judged by its last line alone then. Symptoms of pictures are
+    judged in the second half of a run: until the decoder has learned, every run has them.
     """
 
     state: State
@@ -120,6 +128,7 @@ class Symptom:
     finding: Callable[[Line, Situation], str]
     advice: Callable[[Line, Situation], str]
     is_of_labels: bool = False
+    is_of_pictures: bool = False
 
 
 def _collapsed(line: Line, s: Situation) -> bool:
@@ -144,12 +153,23 @@ def _counts(s: Situation) -> bool:
     return s.n_validation >= _IMAGES_EACH * s.n_needed
 
 
+def _undecided(line: Line, s: Situation) -> bool:
+    """Tell whether y is nearly uniform for every image: its categories are then an accident."""
+    return bool(line.get("certainty", 1.0) < _decided(s.n_categories))
+
+
+def _decided(n_categories: int) -> float:
+    chance = 1 / n_categories
+    return chance + _UNDECIDED * (1 - chance)
+
+
 def _use(line: Line, s: Situation) -> str:
     used = int(line.get("categories_used", s.n_categories))
     verb = "is" if used == 1 else "are"
     largest = f"the largest has {100 * line['largest_category_share']:.0f}% of the validation images"
     beside = f" and the largest class {100 * line['largest_class_share']:.0f}%" if s.class_counts else ""
-    return f"{used} of {s.n_categories} categories {verb} used, {largest}{beside}"
+    undecided = f"; y is undecided, {100 * line['certainty']:.0f}% certain" if _undecided(line, s) else ""
+    return f"{used} of {s.n_categories} categories {verb} used, {largest}{beside}{undecided}"
 
 
 def _wins(kind: str, line: Line, s: Situation) -> bool:
@@ -169,7 +189,9 @@ SYMPTOMS = (
         "collapsed",
         _collapsed,
         _use,
-        lambda line, s: remedies.against_collapse(s, categorical_has_won=_wins("categorical", line, s)),
+        lambda line, s: remedies.against_collapse(
+            s, categorical_has_won=_wins("categorical", line, s), undecided=_undecided(line, s)
+        ),
         is_of_labels=True,
     ),
     Symptom("uneven", _uneven, _use, lambda line, s: remedies.against_uneven(s), is_of_labels=True),
@@ -193,6 +215,7 @@ SYMPTOMS = (
             " while labels are not affected"
         ),
         lambda line, s: remedies.against_far_styles(s),
+        is_of_pictures=True,
     ),
     Symptom(
         "blurred",
@@ -202,6 +225,7 @@ SYMPTOMS = (
             " its pictures say little, while labels are not affected"
         ),
         lambda line, s: remedies.against_blur(s),
+        is_of_pictures=True,
     ),
     Symptom(
         "style_unused",
@@ -211,8 +235,15 @@ SYMPTOMS = (
             " picture, while labels are not affected"
         ),
         lambda line, s: remedies.against_unused_style(s),
+        is_of_pictures=True,
     ),
 )
+
+
+def _settled(symptom: Symptom, history: Sequence[Line], n_epochs: int) -> Sequence[Line]:
+    """Return the last lines of a history, by which a symptom is judged; none where it is too early."""
+    fewest = _SHARE_TO_DRAW * n_epochs if symptom.is_of_pictures else min(_SETTLED, _SHARE_TO_SETTLE * n_epochs)
+    return history[-_LASTS:] if len(history) >= max(_LASTS, fewest) else ()
 
 
 def diagnose(history: Sequence[Line], situation: Situation, *, at_end: bool = False) -> Diagnosis | None:
@@ -226,11 +257,10 @@ def diagnose(history: Sequence[Line], situation: Situation, *, at_end: bool = Fa
     if not history or "largest_category_share" not in history[-1]:
         return None
     last = history[-1]
-    n_epochs = situation.config.training.n_epochs
-    is_settled = len(history) >= max(_LASTS, min(_SETTLED, _SHARE_TO_SETTLE * n_epochs))
     steps = more_steps(situation.config, situation.facts)  # after too few, no other advice means anything
     for symptom in SYMPTOMS:
-        lines = history[-1:] if at_end and symptom.is_of_labels else history[-_LASTS:] if is_settled else ()
+        is_fact = at_end and symptom.is_of_labels
+        lines = history[-1:] if is_fact else _settled(symptom, history, situation.config.training.n_epochs)
         if lines and all(symptom.shows(line, situation) for line in lines):
             advice = f"give {steps}" if steps else symptom.advice(last, situation)
             return Diagnosis(state=symptom.state, finding=symptom.finding(last, situation), advice=advice)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from aae_toolkit import __version__
 from aae_toolkit.evaluation import Floats, Integers, fit_category_map
 from aae_toolkit.models.description import ModelDescription
+from aae_toolkit.models.diagnosis import Diagnosis
 from aae_toolkit.models.networks import Networks
 from aae_toolkit.training.run import Run
 
@@ -44,7 +45,7 @@ def learned_map(y: Floats, labels: Integers, n_classes: int) -> tuple[int, ...]:
     return (*range(n_classes), *further)
 
 
-def describe(networks: Networks, naming: Naming, run: Run, **measured: float | None) -> ModelDescription:
+def describe(networks: Networks, naming: Naming, run: Run, **measured: float | Diagnosis | None) -> ModelDescription:
     """Describe a trained model; `measured` are further fields of the description."""
     return ModelDescription(
         toolkit_version=__version__,

@@ -119,7 +119,7 @@ def _steps(config: VariantConfig, facts: DataFacts) -> Iterator[str]:
         total = training.n_epochs * per_epoch
         yield (
             f"{_n(total, 'step')} in all ({_n(training.n_epochs, 'epoch')} of {per_epoch}, batches of"
-            f" {training.batch_size} from {facts.n_images} images) teach little: give {flags}, or --config-path auto"
+            f" {training.batch_size} from {facts.n_images} images) teach little: give {flags}, or --config auto"
         )
 
 
@@ -166,7 +166,7 @@ def _late_terms(config: VariantConfig, facts: DataFacts) -> Iterator[str]:
     starts_late = terms.looks_to_trust >= n_epochs and not (terms.spread_labels or terms.cluster_first)
     if terms.lambda_pseudo_labels and starts_late:
         yield (
-            f"pseudo-labels start after {_n(terms.looks_to_trust, 'epoch')}, and the run has {n_epochs}: set"
+            f"pseudo-labels need {_n(terms.looks_to_trust, 'epoch')} to start, and the run has {n_epochs}: set"
             f" looks_to_trust: {max(1, n_epochs // 5)} (section consistency), or give --n-epochs"
             f" {5 * terms.looks_to_trust}"
         )

@@ -60,13 +60,14 @@ class Situation:
         return self.config.training.use_autoencoder and rate > 0
 
 
-def against_collapse(s: Situation, *, categorical_has_won: bool) -> str:
+def against_collapse(s: Situation, *, categorical_has_won: bool, undecided: bool) -> str:
     """Advise against categories that are not used.
 
     Args:
         s: settings in force.
         categorical_has_won: the categorical discriminator tells y from its prior, so that a lower rate of the generator
             would not help.
+        undecided: y is nearly uniform, which is balanced already: more balance would not help.
     """
     terms = s.config.consistency
     advice = []
@@ -77,13 +78,15 @@ def against_collapse(s: Situation, *, categorical_has_won: bool) -> str:
     else:
         if not s.facts.has_backbone:
             advice.append("photographs need a backbone (aae init-datasets --backbone)")
-        if terms.balance_tolerance > _EASY_TOLERANCE:
+        if undecided:
+            advice.append(f"ask for fewer categories (--n-classes, now {s.n_categories})")
+        elif terms.balance_tolerance > _EASY_TOLERANCE:
             advice.append(f"lower balance_tolerance (now {terms.balance_tolerance:g})")
         else:
             advice.append(f"raise lambda_balance (now {terms.lambda_balance:g})")
     generator_lr = s.config.learning_rates.generator_lr
-    if s.is_taught_by("categorical") and not categorical_has_won:
-        advice.append(f"lower generator_lr (now {generator_lr:g})")
+    if s.is_taught_by("categorical"):
+        advice.append(against_discriminator(s) if categorical_has_won else f"lower generator_lr (now {generator_lr:g})")
     return _either(advice)
 
 

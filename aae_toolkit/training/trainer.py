@@ -120,8 +120,7 @@ def _train(run: Run, *, resume: bool, derived: Sequence[Path]) -> ModelDescripti
                 _fit(state, batches, validation, run, stop, situation)
             codes = encode_validation(state.average.encoder, validation, run)
             diagnosis = health.diagnose(state.history, situation, at_end=True)
-            description = describe_validated(state.average, codes.y, validation, run)
-            description = description.model_copy(update={"diagnosis": diagnosis})
+            description = describe_validated(state.average, codes.y, validation, run, diagnosis)
             if run.lock:
                 run.lock.require_held()
                 save_model(run.output_dir, state.average, description, run.data.backbone_file)
@@ -168,7 +167,9 @@ def _fit(
             _write_metrics(state, run)
             save_checkpoint(run.output_dir, state, run)
         for observer in run.observers:
-            observer.epoch_ended(Epoch(metrics, trained_model(state.average, codes.y, validation, run), validation))
+            now = health.diagnose(state.history, situation, at_end=True)
+            model = trained_model(state.average, codes.y, validation, run, now)
+            observer.epoch_ended(Epoch(metrics, model, validation))
         run.progress.say(_epoch_line(metrics, training.n_epochs, epoch.left))
         if diagnosis:
             run.progress.say(f"warning: {diagnosis.line}")

@@ -19,6 +19,7 @@ from aae_toolkit.evaluation import (
     majority_map,
 )
 from aae_toolkit.models.description import ModelDescription
+from aae_toolkit.models.diagnosis import Diagnosis
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Encoder, Networks
 from aae_toolkit.training.naming import describe, learned_map, name_categories
@@ -62,7 +63,9 @@ def accuracies(y: Floats, validation: Split, run: Run) -> dict[str, float]:
     return {name: measured, "validation_balanced_accuracy": balanced_accuracy(confusion)}
 
 
-def describe_validated(networks: Networks, y: Floats, validation: Split, run: Run) -> ModelDescription:
+def describe_validated(
+    networks: Networks, y: Floats, validation: Split, run: Run, diagnosis: Diagnosis | None = None
+) -> ModelDescription:
     """Describe a model whose categories are named by the validation images, with measurements on them."""
     naming = name_categories(y, validation.labels, run)
     known = validation.labels != UNLABELED
@@ -73,6 +76,7 @@ def describe_validated(networks: Networks, y: Floats, validation: Split, run: Ru
         run,
         validation_accuracy=float(correct.mean()) if known.any() else None,
         validation_images=int(known.sum()) or None,
+        diagnosis=diagnosis,
         border_brightness=_border_brightness(validation, run),
     )
 
@@ -86,7 +90,9 @@ def _border_brightness(validation: Split, run: Run) -> float | None:
     return border_brightness(images) if len(images) and images.dtype == np.uint8 else None
 
 
-def trained_model(networks: Networks, y: Floats, validation: Split, run: Run) -> TrainedModel:
+def trained_model(
+    networks: Networks, y: Floats, validation: Split, run: Run, diagnosis: Diagnosis | None = None
+) -> TrainedModel:
     """Make a trained model of the networks as they are now; it shares their weights."""
-    description = describe_validated(networks, y, validation, run)
+    description = describe_validated(networks, y, validation, run, diagnosis)
     return TrainedModel(description, networks.encoder, networks.decoder, networks.mode_decoder)

@@ -80,6 +80,8 @@ def sizes(view: View) -> Figure:
 
     Of many categories, the smallest are one bar, which may end at the upper edge.
     """
+    from matplotlib.ticker import MaxNLocator
+
     shown = largest(view.category_sizes, MOST if view.n_categories <= MOST else MOST - 1)
     n_others, shown_sizes = view.n_categories - len(shown), view.category_sizes[shown]
     entries = _by_class(view, shown)
@@ -106,7 +108,7 @@ def sizes(view: View) -> Figure:
     axes.set_xlabel("category" + (" (the class it stands for)" if view.has_class_names else ""), fontsize=SMALL)
     axes.set_xlim(-0.7, len(labels) - 0.3)
     axes.set_ylabel("images")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     drawn.legend(
         title="true class" if view.known.any() else None,
         loc="outside right center",

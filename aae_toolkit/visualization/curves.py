@@ -112,8 +112,8 @@ def draw_curve(curve: Curve, lines: Sequence[Line], n_validation: int | None = N
     for level, label in curve.levels:
         axes.axhline(level, color="0.3", linestyle=":", linewidth=1)
         box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5}
-        at = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-        axes.annotate(label, (0.99, level), fontsize=SMALL, bbox=box, **at)
+        place, across = (0.99, level), ("axes fraction", "data")
+        axes.annotate(label, place, xycoords=across, ha="right", va="bottom", fontsize=SMALL, bbox=box)
     axes.set_xlabel("epoch")
     if curve.is_accuracy:
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))

@@ -101,7 +101,7 @@ def _rgb(sheet: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dty
     return sheet if len(sheet) == 3 else np.repeat(sheet.mean(axis=0, keepdims=True), 3, axis=0)
 
 
-_OF_CODES = ("categories_used", "z_divergence", "picture_variance_rebuilt", "style_share")
+_OF_CODES = ("categories_used", "certainty", "z_divergence", "picture_variance_rebuilt", "style_share")
 
 
 def _group(name: str) -> str:
