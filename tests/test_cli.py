@@ -116,7 +116,7 @@ ERRORS = [
     (f"visualize {ON_MODEL} --data {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
     (f"parity {ON_EXPORT} --data {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
     (f"{TRAIN} --data {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
-    (f"{TRAIN} --data {{model}}", 1, "holds no dataset.json"),
+    (f"{TRAIN} --data {{model}}", 1, "is a model directory, not a data directory; pass the directory that"),
     (f"{TRAIN} --data {{foreign}}", 1, "is not the index of a data directory"),
     (f"evaluate {ON_MODEL} --data {{other}}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
     (f"visualize {ON_MODEL} --data {{other}}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
@@ -138,10 +138,10 @@ ERRORS = [
     ("evaluate --model {config} --data {data}", 1, "is a file, not a directory"),
     ("bench --export {config}", 1, "is a file, not a directory"),
     ("evaluate --model {tmp}/absent --data {data}", 1, "does not exist; train one with: aae train"),
-    ("visualize --model {data} --data {data}", 1, "holds no model.json"),
+    ("visualize --model {data} --data {data}", 1, "is a data directory, not a model directory; train a model on it"),
     ("export --model {tmp}/absent", 1, "does not exist; train one with: aae train"),
     ("export --model {model} --output {foreign}/dataset.json", 1, "cannot be written"),
-    ("parity --export {model} --data {data}", 1, "holds no manifest.json; write one with: aae export"),
+    ("parity --export {model} --data {data}", 1, "is a model directory, not an export directory; write one with: aae"),
     ("bench --export {tmp}/absent", 1, "does not exist; write one with: aae export"),
     ("predict {tmp}/x.png --model {tmp}/absent.onnx", 1, "absent.onnx does not exist"),
     # configurations
@@ -154,7 +154,11 @@ ERRORS = [
     ("train semi-supervised --data {data} --config {unknown_key}", 2, "did you mean 'hidden_size'?"),
     ("train semi-supervised --data {data} --config {impossible}", 2, "semi_supervised.training.batch_size"),
     ("train unsupervised --data {data} --config {one_section}", 2, "has no section 'unsupervised'"),
-    ("train semi-supervised --data {data} --config {tmp}/absent.yaml", 1, "cannot be read"),
+    (
+        "train semi-supervised --data {data} --config {tmp}/absent.yaml",
+        1,
+        "absent.yaml does not exist; give a YAML file, or one of auto, ",
+    ),
     # devices
     (f"{TRAIN} --data {{data}} --device banana", 2, "--device banana is not a device"),
     (f"parity {ON_EXPORT} --data {{data}} --device banana", 2, "--device banana is no device"),
@@ -197,7 +201,7 @@ ERRORS = [
     ("predict {tmp}/x.png --export-dir-path={tmp}/absent.onnx", 1, "absent.onnx does not exist"),
     ("predict {tmp}/x.png --export {tmp}/absent.onnx --output-dir-path y.csv", 1, "absent.onnx does not exist"),
     ("tune unsupervised --dir-path {tmp}/absent --config-path auto", 1, "does not exist; write one with"),
-    ("verify {model}", 1, "holds no manifest.json; write one with: aae export"),
+    ("verify {model}", 1, "is a model directory, not an export directory; write one with: aae export"),
 ]
 
 
@@ -525,7 +529,7 @@ def test_an_export_of_a_replaced_model_proves_nothing(
     assert run([*train, "--overwrite", "--seed", "1"]) == 0
     capsys.readouterr()
     assert run(["parity", "--export", str(model / "export"), "--data", str(data_dir)]) == 1
-    assert "holds no manifest.json" in capsys.readouterr().err
+    assert f"holds no manifest.json; write one with: aae export --model {model}" in capsys.readouterr().err
 
 
 def every_command(command: Any = None, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

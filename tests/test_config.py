@@ -397,15 +397,18 @@ def test_whatever_the_text_the_outcome_is_a_configuration_or_one_line(config_pat
 
 
 def test_an_absent_file_is_refused(tmp_path):
-    with refused(tmp_path / "absent.yaml", "No such file"):
+    with refused(tmp_path / "absent.yaml", "does not exist"):
         load_config(tmp_path / "absent.yaml", "semi_supervised")
 
 
 def test_a_directory_and_a_binary_file_are_refused(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path, tmp_path / "binary"):
-        with refused(path, "cannot be read"):
+    for path, said in ((tmp_path, "is a directory; give a YAML file"), (tmp_path / "binary", "cannot be read")):
+        with refused(path, said):
             load_config(path, "semi_supervised")
+    (tmp_path / "config.yml").write_text("")
+    with refused(f"is a directory; pass {tmp_path / 'config.yml'}, its configuration"):
+        load_config(tmp_path, "semi_supervised")
 
 
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!!python/object/new:os.system"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import tiny_source
 from exports import copy_with_only, one_variant
+from markdown_it import MarkdownIt
 
 from aae_toolkit.backends import registry
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
@@ -17,6 +18,7 @@ from aae_toolkit.cli.app import run
 from aae_toolkit.config import SemiSupervisedConfig, Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.errors import AaeError
+from aae_toolkit.export.card import model_card
 from aae_toolkit.export.contract import ARTIFACTS, ArtifactName, Contract, Format, contract_of
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.formats import DEFAULT_FORMATS
@@ -134,6 +136,18 @@ def test_golden_vectors_replay_on_every_backend(export_dir: Path, artifact: Arti
                 assert (outputs[name] == values).all(), (runnable.backend, name)
             else:
                 np.testing.assert_allclose(outputs[name], values, rtol=0, atol=1e-4, err_msg=runnable.backend)
+
+
+@one_variant
+def test_names_in_the_model_card_are_text(export_dir: Path) -> None:
+    names = ("<b>x", "a|b", "*c*", "[d](javascript:e)", "__f__", "row_0")
+    description, manifest = read_description(export_dir), read_manifest(export_dir)
+    described = description.model_copy(update={"class_names": names, "category_to_class_from": "<script>"})
+    rendered = MarkdownIt().enable("table").render(model_card(described, manifest))
+    for tag in ("<b>", "<em>", "<a ", "<script>", "<i>"):
+        assert tag not in rendered
+    assert "classes: &lt;b&gt;x, a|b, *c*, [d](javascript:e), __f__, row_0</li>" in rendered
+    assert rendered.count("<tr>") == 1 + len(manifest.artifacts)
 
 
 def test_the_model_card_states_recorded_facts(export_dir: Path) -> None:

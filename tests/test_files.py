@@ -11,7 +11,6 @@ from aae_toolkit.files import (
     atomic_path,
     native_sink,
     remove_leftovers,
-    require_index,
     sha256,
     verify_sha256,
     write_bytes,
@@ -162,18 +161,3 @@ def test_a_native_writer_hears_of_no_error_and_the_caller_of_the_first(tmp_path)
     with native_sink(tmp_path / "a") as sink:
         assert sink.write(b"abc") == 3
     assert (tmp_path / "a").read_bytes() == b"abc"
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("a.json", "holds no a.json"),
-        ("file/a.json", "is a file, not a directory"),
-        ("absent/a.json", "does not exist"),
-    ],
-)
-def test_a_directory_without_its_index_is_refused_with_the_reason_and_advice(tmp_path, path, reason):
-    (tmp_path / "file").touch()
-    directory = (tmp_path / path).parent
-    with refused(f"toy directory {directory} {reason}; write one"):
-        require_index(tmp_path / path, "toy directory", "write one")

@@ -323,7 +323,7 @@ def test_an_export_directory_stands_for_its_classifier(
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
     assert run(["predict", str(png_files[0]), "--model", str(tmp_path)]) == 1
-    assert f"{tmp_path / 'classifier.onnx'} does not exist; write it with aae export" in capsys.readouterr().err
+    assert f"{tmp_path} holds no manifest.json: it is empty; write one with: aae export" in capsys.readouterr().err
 
 
 @one_variant

@@ -612,7 +612,7 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
     (lambda told: None, "--output {model}/model.json", 2, "--output {model}/model.json is not a page; give a name"),
     (lambda told: None, "--split test", 2, "--split test needs --data"),
     (lambda told: None, "--split training", 2, "--split"),
-    (lambda told: None, "--data {model}", 1, "holds no dataset.json"),
+    (lambda told: None, "--data {model}", 1, "is a model directory, not a data directory"),
     (lambda told: None, "--data {other}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
     (lambda told: None, "--data {renamed}", 1, "the data's are a, b, c"),
     (

@@ -263,6 +263,7 @@ def test_an_idx_file_that_is_not_what_its_header_says_is_refused(tmp_path, compr
     [
         (URLError("no route to host"), "no route to host"),
         (RuntimeError("Error downloading train-images:\nTried https://a\nTried https://b"), "Error downloading"),
+        (RuntimeError("Error downloading a.gz:\nTried https://a, got:\n<urlopen error no route>\n"), "no route"),
         (TimeoutError(), "TimeoutError"),
     ],
 )

@@ -181,7 +181,7 @@ sys.exit(status)
         (["E"], 2, "Missing argument 'DIR'"),
         (["E", "PAGE", "--opset", "20"], 2, "No such option: --opset"),
         (["NO ONNX", "PAGE"], 1, "has no classifier.onnx, decoder.onnx, which a page needs; export with --format onnx"),
-        (["M", "PAGE"], 1, "holds no manifest.json; write one with: aae export"),
+        (["M", "PAGE"], 1, "is a model directory, not an export directory; write one with: aae export --model"),
         (["E", "PAGE", "--web-runtime", "absent"], 1, "--web-runtime absent does not exist"),
         (["E", "OTHER"], 1, "was not written by aae web"),
     ],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from aae_toolkit.errors import UsageError
+from aae_toolkit.text import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,7 +60,7 @@ def find(backbone: str) -> tuple[Provider, str]:
     provider = cast(Provider, import_module(f"aae_toolkit.backbones.{package}_networks"))
     known = provider.names()
     if name not in known:
-        near = difflib.get_close_matches(name[:_LONGEST], known, n=3)
+        near = nearest(name, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"it has {len(known)}, such as {known[0]}"
         raise UsageError(f"--backbone: {package} has no network {name[:_LONGEST]!r}; {hint}")
     return provider, name

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aae_toolkit.backbones.provider import Provider
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import require_own
+from aae_toolkit.text import reason_of
 
 State = dict[str, Tensor]
 
@@ -55,9 +56,8 @@ def download(provider: Provider, name: str) -> State:
     try:
         return provider.pretrained(name)
     except Exception as error:  # any of the provider's, urllib's and the hub's
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise AaeError(
-            f"weights of {name} cannot be downloaded ({lines[0][:200]}); give a file with --backbone-weights"
+            f"weights of {name} cannot be downloaded ({reason_of(error)}); give a file with --backbone-weights"
         ) from error
 
 

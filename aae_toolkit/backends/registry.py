@@ -14,6 +14,7 @@ from aae_toolkit.export.contract import ARTIFACTS, IMAGE, ArtifactName, Format
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.export.manifest import WEIGHTS_FILE, ArtifactEntry
 from aae_toolkit.machine.environment import can_compile
+from aae_toolkit.text import nearest
 
 
 @dataclass(frozen=True)
@@ -112,5 +113,7 @@ def parse_backends(names: str | None) -> tuple[BackendName, ...]:
     asked = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in asked if name not in BACKENDS]
     if unknown or not asked:
-        raise UsageError(f"--backends {names!r}: choose from {', '.join(BACKENDS)}")
+        near = nearest(unknown[0], BACKENDS) if unknown else []
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"--backends {names!r}: choose from {', '.join(BACKENDS)}{meant}")
     return tuple(name for name in BACKENDS if name in asked)

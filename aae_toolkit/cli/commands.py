@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
@@ -12,6 +13,7 @@ from aae_toolkit import __version__
 from aae_toolkit.cli.parsing import as_in_seed, use_own_classes
 from aae_toolkit.config import DEFAULT_CONFIG
 from aae_toolkit.errors import UsageError
+from aae_toolkit.text import nearest
 
 # Each command is a module in this folder.
 COMMANDS = (
@@ -83,14 +85,21 @@ def _run(command: Any, arguments: list[str], program: str) -> int:
     try:
         result = command(arguments, prog_name=program, standalone_mode=False)
     except typer.TyperException as error:
-        message = error.format_message()
+        message = error.format_message().replace(": Value error, ", ": ")
         if not message.startswith("Usage:"):
-            raise UsageError(f"{message}{_moved(arguments, message)}") from error
+            raise UsageError(f"{message}{_moved(arguments, message)}{_meant(message)}") from error
         typer.echo(message)  # no command given: the message is the help
         return error.exit_code
     if result == _INTERRUPTED:
         raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
+
+
+def _meant(message: str) -> str:
+    """Suggest the nearest choice, if a message of Typer is about one that does not exist."""
+    found = re.search(r"'([^']*)' is not one of (.+)$", message)
+    near = nearest(found[1], re.findall(r"'([^']*)'", found[2])) if found else []
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _moved(arguments: list[str], message: str) -> str:

@@ -39,7 +39,9 @@ _Views = Annotated[
 ]
 _RawDir = Annotated[
     Path | None,
-    typer.Option(help="Directory with the files: <raw-dir>/MNIST/raw/..., or <raw-dir>/<class>/*.png for folder."),
+    typer.Option(
+        help="Directory with the files: IDX files, there or in <raw-dir>/MNIST/raw; <raw-dir>/<class>/*.png for folder."
+    ),
 ]
 _Invert = Annotated[Invert, typer.Option(help="Invert brightness; auto: only images with a light border; folder only.")]
 _Fit = Annotated[

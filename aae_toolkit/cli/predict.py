@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter, Namespace
 from collections import Counter
@@ -16,7 +17,7 @@ from aae_toolkit.cli import predict_ray as on_ray
 from aae_toolkit.cli.names import renamed
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.progress import periodic_lines
-from aae_toolkit.text import percent, shown
+from aae_toolkit.text import nearest, percent, shown
 
 if TYPE_CHECKING:
     import typer
@@ -34,7 +35,9 @@ def register(app: typer.Typer) -> None:
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        found = re.search(r"invalid choice: '([^']*)' \(choose from (.+)\)$", message)
+        near = nearest(found[1], re.findall(r"[\w-]+", found[2])) if found else []
+        raise UsageError(f"{message}; did you mean {near[0]!r}?" if near else message)
 
 
 def parser() -> ArgumentParser:
@@ -59,7 +62,7 @@ def parser() -> ArgumentParser:
         "--model",
         type=Path,
         required=True,
-        help="Classifier file (classifier.onnx), or the export directory that holds it.",
+        help="Classifier file (classifier.onnx), the export directory that holds it, or the model directory with both.",
     )
     add("--json", action="store_true", help="Print one JSON object per line.")
     add("--output", "-o", type=Path, help="Write predictions to a file: .jsonl (one JSON object per line) or .csv.")

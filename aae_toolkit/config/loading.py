@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from aae_toolkit.config.auto import AUTO
 from aae_toolkit.config.sections import VARIANTS, ConfigFile, ModelConfig, Variant, VariantConfig
-from aae_toolkit.errors import UsageError
+from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.documents import brief, explain
 from aae_toolkit.files.safe_yaml import read_yaml
-from aae_toolkit.text import one_line
+from aae_toolkit.text import nearest, one_line
 
 DEFAULT_CONFIG = "seed"
+CONFIG_FILE = "config.yml"  # of a model directory
 
 
 _LONGEST_KEY = 80  # characters of an unknown key in a message
@@ -41,6 +42,7 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
         UsageError: unknown key, wrong type, value out of range, or no section for `variant`.
     """
     path = shipped_configs().get(str(source), Path(source))
+    _require_file(path, str(source))
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(f"configuration {path} holds no sections; expected {' and/or '.join(VARIANTS)}")
@@ -49,6 +51,19 @@ def load_config(source: Path | str, variant: Variant) -> VariantConfig:
         held = ", ".join(brief(name) for name, value in content.items() if value is not None) or "none"
         raise UsageError(f"configuration {path} has no section {variant!r}; it holds {held}")
     return config
+
+
+def _require_file(path: Path, given: str) -> None:
+    """Refuse a name that no shipped configuration has, and a directory, with what would work."""
+    if path.is_dir():
+        own = path / CONFIG_FILE
+        advice = f"pass {own}, its configuration" if own.is_file() else "give a YAML file or the name of a shipped one"
+        raise AaeError(f"configuration {given} is a directory; {advice}")
+    if not path.exists():
+        names = [AUTO, *shipped_configs()]
+        near = nearest(path.stem, names) if path.parent == Path() else []
+        hint = f"did you mean {near[0]}?" if near else f"give a YAML file, or one of {', '.join(names)}"
+        raise AaeError(f"configuration {given} does not exist; {hint}")
 
 
 def validated(content: dict[Any, Any], variant: Variant, source: str) -> VariantConfig | None:
@@ -100,8 +115,8 @@ def _explain(error: ValidationError) -> str:
     path = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     known = _keys_at(first["loc"][:-1])
-    nearest = difflib.get_close_matches(str(first["loc"][-1])[:_LONGEST_KEY], known, n=1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
+    near = nearest(str(first["loc"][-1]), known)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
     if other := _variant_with(first["loc"]):
         hint = f"only the {other} variant has this key"
     return f"unknown key {one_line(path, _LONGEST_KEY)!r}; {hint}{more}"

@@ -22,13 +22,14 @@ from aae_toolkit.data.embeddings import (
     thumbnails_file,
     write_embeddings,
 )
+from aae_toolkit.data.kinds import require_kind
 from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.data.sources import UNLABELED, Source, SourceName
 from aae_toolkit.data.split import SPLITS, Split, SplitName
 from aae_toolkit.data.split_files import read_split
 from aae_toolkit.data.splits import draw_splits
 from aae_toolkit.errors import AaeError, UsageError
-from aae_toolkit.files import atomic_path, require_index, sha256, verify_sha256, write_text
+from aae_toolkit.files import atomic_path, sha256, verify_sha256, write_text
 from aae_toolkit.files.documents import Name, read_document
 from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.progress import Progress
@@ -180,7 +181,7 @@ class DataDirectory:
         """
         self.path = path
         index = path / INDEX
-        require_index(index, "data directory", f"write one with: aae init-datasets --data {path}")
+        require_kind(path, "data directory")
         try:
             self.index = read_document(index, DatasetIndex)
             if missing := set(SPLITS) - set(self.index.splits):

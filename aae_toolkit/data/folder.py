@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aae_toolkit.data.class_names import in_order
 from aae_toolkit.data.colour import colour_alone
+from aae_toolkit.data.kinds import DATA_DIRECTORY, FOLDER_OF_IMAGES, IDX_FILES, holds_images, what_is
 from aae_toolkit.data.labels_csv import read_labels
 from aae_toolkit.data.layout import UNLABELED_FOLDERS, Layout, Part, find_layout, part_of
 from aae_toolkit.data.left_out import IGNORED, LOOSE, UNLISTED, LeftOut
@@ -22,6 +23,7 @@ from aae_toolkit.data.walk import Walker
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.progress import Progress
 
+_OF_NO_IMAGES = frozenset({".npz", ".pt", ".safetensors"})  # of files that aae writes beside the pictures of a model
 _READING_ORDER: dict[Part, int] = {"test": 0, "validation": 1, "train": 2}  # what comes first is kept
 
 
@@ -82,8 +84,7 @@ def read_folder(
         AaeError: it is no folder of images, or can be misread, or needs a range.
         UsageError: a size is asked for of a part that is given.
     """
-    if not raw_dir.is_dir():
-        raise AaeError(f"{raw_dir} is not a directory; expected one sub-directory of images per class")
+    _require_folder(raw_dir)
     left_out = LeftOut(progress.say)
     if options.labels_csv is not None:
         class_names, files = _listed(raw_dir, options.labels_csv, options, left_out, progress)
@@ -119,6 +120,22 @@ def read_folder(
     }
     held_out_images = held_out["validation"], held_out["test"]
     return FolderImages(class_names, pictures.images, labels, *held_out_images, left_out.n_failed, preparation)
+
+
+def _require_folder(raw_dir: Path) -> None:
+    """Refuse what is no folder of images, but something else that `aae` knows."""
+    if not raw_dir.is_dir():
+        is_what = "a file; unpack it if it is an archive" if raw_dir.exists() else "absent"
+        raise AaeError(f"{raw_dir} is not a directory but {is_what}; expected one sub-directory of images per class")
+    held = what_is(raw_dir)
+    if held == IDX_FILES and not holds_images(raw_dir):
+        raise AaeError(f"{raw_dir} is {held}, not a folder of images; give --source mnist, fashion-mnist or kmnist")
+    if not any(path.suffix in _OF_NO_IMAGES for path in raw_dir.iterdir()):
+        return  # a folder of images may hold a manifest.json too
+    if held == DATA_DIRECTORY:
+        raise AaeError(f"{raw_dir} is {held}, ready for: aae train semi-supervised|unsupervised --data {raw_dir}")
+    if held not in (None, FOLDER_OF_IMAGES):
+        raise AaeError(f"{raw_dir} is {held}, not a folder of images; give the folder of the images")
 
 
 def _with_range(options: FolderOptions, files: list[File], progress: Progress) -> Preparation:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from aae_toolkit.data.class_names import reads_as_no_label, require_distinct
 from aae_toolkit.data.formats import SUFFIXES, kind_of_file
+from aae_toolkit.data.kinds import entries, holds_images
 from aae_toolkit.data.walk import FOLLOW, is_litter
 from aae_toolkit.errors import AaeError
 
@@ -31,6 +32,9 @@ _LIKE_PART = re.compile(
     r"(?:^|[^a-z])(?:(?P<train>train|training|trn)|(?P<validation>val|valid|validation|dev|eval|evaluation)"
     r"|(?P<test>test|testing|tst|hold[-_ ]?out))[-_ ]?(?:set|data|images|imgs)?(?:[^a-z]|$)"
 )
+
+_LIKE_MASKS = re.compile(r"(.*[-_ ])?(masks?|annotations?|labels?|segmentations?|segs?|ground[-_ ]?truths?|gts?)")
+_MOST_NAMED = 3  # classes in a message
 
 
 @dataclass
@@ -86,6 +90,7 @@ def find_layout(raw_dir: Path, *, follow_links: bool, say: Callable[[str], None]
             raise AaeError(f"{with_parts} has given splits, {without} has none; sort all classes so, or none")
         if not layout.given:
             _report_repeated(classes, say)
+    _report_masks(layout, say)
     _require_classes(layout, raw_dir)
     return layout
 
@@ -202,6 +207,17 @@ def _report_repeated(classes: list[Path], say: Callable[[str], None]) -> None:
         )
 
 
+def _report_masks(layout: Layout, say: Callable[[str], None]) -> None:
+    """Report a class that is named like masks or annotations of the images of another one."""
+    for _, name, path in layout.classes:
+        others = [other for other in layout.names if other != name]
+        if _LIKE_MASKS.fullmatch(name.casefold()) and others:
+            say(
+                f"{path}/ is taken for a class {name!r} beside {', '.join(sorted(others)[:_MOST_NAMED])}; if it holds"
+                f" masks of their images, rename it to _{name}/, which is left out"
+            )
+
+
 def _refuse_one_part(base: Path, parts: dict[Part, Path]) -> None:
     """Refuse a single folder named like a part, if it holds class folders rather than images of a class."""
     [(part, path)] = parts.items()
@@ -225,10 +241,13 @@ def _names(parts: dict[Part, Path]) -> str:
 def _require_classes(layout: Layout, raw_dir: Path) -> None:
     """Refuse what is no set of classes, with what would be right."""
     if not layout.classes and has_images(raw_dir):
+        unlabeled = raw_dir / UNLABELED_FOLDERS[0]
+        siblings = sum(map(holds_images, filter(Path.is_dir, entries(raw_dir.absolute().parent))))
+        a_class = f"; if {raw_dir.name} is a class, pass {raw_dir.parent}" if siblings > 1 else ""
         raise AaeError(
-            f"{raw_dir} holds images but no class folders; sort them into {raw_dir}/<class>/, or list their classes:"
-            f" --labels-csv FILE with the columns path,label; images without any label belong into"
-            f" {raw_dir / UNLABELED_FOLDERS[0]}/"
+            f"{raw_dir} holds images but no class folders, so their classes are unknown{a_class}; sort them into"
+            f" {raw_dir}/<class>/, or list their classes: --labels-csv FILE with the columns path,label; to train"
+            f" without labels, move them: mkdir {unlabeled} && mv {raw_dir}/*.* {unlabeled}/"
         )
     require_distinct(layout.names, str(raw_dir))
     for _, name, path in layout.classes:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from aae_toolkit.data.folder import FolderOptions, read_folder
 from aae_toolkit.data.idx import read_idx
+from aae_toolkit.data.kinds import DATA_DIRECTORY, FOLDER_OF_IMAGES, idx_files, what_is
 from aae_toolkit.data.preparation import DEFAULT, Preparation
 from aae_toolkit.data.split import UNLABELED as UNLABELED
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files.lock import lock_directory
 from aae_toolkit.progress import Progress, Silent
+from aae_toolkit.text import reason_of
 
 SourceName = Literal["mnist", "fashion-mnist", "kmnist", "digits", "folder"]
 _DOWNLOADING = ".aae-download-"
@@ -108,7 +110,7 @@ def _mnist_family(name: SourceName, raw_dir: Path | None, download_dir: Path) ->
     folder = _MNIST_FOLDERS[name]
     if raw_dir is None:
         _download(name, folder, download_dir)
-    raw = (raw_dir or download_dir) / folder / "raw"
+    raw = download_dir / folder / "raw" if raw_dir is None else _idx_directory(name, raw_dir)
     try:
         train_images, train_labels, test_images, test_labels = (
             read_idx(raw / f"{part}-{kind}-idx{n_axes}-ubyte", n_axes)
@@ -136,6 +138,37 @@ def _mnist_family(name: SourceName, raw_dir: Path | None, download_dir: Path) ->
     )
 
 
+def _idx_directory(name: SourceName, raw_dir: Path) -> Path:
+    """Return the directory of a data set's IDX files, in `raw_dir` as torchvision has them, or `raw_dir` itself.
+
+    Raises:
+        AaeError: there are none, or they are those of another data set; the message says what `raw_dir` is.
+    """
+    usual = raw_dir / _MNIST_FOLDERS[name] / "raw"
+    if usual.is_dir():
+        return usual
+    found = idx_files(raw_dir)
+    if found is None:
+        raise AaeError(
+            f"{name} not found: expected readable IDX files in {raw_dir} or {usual}; {_instead_of_idx(raw_dir)}"
+        )
+    others = {folder: other for other, folder in _MNIST_FOLDERS.items() if other != name}
+    if other := next((others[part] for part in found.resolve().parts if part in others), None):
+        raise AaeError(f"{found} holds the files of {other}, by its name; give --source {other}, or files of {name}")
+    return found
+
+
+def _instead_of_idx(raw_dir: Path) -> str:
+    """Say what `raw_dir` is, and what would be right."""
+    held = what_is(raw_dir)
+    if held == FOLDER_OF_IMAGES:
+        return f"{raw_dir} is {held}, which needs --source folder"
+    if held == DATA_DIRECTORY:
+        return f"{raw_dir} is {held}, ready for: aae train semi-supervised|unsupervised --data {raw_dir}"
+    found = "" if held is None and raw_dir.exists() else f"{raw_dir} is {held or 'absent'}; "
+    return f"{found}leave out --raw-dir to download them, or give --source digits"
+
+
 def _download(name: SourceName, folder: str, download_dir: Path) -> None:
     """Download a data set into `download_dir`, whole or not at all: torchvision accepts truncated files.
 
@@ -154,9 +187,8 @@ def _download(name: SourceName, folder: str, download_dir: Path) -> None:
                 kind(root=partial, download=True)
                 (Path(partial) / folder).replace(download_dir / folder)
     except Exception as error:  # torchvision passes on any exception of its readers and urllib
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AaeError(
-            f"{name} cannot be downloaded ({reason}); give --raw-dir with its files, or --source digits"
+            f"{name} cannot be downloaded ({reason_of(error)}); give --raw-dir with its files, or --source digits"
         ) from error
 
 

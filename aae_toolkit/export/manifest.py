@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from aae_toolkit.config import Variant
+from aae_toolkit.data.kinds import require_kind
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName, Contract, Format, Precision
-from aae_toolkit.files import require_index, verify_sha256, write_text
+from aae_toolkit.files import verify_sha256, write_text
 from aae_toolkit.files.documents import Name, read_document
 from aae_toolkit.models.description import FILE_NAME as DESCRIPTION_FILE
 
@@ -150,7 +151,7 @@ def read_manifest(directory: Path, *, trust: bool = False) -> Manifest:
         AaeError: the manifest is absent or damaged, names a file outside the directory, or lacks a checksum.
     """
     path = directory / FILE_NAME
-    require_index(path, "export directory", "write one with: aae export --model <model>")
+    require_kind(directory, "export directory")
     try:
         manifest = read_document(path, Manifest)
     except (OSError, ValueError) as error:

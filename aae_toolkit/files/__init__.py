@@ -9,14 +9,13 @@ from aae_toolkit.files.atomic import (
     write_json,
     write_text,
 )
-from aae_toolkit.files.checksums import require_index, require_own, sha256, verify_sha256
+from aae_toolkit.files.checksums import require_own, sha256, verify_sha256
 
 __all__ = [
     "NativeSink",
     "atomic_path",
     "native_sink",
     "remove_leftovers",
-    "require_index",
     "require_own",
     "sha256",
     "verify_sha256",

@@ -8,25 +8,10 @@ from pathlib import Path
 from aae_toolkit.errors import AaeError
 
 
-def _why_absent(path: Path) -> str:
-    """Return why `path` is missing, as the predicate of a sentence whose subject is its directory."""
-    directory = path.parent
-    if directory.is_dir():
-        return f"holds no {path.name}"
-    return "is a file, not a directory" if directory.exists() else "does not exist"
-
-
 def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def require_index(path: Path, kind: str, advice: str) -> None:
-    """Raise `AaeError` unless `path`, the file that makes its directory a `kind`, is there and lies in it."""
-    if not path.is_file():
-        raise AaeError(f"{kind} {path.parent} {_why_absent(path)}; {advice}")
-    require_own(path)
 
 
 def require_own(path: Path) -> None:

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aae_toolkit.backbones.description import BackboneDescription, thumbnail_shape
 from aae_toolkit.config import Reconstruction, Variant
+from aae_toolkit.data.kinds import require_kind
 from aae_toolkit.data.preparation import Preparation
 from aae_toolkit.errors import AaeError
-from aae_toolkit.files import require_index
+from aae_toolkit.files import require_own
 from aae_toolkit.files.checksums import require_equal_sha256
 from aae_toolkit.files.documents import Name, brief, parse_document, parse_json, read_limited
 from aae_toolkit.models.array_input import require_pixels
@@ -186,7 +187,9 @@ def read_description(directory: Path, *, sha256: str | None = None) -> ModelDesc
         AaeError: the directory or the file is absent or damaged.
     """
     path = directory / FILE_NAME
-    require_index(path, "model directory", "train one with: aae train semi-supervised|unsupervised")
+    if not path.is_file():
+        require_kind(directory, "model directory")
+    require_own(path)
     try:
         content = read_limited(path)
         if sha256 is not None:

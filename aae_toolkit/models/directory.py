@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from aae_toolkit.backbones.description import WEIGHTS_FILE as BACKBONE_FILE
 from aae_toolkit.backbones.network import Backbone, embedding_size, n_weight_bytes
 from aae_toolkit.backbones.weights import own_tensors
+from aae_toolkit.data.kinds import require_kind
 from aae_toolkit.errors import AaeError
 from aae_toolkit.files import atomic_path, require_own, sha256, verify_sha256, write_bytes, write_text
 from aae_toolkit.models.deployed import DeployedClassifier, DeployedDecoder, DeployedEncoder
@@ -95,6 +96,7 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> TrainedMo
     Raises:
         AaeError: a file is absent or damaged, or does not fit `model.json`.
     """
+    require_kind(directory, "model directory")
     description = read_description(directory)
     a = description.architecture
     mode_path = weights_path(directory, "mode_decoder", description.variant)

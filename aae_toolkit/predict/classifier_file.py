@@ -9,6 +9,8 @@ import numpy as np
 
 from aae_toolkit.backends.onnxruntime_backend import OnnxRuntimeBackend
 from aae_toolkit.backends.protocol import Closing
+from aae_toolkit.data.formats import SUFFIXES
+from aae_toolkit.data.kinds import is_a, near, require_kind
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.metadata import (
     border_brightness_in,
@@ -26,11 +28,39 @@ if TYPE_CHECKING:
     from aae_toolkit.export.contract import Tensors
 
 _MAX_SIDE = 4096  # pixels
+_OTHER_FILES = SUFFIXES | {".json", ".md", ".npz", ".pt", ".pt2", ".safetensors", ".yaml", ".yml"}
+_CLASSIFIER, _DESCRIPTION = "classifier.onnx", "model.json"
 
 
 def find_classifier(path: Path) -> Path:
-    """Return the classifier file that `path` names: itself, or `classifier.onnx` in an export directory."""
-    return path / "classifier.onnx" if path.is_dir() else path
+    """Return the classifier file that `path` names.
+
+    That is the path itself; `classifier.onnx` in an export directory; or, of a model directory, that in its `export/`,
+    if it is of the same training.
+
+    Raises:
+        AaeError: there is no such file; the message says what the path is, and what would work.
+    """
+    if path.is_file():
+        if path.suffix.lower() in _OTHER_FILES:
+            found = near(path, "export directory")
+            advice = f"pass {found[0]}" if found else "give classifier.onnx, or the directory that aae export wrote"
+            raise AaeError(f"{path} is no ONNX file, which aae predict runs; {advice}")
+        return path
+    if (file := path / _CLASSIFIER).is_file():
+        return file
+    if is_a(path, "model directory") and (export := path / "export").is_dir():
+        if not (export / _CLASSIFIER).is_file():
+            raise AaeError(f"{export} holds no {_CLASSIFIER}; write it with: aae export --model {path}")
+        if (export / _DESCRIPTION).read_bytes() != (path / _DESCRIPTION).read_bytes():
+            raise AaeError(f"{export} is of another training than the model; write it again: aae export --model {path}")
+        return export / _CLASSIFIER
+    if is_a(path, "export directory"):
+        raise AaeError(f"export directory {path} holds no {_CLASSIFIER}; aae export writes it with --format onnx")
+    if not path.exists() and path.suffix:
+        return path  # what opens it says so
+    require_kind(path, "export directory")
+    raise AssertionError("an export directory was refused")
 
 
 class ClassifierFile(Closing):
