@@ -62,7 +62,7 @@ def _data(index: DatasetIndex, variant: Variant) -> str:
         fewest, most = min(labels, default=0), max(labels, default=0)
         each = f"{most} a class" if fewest == most else f"{fewest} to {most} a class"
         taught = f"{n['train_labeled']:,} labelled ({each}) and {n['train_unlabeled']:,} unlabelled training images"
-    return f"The data, {index.source}, has {taught}, {n['validation']:,} for validation and {n['test']:,} for test."
+    return f"The data ({index.source}) has {taught}, {n['validation']:,} for validation and {n['test']:,} for test."
 
 
 def _size(contents: Contents) -> str:
