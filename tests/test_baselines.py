@@ -98,6 +98,11 @@ def data_of(path: Path, **changes: object) -> DataDirectory:
     return DataDirectory(path)
 
 
+def test_a_split_without_images_has_no_rows() -> None:
+    empty = Split(np.zeros((0, 1, 6, 6), dtype=np.uint8), np.zeros(0, dtype=np.int64))
+    assert baselines._rows(empty).shape == (0, 36)
+
+
 @one_variant
 def test_what_cannot_be_fitted_is_said(model_dir: Path, tmp_path: Path) -> None:
     write_data_directory(tmp_path, tiny_source(), 0, 60, 60, seed=0)

@@ -47,6 +47,16 @@ def test_the_page_says_everything_and_loads_nothing(manifest: Manifest, tmp_path
 
 
 @one_variant
+def test_a_note_names_the_pareto_front_only_where_it_is_drawn(manifest: Manifest) -> None:
+    results = [measured("eager", 2.0), measured("onnxruntime", 1.0)]
+    scored = manifest.model_copy(update={"accuracy": 0.97, "parity": {"results": [], "n": 60, "split": "test"}})
+    assert "Pareto" not in Reader(render(report_of(*results), scored, "aae bench")).words
+    reduced = report_of(*results, measured("onnxruntime", 0.5, precision="int8"))
+    words = Reader(render(reduced, with_accuracies(manifest), "aae bench")).words
+    assert "The line is the Pareto front" in words
+
+
+@one_variant
 def test_without_accuracies_and_queries_the_page_says_how_to_get_them(manifest: Manifest) -> None:
     page = Reader(render(report_of(measured("eager", 2.0)), manifest, "aae bench"))
     assert page.tags.count("img") == 1

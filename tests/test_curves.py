@@ -72,6 +72,8 @@ def test_the_best_accuracy_is_named_with_its_epoch() -> None:
     lines = [{"epoch": epoch, "validation_accuracy": value} for epoch, value in values.items()]
     drawn = draw_curve(curves_of("semi_supervised")["semi_supervised_accuracy_learning_curve.png"], lines)
     assert drawn.get_supxlabel() == "Last 70.00%; best 75.00%, in epoch 2."
+    drawn = draw_curve(curves_of("semi_supervised")["semi_supervised_accuracy_learning_curve.png"], lines, 256)
+    assert drawn.get_supxlabel() == "Last 70.00%; best 75.00%, in epoch 2. Of 256 images."
 
 
 def test_the_levels_of_a_fooled_discriminator_are_drawn() -> None:

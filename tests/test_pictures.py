@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -22,8 +23,8 @@ from aae_toolkit.data.split import Split
 from aae_toolkit.models.directory import TrainedModel, load_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.text import rough_percent
-from aae_toolkit.visualization import categories, latent
-from aae_toolkit.visualization.canvas import colors, group_styles, new_figure, save, show_image, style
+from aae_toolkit.visualization import categories, latent, style_rows
+from aae_toolkit.visualization.canvas import SMALL, WIDEST, colors, group_styles, new_figure, save, show_image, style
 from aae_toolkit.visualization.many import MOST, largest, most_confused, with_others
 from aae_toolkit.visualization.mistakes import class_probabilities
 from aae_toolkit.visualization.pictures import PICTURES, draw, draw_all
@@ -90,6 +91,8 @@ def test_a_picture_has_its_panels_its_title_and_room_for_every_word(name: str, v
     assert title.startswith(PICTURES[name].title)
     assert "Look for" in title
     assert drawn.get_supxlabel()  # what was measured
+    assert drawn.get_figwidth() < WIDEST + 0.1
+    assert min(text.get_fontsize() for texts in shown_texts(drawn).values() for text in texts) >= SMALL
     assert len(drawn.axes) == n_panels(view)[name]
     assert blank_panels(drawn) == []
     assert crowding(drawn) == []
@@ -102,12 +105,11 @@ def flowing(drawn: Any) -> str:
 
 def test_the_pictures_are_the_seeds_and_two_more() -> None:
     assert list(PICTURES) == [*SEED_PICTURES, "confusion_matrix.png", "most_uncertain.png"]
-    assert all(picture.caption.count("Look for") == 1 for picture in PICTURES.values())
 
 
 def test_every_tile_of_a_row_of_pictures_is_drawn() -> None:
     view = view_of(untrained_model(k=10))
-    for content, n_columns in ((categories.style_rows, 11), (categories.modes_and_samples, 2)):
+    for content, n_columns in ((style_rows.style_rows, 11), (categories.modes_and_samples, 2)):
         [image] = content(view).axes[0].images
         sheet = np.asarray(image.get_array())
         for row in np.flatnonzero(view.category_sizes):
@@ -241,7 +243,8 @@ def test_images_without_labels_are_grouped_by_category() -> None:
         if picture.why_not(view) is None:
             drawn = picture.draw(view)
             assert blank_panels(drawn) == crowding(drawn) == [], name
-            assert "misclassified" not in words(drawn)
+            said = set(re.findall("[a-z]+", words(drawn).lower()))
+            assert not said & {"misclassified", "crosses", "true", "class", "red", "framed", "purity"}, name
     legend = [t.get_text() for t in shown_texts(PICTURES["latent_features_tnse.png"].draw(view))["legend"]]
     assert legend == [str(k) for k in np.flatnonzero(view.category_sizes)]
     bars = PICTURES["predicted_label_distribution.png"].draw(view).axes[0]
@@ -282,6 +285,128 @@ def test_a_style_far_from_its_prior_is_drawn_as_far_as_images_have_it() -> None:
     labels = PICTURES["learned_latent_features.png"].draw(narrow).axes[0].get_xticklabels()
     lowest, highest = np.quantile(narrow.z[:, 0], (0.025, 0.975))
     assert [float(labels[i].get_text()) for i in (0, -1)] == pytest.approx([lowest, highest], rel=0.05)
+
+
+def test_titles_name_crosses_only_where_there_are_some() -> None:
+    view = view_of(untrained_model(k=3))
+    right = replace(view, labels=view.classes)
+    look_for = PICTURES["latent_features_tnse.png"].look_for
+    assert look_for(view) == "an island per class, each of one colour, with few crosses"
+    assert look_for(right) == "an island per class, each of one colour"
+    assert look_for(view_of(untrained_model(k=9))).startswith("islands of one colour, one or more per class")
+    assert "red" not in PICTURES["reconstruction_example.png"].draw(right).get_supxlabel()
+    assert "framed" not in PICTURES["modes_and_samples_from_each_label.png"].draw(right).get_supxlabel()
+
+
+def test_a_colour_bar_that_is_not_linear_says_so() -> None:
+    _, bar = PICTURES["confusion_matrix.png"].draw(view_of(untrained_model())).axes
+    assert "square-root scale" in bar.get_ylabel()
+
+
+def with_decoder(model: TrainedModel, category: float, *styles: float) -> TrainedModel:
+    """A model whose decoder adds to the left half of a picture by category, and to the right half by style."""
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = torch.nn.Linear(1, 1)  # for its device
+
+        def forward(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+            left = category * y @ torch.arange(y.shape[1], dtype=y.dtype)
+            right = z @ torch.tensor(styles)
+            return torch.stack([left] * 18 + [right] * 18, dim=1)
+
+        def images(self, logits: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(logits)
+
+    return replace(model, decoder=Plain())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("category", "styles", "said", "drawn_style"),
+    [
+        (1.0, (5.0, 5.0), "The encoder puts", "z1"),
+        (1.0, (0.0, 5.0), "z1 is a dead style: from end to end, a pixel changes by at most 0.0% of its range", "z2"),
+        (1.0, (0.0, 0.0), "z1, z2 are dead styles", "z1"),
+        (0.0, (5.0, 5.0), "The rows look alike", "z1"),
+    ],
+)
+def test_styles_and_categories_that_change_nothing_are_said(
+    category: float, styles: tuple[float, float], said: str, drawn_style: str
+) -> None:
+    view = view_of(with_decoder(untrained_model(), category, *styles))
+    view = replace(view, z=np.random.default_rng(0).normal(size=view.z.shape).astype(np.float32))
+    drawn = PICTURES["learned_latent_features.png"].draw(view)
+    assert flowing(drawn).startswith(said)
+    assert drawn.axes[0].get_xlabel() == f"{drawn_style}, the other styles at their mean"
+    modes = flowing(PICTURES["modes_and_samples_from_each_label.png"].draw(view))
+    assert ("The modes look alike" in modes) == (category == 0)
+
+
+def test_modes_are_drawn_where_codes_are() -> None:
+    view = view_of(untrained_model())
+    near = replace(view, z=np.random.default_rng(0).normal(size=view.z.shape).astype(np.float32))
+    far = replace(view, z=near.z - 8.5)
+    pictures = {}
+    for name, moved, at in (("near", near, "at z = 0"), ("far", far, "at mean z")):
+        drawn = PICTURES["modes_and_samples_from_each_label.png"].draw(moved)
+        assert drawn.axes[0].get_xticklabels()[0].get_text() == at
+        assert ("since z = 0 is far from all codes" in flowing(drawn)) == (name == "far")
+        pictures[name] = moved.modes()
+    category = int(view.category_sizes.argmax())
+    own = far.z[far.categories == category].mean(axis=0, keepdims=True)
+    code = np.eye(4, dtype=np.float32)[[category]]
+    assert np.allclose(pictures["far"][category], far.decode(code, own)[0], atol=1e-6)
+    assert np.allclose(pictures["near"][category], far.decode(code, np.zeros_like(own))[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "said"),
+    [
+        (0, 1, "like the prior"),
+        (-8.5, 1, "far from the prior"),
+        (1, 1, "shifted"),
+        (0, 0.1, "a narrow peak"),
+        (1, 0.4, "shifted and narrow"),
+        (0, 2, "wide"),
+    ],
+)
+def test_bells_get_a_verdict_in_words(mean: float, deviation: float, said: str) -> None:
+    z = mean + deviation * np.random.default_rng(0).normal(size=2000)
+    assert latent.bell(z.astype(np.float32)) == said
+    halves = np.repeat([-1.0, 1.0], 1000).astype(np.float32)
+    assert latent.bell(halves) == "of another shape"
+
+
+def test_styles_are_counted_from_one_and_summed_up() -> None:
+    view = view_of(untrained_model(z=3))
+    z = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32) + np.array([0, 0, -8.5], dtype=np.float32)
+    drawn = PICTURES["z_distribution.png"].draw(replace(view, z=z))
+    assert [panel.get_title().split(":")[0] for panel in drawn.axes] == ["z1", "z2", "z3"]
+    assert flowing(drawn).startswith("1 of 3 styles is far from the prior, so pictures of styles drawn from it")
+
+
+def test_a_file_holds_its_words_and_where_the_drawing_is(tmp_path: Path) -> None:
+    view = view_of(untrained_model())
+    draw(view, ("y_distribution.png", "latent_features_tnse.png"), tmp_path)
+    for name, picture in ((n, PICTURES[n]) for n in ("y_distribution.png", "latent_features_tnse.png")):
+        with Image.open(tmp_path / name) as image:
+            info, height = image.info, image.height
+        assert info["Title"] == picture.title
+        assert info["Description"] == f"Look for {picture.look_for(view)}"
+        assert info["Comment"] == flowing(picture.draw(view))
+        first, last = map(int, info["Drawing"].split())
+        assert 0 < first < height / 4
+        assert 3 * height / 4 < last < height
+
+
+def test_rows_of_features_have_a_height_to_look_at() -> None:
+    view = view_of(untrained_model(k=3, shape=(1, 1, 30)))
+    for name in ("learned_latent_features.png", "most_uncertain.png", "reconstruction_example.png"):
+        drawn = PICTURES[name].draw(view)
+        assert crowding(drawn) == []
+        n_rows = 3 if name.startswith("learned") else 1
+        assert drawn.axes[0].get_window_extent().height / drawn.dpi / n_rows > 0.15
 
 
 def test_a_single_image_is_seen_on_the_logarithmic_axis() -> None:

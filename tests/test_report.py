@@ -23,18 +23,22 @@ from aae_toolkit.bench.results import BenchReport
 from aae_toolkit.cli.app import run
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import DataDirectory, write_data_directory
-from aae_toolkit.evaluation import Evaluation, evaluate, score
+from aae_toolkit.data.split import Split
+from aae_toolkit.evaluation import Baseline, Evaluation, evaluate, score
 from aae_toolkit.export.manifest import WEIGHTS_FILE, read_manifest
 from aae_toolkit.files import sha256
 from aae_toolkit.models.description import read_description
+from aae_toolkit.models.diagnosis import Diagnosis
 from aae_toolkit.models.directory import load_model
 from aae_toolkit.progress import Silent
 from aae_toolkit.report import gallery
 from aae_toolkit.report.contents import Contents, Sources, gather
 from aae_toolkit.report.evidence import open_export
-from aae_toolkit.report.gallery import Caption, collect, picture_captions
+from aae_toolkit.report.examples import png_address, wall_of
+from aae_toolkit.report.gallery import Words, collect, picture_names
 from aae_toolkit.report.report_page import render
-from aae_toolkit.report.scores import MixUp, by_class, confusion, mix_ups
+from aae_toolkit.report.scores import by_class, confusion, interval, why_they_differ
+from aae_toolkit.report.summary import limits
 from aae_toolkit.report.training import Setting, read_training
 from aae_toolkit.visualization.curves import draw_learning_curves
 from aae_toolkit.visualization.many import MOST
@@ -47,7 +51,7 @@ def tell(path: Path, model_dir: Path, data_dir: Path, export_dir: Path) -> None:
     shutil.copytree(model_dir, path, dirs_exist_ok=True)
     shutil.copytree(export_dir, path / "export")
     model = load_model(path)
-    draw_learning_curves(path, model.description.variant)
+    draw_learning_curves(path, model.description.variant, 60)
     draw_all(model, DataDirectory(data_dir).load("validation"), path / "visualization", Silent())
     set_verdict(path / "export", passed=True)
     results = [measured("eager", 2.0), measured("onnxruntime", 1.0), measured("eager", 3.0, rate=200.0, p99_bound_ms=2)]
@@ -62,7 +66,7 @@ def told_dir(variant: Variant, model_dir: Path, data_dir: Path, export_dir: Path
 
 def set_verdict(export: Path, *, passed: bool) -> None:
     manifest = read_manifest(export)
-    result = {"artifact": "classifier.onnx", "backend": "onnxruntime", "passed": passed, "accuracy": 0.75}
+    result = {"artifact": "classifier.onnx", "backend": "onnxruntime", "passed": passed, "accuracy": 0.75, "n": 60}
     result["reason"] = "largest difference 1e-06" if passed else "probabilities differs by 0.3; allowed 0.0001"
     parity = {"passed": passed, "n": 60, "split": "test", "tolerance": 1e-4, "results": [result]}
     manifest.model_copy(update={"parity": parity, "accuracy": 0.75}).save(export)
@@ -115,11 +119,10 @@ def test_the_page_tells_the_whole_story(told: Path, data_dir: Path, tmp_path: Pa
         "training.n_epochs 40 35",  # here, and in the default
         "epoch 1 epoch 40",
         "learning_rates: auto_encoder_lr: 0.0008",
-        "By class, validation",
         "By class, test",
         "Confusion, test",
         "proven on 60 test images",
-        "classifier.onnx onnxruntime fp32 same 75.00% largest difference 1e-06",
+        "classifier.onnx onnxruntime fp32 same 75.00% of 60 largest difference 1e-06",
         "Not compared: encoder.onnx",
         "over eager",
         "Environment of the benchmark",
@@ -141,7 +144,7 @@ def test_a_page_is_whole_in_itself_and_its_parts_are_found(told_dir: Path) -> No
     read = page_of(told_dir, bench=told_dir / "bench.json")
     ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
     links = [attributes["href"] for attributes in read.all("a")]
-    assert links == [f"#{name}" for name in ids]
+    assert list(dict.fromkeys(links)) == [f"#{name}" for name in ids]
     assert len(set(ids)) == len(ids) == read.tags.count("section")
     assert all(
         address.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,", "#")) for address in read.addresses
@@ -163,7 +166,7 @@ def test_pictures_are_inside_as_they_are_and_in_order(told_dir: Path) -> None:
     names = [image["alt"].rpartition(": ")[2] for image in images]
     drawn = {p.name: p for p in [*told_dir.glob("*.png"), *(told_dir / "visualization").glob("*.png")]}
     assert set(names) == set(drawn)
-    order = [name for name in picture_captions(mode_decoder=True) if name in drawn]
+    order = [name for name in picture_names(mode_decoder=True) if name in drawn]
     assert [name for name in names if not name.endswith("_learning_curve.png")] == order
     for image, name in zip(images, names, strict=True):
         content = base64.b64decode(image["src"].partition(",")[2])
@@ -196,7 +199,7 @@ def test_an_export_that_was_not_checked_or_was_refused_is_said(told: Path) -> No
     words = page_of(told).words
     assert "parity of exported files REFUSED on 60 test images" in words
     assert "not every file is the same classifier" in words
-    assert "REFUSED 75.00% probabilities differs by 0.3; allowed 0.0001" in words
+    assert "REFUSED 75.00% of 60 probabilities differs by 0.3; allowed 0.0001" in words
     assert "Not measured here: aae bench" in words
     read_manifest(told / "export").model_copy(update={"parity": None}).save(told / "export")
     assert f"Parity was not checked yet: aae parity --export {told / 'export'} --data DATA" in page_of(told).words
@@ -299,11 +302,156 @@ def test_a_page_of_many_classes_stays_short(told_dir: Path, data_dir: Path) -> N
     assert page.count('class="cell') == MOST**2
 
 
+def test_what_matters_comes_first_and_settings_last(told_dir: Path, data_dir: Path) -> None:
+    read = page_of(told_dir, bench=told_dir / "bench.json", data_dir=data_dir, split="test")
+    ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
+    first = ["scores", "examples", "parity", "speed", "curves", "pictures", "trained"]
+    assert ids == [*first, "measurements", "files", "environment", "configuration", "made"]
+    shape = "grey images of 6 x 6 pixels into"
+    for said in (shape, "It is meant for images of the same kind", "Before you use it", "always the largest class"):
+        assert 0 <= read.words.index(said) < read.words.index("images with a label")
+
+
+def test_a_picture_has_one_caption_and_the_confusion_stands_once(told_dir: Path, data_dir: Path) -> None:
+    contents = gathered(told_dir, data_dir=data_dir)
+    read = Reader(render(contents, "aae report"))
+    for picture in [*contents.curves.pictures, *contents.pictures.pictures]:
+        assert picture.words.title
+        first, last = picture.rows
+        assert 0 < first < last < picture.height
+        if picture.file != "confusion_matrix.png":
+            assert read.words.count(picture.words.note) == 1, picture.file
+            assert picture.words.note.count("Look for") == 0
+            assert read.words.count(f"{picture.words.look_for}. {picture.words.note}") == 1
+    assert "Confusion, validation" in read.words
+    assert not [image for image in read.all("img") if "confusion_matrix.png" in image["alt"]]
+    without = page_of(told_dir)
+    assert [image for image in without.all("img") if "confusion_matrix.png" in image["alt"]]
+    assert "Confusion, validation" not in without.words
+
+
+def test_percentages_of_accuracy_have_their_number_of_images(told_dir: Path, data_dir: Path) -> None:
+    contents = gathered(told_dir, bench=told_dir / "bench.json", data_dir=data_dir, split="test")
+    words = Reader(render(contents, "aae report")).words
+    for e in contents.evaluations:
+        assert f"{e.split} accuracy {100 * e.accuracy:.2f}% of {e.n} images (95% interval" in words
+    assert "at the accuracy that aae parity measured on 60 test images" in words
+    assert "Of 60 images." in words  # below the learning curve
+    model = contents.description
+    assert model.validation_images == contents.evaluations[0].n
+    others = replace(contents, description=model.model_copy(update={"validation_accuracy": 0.5}))
+    said = Reader(render(others, "aae report")).words
+    assert (
+        "After training, validation accuracy was 50.00% of 60 images: the validation images given here are oth" in said
+    )
+
+
+def test_the_interval_of_an_accuracy_and_the_reason_of_a_difference() -> None:
+    assert interval(0.8, 100) == pytest.approx((0.711, 0.867), abs=0.001)  # Wilson
+    few, far = many(3), replace(many(3), split="test", accuracy=0.1)
+    assert why_they_differ(few, few) is None
+    near = replace(few, split="test", accuracy=few.accuracy + 0.01, n=40)
+    assert "within the sampling error of 30 and 40" in (why_they_differ(few, near) or "")
+    assert "more than the sampling error of 30 and 30 images: settings may have been" in (
+        why_they_differ(few, far) or ""
+    )
+    named = replace(few, variant="unsupervised")
+    assert "categories were named on the validation images" in (why_they_differ(named, far) or "")
+
+
 @one_variant
-def test_mistakes_are_listed_most_frequent_first(told_dir: Path, data_dir: Path) -> None:
-    [evaluation] = gathered(told_dir, data_dir=data_dir).evaluations
-    confused = evaluation.__class__(**vars(evaluation) | {"confusion": [[9, 1, 0], [0, 9, 4], [2, 0, 9]]})
-    assert mix_ups(confused) == [MixUp("row_1", "row_2", 4), MixUp("row_2", "row_0", 2), MixUp("row_0", "row_1", 1)]
+def test_the_wall_shows_the_most_confident_mistakes_first(model_dir: Path, data_dir: Path) -> None:
+    model = load_model(model_dir)
+    split = DataDirectory(data_dir).load("test")
+    swapped = Split(split.images, (split.labels + (np.arange(len(split)) % 2)) % 3)  # every second label is wrong
+    wall = wall_of(model, swapped, "test")
+    assert wall is not None
+    assert [group.title.split(",")[0] for group in wall.groups] == ["Wrong", "Right"]
+    wrong, right = wall.groups
+    assert sum(group.n for group in wall.groups) == len(split)
+    assert len(wrong.examples) == min(24, wrong.n)
+    certainties = [example.probability for example in wrong.examples]
+    assert certainties == sorted(certainties, reverse=True)
+    assert all(example.given != example.true for example in wrong.examples)
+    assert all(example.given == example.true for example in right.examples)
+    assert {example.true for example in right.examples} == set(model.description.class_names)
+    picture = Image.open(BytesIO(base64.b64decode(right.examples[0].address.partition(",")[2])))
+    assert picture.size == (6, 6)
+
+
+@one_variant
+def test_without_labels_the_wall_shows_each_category(model_dir: Path, data_dir: Path) -> None:
+    split = DataDirectory(data_dir).load("test")
+    wall = wall_of(load_model(model_dir), Split(split.images, np.full_like(split.labels, -1)), "test")
+    assert wall is not None
+    assert not wall.labelled
+    assert sum(group.n for group in wall.groups) == len(split)
+    assert all(group.title.startswith("Category ") and len(group.examples) <= 6 for group in wall.groups)
+    assert all(example.true is None for group in wall.groups for example in group.examples)
+    assert wall_of(load_model(model_dir), split.of(np.zeros(0, dtype=np.int64)), "test") is None
+
+
+def test_large_examples_are_made_small() -> None:
+    for shape in ((1, 300, 200), (3, 200, 300), (4, 40, 300)):
+        content = base64.b64decode(png_address(np.zeros(shape, dtype=np.uint8)).partition(",")[2])
+        assert max(Image.open(BytesIO(content)).size) == 96
+
+
+def limits_of(contents: Contents, **changes: Any) -> dict[str, bool]:
+    """Limits of a model with changes of its description, and whether each is serious."""
+    description = contents.description.model_copy(update=changes)
+    return {limit.text: limit.is_serious for limit in limits(replace(contents, description=description))}
+
+
+@one_variant
+def test_limits_are_said_at_the_top_the_serious_ones_first(told_dir: Path, data_dir: Path) -> None:
+    contents = gathered(told_dir, data_dir=data_dir)
+    collapsed = Diagnosis(state="collapsed", finding="1 of 5 categories is used", advice="lower generator_lr")
+    [first, *_] = limits_of(contents, diagnosis=collapsed).items()
+    assert first == ("COLLAPSED: 1 of 5 categories is used; lower generator_lr.", True)
+    styles = Diagnosis(state="style_unused", finding="z makes 0.1% of the difference", advice="train longer")
+    assert (
+        limits_of(contents, diagnosis=styles)["Style not used: z makes 0.1% of the difference; train longer."] is False
+    )
+    [scored] = contents.evaluations
+    confused = [[9, 11, 0], [0, 20, 0], [1, 0, 4]]
+    reports = [
+        replace(report, n=n, accuracy=accuracy)
+        for report, n, accuracy in zip(scored.per_class, (20, 20, 5), (0.45, 1.0, 0.8), strict=True)
+    ]
+    poor = Baseline("largest_class", "t", "", 0.9, 0.9, 0, 0, 1.0, "not better", "Not better than t: 73% against 90%.")
+    worse = replace(scored, n=45, confusion=confused, per_class=reports, baselines=[poor])
+    found = limits_of(replace(contents, evaluations=[worse]))
+    assert found["Not better than t: 73% against 90%."] is True
+    assert "Wrong more often than right on row_0 (45.00% of 20)." in found
+    assert "Too few validation images to judge: row_2 (5)." in found
+    assert any(text.startswith("45 labelled validation images are few") for text in found)
+    assert [*found][-1].startswith("It gives every image one of its classes")
+    never = replace(worse, confusion=[[0, 20, 0], [0, 20, 0], [0, 0, 5]])
+    assert limits_of(replace(contents, evaluations=[never]))["Classes that it gave no validation image: row_0."] is True
+    words = Reader(render(replace(contents, evaluations=[never]), "aae report")).words
+    assert words.index("Classes that it gave no validation image") < words.index("images with a label")
+
+
+@one_variant
+def test_a_refused_or_unchecked_export_is_a_limit(told: Path) -> None:
+    set_verdict(told / "export", passed=False)
+    assert limits_of(gathered(told))["Parity was REFUSED: not every exported file is the trained model."] is True
+    read_manifest(told / "export").model_copy(update={"parity": None}).save(told / "export")
+    assert "The exported files were not compared with the trained model yet." in limits_of(gathered(told))
+
+
+@pytest.mark.parametrize("drawing", ["", "3", "5 2", "0 99999", "-1 3", "a b", "1 2 3", "٣ ٤"])
+def test_a_picture_that_misplaces_its_drawing_is_shown_whole(drawing: str, tmp_path: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt("Title", "<b>" + "t" * 5000)
+    info.add_itxt("Drawing", drawing)
+    Image.new("L", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+    [picture] = collect(tmp_path, []).pictures
+    assert picture.rows == (0, 4)
+    assert len(picture.words.title) == 2000
 
 
 @one_variant
@@ -319,7 +467,7 @@ def test_settings_that_differ_and_the_best_epoch_are_found(told: Path) -> None:
     assert training.best("absent") is None
     words = page_of(told).words
     assert "accuracy 50.00% - late - 1.5" in words
-    assert "The best accuracy was 90.00%, after epoch 2." in words
+    assert "The best accuracy was 90.00% of 60 images, after epoch 2." in words
 
 
 def png(path: Path, side: int = 4) -> Path:
@@ -332,21 +480,22 @@ def test_known_pictures_come_first_and_others_by_name(tmp_path: Path) -> None:
         png(tmp_path / name)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "directory.png").mkdir()
-    captions = {"absent.png": Caption("Absent", ""), "known.png": Caption("Known", "What it is.")}
-    collected = collect(tmp_path, captions)
+    known = ["absent.png", "known.png"]
+    collected = collect(tmp_path, known)
     assert [picture.file for picture in collected.pictures] == ["known.png", "a.png", "b.png"]
-    assert [picture.caption.title for picture in collected.pictures] == ["Known", "a.png", "b.png"]
-    assert list(collected.absent) == ["absent.png"]
-    assert collect(tmp_path / "nowhere", captions).absent == captions
+    assert all(picture.words == Words() for picture in collected.pictures)
+    assert all(picture.rows == (0, 4) for picture in collected.pictures)
+    assert collected.absent == ["absent.png"]
+    assert collect(tmp_path / "nowhere", known).absent == known
 
 
 def test_what_is_too_large_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     n_bytes = max(png(tmp_path / f"{name}.png").stat().st_size for name in "abc")
-    assert collect(tmp_path, {}, room=2 * n_bytes).left_out == [
+    assert collect(tmp_path, [], room=2 * n_bytes).left_out == [
         ("c.png", "all pictures of a page may have 0 kB in total")
     ]
     monkeypatch.setattr(gallery, "_LARGEST", n_bytes - 1)
-    collected = collect(tmp_path, {})
+    collected = collect(tmp_path, [])
     assert collected.pictures == []
     assert [name for name, _ in collected.left_out] == ["a.png", "b.png", "c.png"]
 
@@ -548,9 +697,14 @@ def test_a_browser_shows_the_page_without_an_error_a_request_or_scrolling_sidewa
         broken = "[...document.images].filter(image => !(image.complete && image.naturalWidth)).length"
         assert visit.page.evaluate(broken) == 0
         assert visit.page.evaluate(UNREADABLE) == []
+        assert visit.page.evaluate(SMALL_TEXT) == []
         if width > 375:
             assert visit.page.pdf(format="A4").startswith(b"%PDF")
 
+
+# Pictures in which text of 9 points at 120 dots an inch (15 pixels) is shown with less than 8.5 pixels.
+SMALL_TEXT = """() => [...document.querySelectorAll(".drawing img")]
+  .filter(image => 15 * image.clientWidth / image.naturalWidth < 8.5).map(image => image.alt)"""
 
 # Texts whose contrast with what is behind them is below 4.5 to 1 (WCAG 2.2, 1.4.3).
 UNREADABLE = """() => {

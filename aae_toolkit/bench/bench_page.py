@@ -13,7 +13,7 @@ from aae_toolkit.html import rendering
 
 @dataclass(frozen=True)
 class Speed:
-    """Content of `speed.html`.
+    """Content of `speed_charts.html` and `speed_tables.html`.
 
     Attributes:
         latency: chart of latency against batch size.
@@ -62,11 +62,18 @@ def speed_of(report: BenchReport, manifest: Manifest) -> Speed:
     points = fastest(timed, manifest)
     return Speed(
         latency=latency_chart(timed),
-        accuracy=accuracy_chart(points) if points else None,
+        accuracy=accuracy_chart(points, _scored(manifest)) if points else None,
         results=timed,
         served=[m for m in report.results if m.rate is not None],
         loads=last_of_each_process(report.results),
     )
+
+
+def _scored(manifest: Manifest) -> str:
+    """Name the images that accuracies were measured on; empty if they are not known."""
+    parity = manifest.parity or {}
+    n, split = parity.get("n"), parity.get("split")
+    return f" on {n:,} {split} images" if isinstance(n, int) and isinstance(split, str) else ""
 
 
 def fastest(timed: list[Measurement], manifest: Manifest) -> list[Point]:

@@ -12,7 +12,7 @@ from aae_toolkit.bench.results import Measurement
 from aae_toolkit.html.rendering import data_address
 from aae_toolkit.visualization.canvas import colors
 
-_WIDTH = 7.2  # inches; the page scales it to the screen
+_WIDTH = 5.0  # inches; a page scales it down to a phone, where its text must stay legible
 _MARKERS = "osD^vPX*<>"
 
 
@@ -29,9 +29,10 @@ class Point:
 
 @dataclass
 class Chart:
-    """Chart with its alternative text; `address` is a data URL, set once the chart is drawn."""
+    """Chart with its alternative text, and a note on what is drawn; `address` is a data URL, set once it is drawn."""
 
     alternative: str
+    note: str = ""
     address: str = ""
 
 
@@ -54,7 +55,10 @@ def latency_chart(results: Sequence[Measurement]) -> Chart:
             panel.minorticks_off()
             _label_decades(panel.yaxis)
             panel.grid(alpha=0.3)
-        drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize="small", ncols=3)
+        drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize="small", ncols=2)
+        chart.note = "Median latency of single runs; both axes are logarithmic."
+        if any(m.latency_interval_ms is not None for m in timed):
+            chart.note += " Bands are 95% intervals of the median; an invisible one is thinner than the line."
     return chart
 
 
@@ -67,15 +71,15 @@ def _plot_series(panel: Any, series: Sequence[Measurement], name: str, style: di
         panel.fill_between(at, *zip(*intervals, strict=True), color=style["color"], alpha=0.2, linewidth=0)
 
 
-def accuracy_chart(points: Sequence[Point]) -> Chart:
-    """Draw throughput against accuracy, with the Pareto front as a line."""
+def accuracy_chart(points: Sequence[Point], scored: str = "") -> Chart:
+    """Draw throughput against accuracy, with the Pareto front as a line if it has one; `scored` names the images."""
     styles = _styles([point.name for point in points])
     with _drawing("throughput against accuracy", 4.4) as (drawn, chart):
         axes = drawn.subplots()
         best = pareto(points)
-        axes.step(
-            [100 * p.accuracy for p in best], [p.images_per_second for p in best], where="pre", color="0.6", zorder=1
-        )
+        if len(best) > 1:
+            accuracies, rates = [100 * p.accuracy for p in best], [p.images_per_second for p in best]
+            axes.step(accuracies, rates, where="pre", color="0.6", zorder=1)
         for point in points:
             style = styles[point.name] | {"linestyle": "none", "markersize": 8}
             label = f"{point.name} (batch {point.batch_size}, threads {point.threads})"
@@ -89,7 +93,12 @@ def accuracy_chart(points: Sequence[Point]) -> Chart:
         axes.xaxis.get_major_formatter().set_useOffset(False)
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.grid(alpha=0.3)
-        drawn.legend(loc="outside lower center", fontsize="small", ncols=2)
+        drawn.legend(loc="outside lower center", fontsize="small", ncols=1)
+        chart.note = (
+            f"Highest throughput of each backend and precision, at the accuracy that aae parity measured{scored}."
+        )
+        if len(best) > 1:
+            chart.note += " The line is the Pareto front: no point is better than one on it in both."
     return chart
 
 

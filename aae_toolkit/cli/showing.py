@@ -54,9 +54,11 @@ def show_parity(report: ParityReport, progress: ConsoleProgress) -> None:
         floats = [v for k, v in r.max_abs_diff.items() if k not in ("label", "category", "pixels")]
         largest = max(floats, default=float("nan"))
         verdict = "same" if r else "REFUSED"
-        of = f" of {r.paired.n}" if r.paired and r.backend == ARBITER else ""
+        of = f" of {r.paired.n}" if r.paired and r.accuracy is not None else ""
         scores = percent(r.label_agreement), percent(r.accuracy) + of
         table.add_row(r.artifact, r.backend, verdict, f"{largest:.2e}", *scores)
+    if any(r.backend == ARBITER for r in report.results):
+        table.caption = f"{ARBITER} is slow, and runs on a part of the images"
     progress.console.print(table)
     for r in report.results:
         if r.first_difference:

@@ -64,7 +64,7 @@ def run_training(options: TrainingOptions) -> Path:
             observers=_observers(options, stack) if main else (),
         )
     if main:
-        draw_learning_curves(model_dir, options.variant)
+        draw_learning_curves(model_dir, options.variant, sum(data.index.splits["validation"].class_counts.values()))
         _conclude(description, model_dir, console)
     return model_dir
 

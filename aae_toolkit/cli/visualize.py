@@ -67,7 +67,7 @@ def visualize(
         show = show_seed_lines if is_seed_command(context) else show_evaluation
         show(evaluation, progress)
     if (model_dir_path / METRICS_FILE).is_file():
-        curves = draw_learning_curves(model_dir_path, model.description.variant)
+        curves = draw_learning_curves(model_dir_path, model.description.variant, len(validation))
         progress.say(f"{len(curves)} learning curves drawn in {model_dir_path}")
     show_epochs(model.description, progress)
     written = draw_all(model, validation, model_dir_path / DIRECTORY, progress)

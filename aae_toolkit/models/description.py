@@ -125,6 +125,7 @@ class ModelDescription(BaseModel):
     category_to_class: tuple[int, ...]
     category_to_class_from: Name
     validation_accuracy: float | None = None  # accuracy of the label, a fraction; None without validation labels
+    validation_images: int | None = None  # labelled ones behind `validation_accuracy`; absent in earlier files
     decoder_is_trained: bool = True  # False after a training of y alone, without the autoencoder
     diagnosis: Diagnosis | None = None  # of the training; None without validation images and in earlier files
     epochs: Epochs | None = None  # None for arrays and in files of an earlier version

@@ -252,6 +252,7 @@ def _summary(report: ParityReport) -> dict[str, Any]:
                 "precision": r.precision,
                 "passed": r.passed,
                 "accuracy": r.accuracy,
+                "n": r.paired.n if r.paired else None,
                 "reason": r.reason,
             }
             for r in report.results

@@ -20,9 +20,11 @@ from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.directory import TrainedModel, load_model, weights_path
 from aae_toolkit.progress import Progress
 from aae_toolkit.report.evidence import Benchmark, Export, export_of, read_benchmark
-from aae_toolkit.report.gallery import Gallery, collect, curve_captions, picture_captions
+from aae_toolkit.report.examples import Wall, wall_of
+from aae_toolkit.report.gallery import Gallery, collect, picture_names
 from aae_toolkit.report.training import CONFIG_FILE, Training, read_training
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
+from aae_toolkit.visualization.curves import curves_of
 from aae_toolkit.visualization.pictures import DIRECTORY
 
 
@@ -65,6 +67,7 @@ class Contents:
     pictures: Gallery
     data: DatasetIndex | None
     evaluations: list[Evaluation]
+    wall: Wall | None
     export: Export | None
     benchmark: Benchmark | None
     files: list[File]
@@ -92,7 +95,7 @@ def gather(sources: Sources, progress: Progress) -> Contents:
         if note := description.preparation_note(data):
             progress.say(note)
     training = read_training(sources.model_dir, description.variant)
-    curves = collect(sources.model_dir, curve_captions(description.variant), "*_learning_curve.png")
+    curves = collect(sources.model_dir, list(curves_of(description.variant)), "*_learning_curve.png")
     networks = {
         "backbone": model.backbone,
         "encoder": model.encoder,
@@ -108,6 +111,7 @@ def gather(sources: Sources, progress: Progress) -> Contents:
         pictures=_pictures(sources.model_dir, model, data, progress),
         data=None if data is None else data.index,
         evaluations=[] if data is None else _score(model, data, sources.split, progress),
+        wall=None if data is None else wall_of(model, load_for(model, data, sources.split), sources.split),
         export=export,
         benchmark=benchmark,
         files=_files(sources.model_dir, description),
@@ -121,7 +125,7 @@ def _pictures(model_dir: Path, model: TrainedModel, data: DataDirectory | None, 
 
         draw_all(model, load_for(model, data, "validation"), directory, progress)
     decoder, mode_decoder = model.description.decoder_is_trained, model.mode_decoder is not None
-    return collect(directory, picture_captions(decoder=decoder, mode_decoder=mode_decoder))
+    return collect(directory, picture_names(decoder=decoder, mode_decoder=mode_decoder))
 
 
 def _score(model: TrainedModel, data: DataDirectory, split: SplitName, progress: Progress) -> list[Evaluation]:
@@ -132,7 +136,7 @@ def _score(model: TrainedModel, data: DataDirectory, split: SplitName, progress:
         if unknown:
             progress.say(f"{name}: {unknown_line(unknown)}")
         if (images.labels != UNLABELED).any():
-            scored.append(evaluate(model, images, name, unknown=unknown))
+            scored.append(evaluate(model, images, name, unknown=unknown, data=data))
     return scored
 
 

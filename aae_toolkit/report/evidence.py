@@ -22,7 +22,7 @@ from aae_toolkit.models.directory import TrainedModel
 
 
 class ComparedFile(BaseModel):
-    """Comparison of one file on one backend, as `aae parity` recorded it; `accuracy` is a fraction."""
+    """Comparison of one file on one backend, as `aae parity` recorded it; `accuracy` is a fraction, of `n` images."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -31,6 +31,7 @@ class ComparedFile(BaseModel):
     precision: Precision = "fp32"
     passed: bool
     accuracy: float | None = None
+    n: int | None = None  # absent in files of an earlier version
     reason: str
 
 

@@ -1,39 +1,53 @@
-"""Gallery of the pictures in a model directory: unchanged, in order, with captions."""
+"""Gallery of the pictures in a model directory: unchanged, in order, with their words."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from aae_toolkit.config import Variant
 from aae_toolkit.errors import AaeError
 from aae_toolkit.html.rendering import data_address, size
 from aae_toolkit.visualization.pictures import PICTURES, no_decoder
 
 _LARGEST = 8_000_000  # maximum size of a picture, in bytes
+_LONGEST = 2000  # characters of a picture's words
 _ROOM = 30_000_000  # maximum total size of the pictures of a page, in bytes
 
 
-class Caption(NamedTuple):
-    """Title of a picture, and a text that explains it."""
+class Words(NamedTuple):
+    """Words of a picture, which its file holds beside the pixels; empty in files of other programs."""
 
-    title: str
-    text: str
+    title: str = ""
+    look_for: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """PNG file; `address` is a data URL with its content, width and height are in pixels."""
+    """PNG file.
+
+    Attributes:
+        file: name of the file.
+        words: its words.
+        address: data URL with its content.
+        width: width, in pixels.
+        height: height, in pixels.
+        rows: first and last row of pixels between the title and the note, which a page shows as text; all rows of a
+            picture without words.
+        n_bytes: size of the file.
+    """
 
     file: str
-    caption: Caption
+    words: Words
     address: str
     width: int
     height: int
+    rows: tuple[int, int]
     n_bytes: int
 
 
@@ -44,12 +58,12 @@ class Gallery:
     Attributes:
         pictures: pictures in order.
         left_out: names of the files that are too large for the page, with the reason.
-        absent: captions of known pictures that do not exist, by file name.
+        absent: names of known pictures that do not exist.
     """
 
     pictures: list[Picture] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
-    absent: dict[str, Caption] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
 
     @property
     def n_bytes(self) -> int:
@@ -57,36 +71,21 @@ class Gallery:
         return sum(picture.n_bytes for picture in self.pictures)
 
 
-def picture_captions(*, decoder: bool = True, mode_decoder: bool) -> dict[str, Caption]:
-    """List the captions of the pictures that `aae visualize` draws for a model, by file name, in order."""
-    return {
-        name: Caption(picture.title, picture.caption)
+def picture_names(*, decoder: bool = True, mode_decoder: bool) -> list[str]:
+    """List the pictures that `aae visualize` draws for a model, in order."""
+    return [
+        name
         for name, picture in PICTURES.items()
         if (mode_decoder or name != "learned_modes.png") and (decoder or picture.why_not is not no_decoder)
-    }
+    ]
 
 
-def curve_captions(variant: Variant) -> dict[str, Caption]:
-    """List the captions of the learning curves of a variant, by file name, in order; curves of unused terms too."""
-    captions = {
-        "reconstruction": Caption("Reconstruction loss", "Falls, then levels off."),
-        "advesarial": Caption(
-            "Adversarial losses", "Discriminators against generators: balanced where neither side runs away."
-        ),
-        "consistency": Caption("Weighted terms on y", "Level off; none rises for long."),
-        "classification": Caption("Classification loss", "Cross-entropy on labelled images."),
-        "cyclic_info": Caption("Cyclic mode loss", "Low if the encoder recovers each category from its decoded image."),
-        "accuracy": Caption("Accuracy on validation images", "Measured after each epoch."),
-    }
-    return {f"{variant}_{name}_learning_curve.png": caption for name, caption in captions.items()}
-
-
-def collect(directory: Path, captions: dict[str, Caption], pattern: str = "*.png", room: int = _ROOM) -> Gallery:
-    """Collect the PNG files of a directory: those with captions in their order, then others by name.
+def collect(directory: Path, known: Sequence[str], pattern: str = "*.png", room: int = _ROOM) -> Gallery:
+    """Collect the PNG files of a directory: the known ones in their order, then others by name.
 
     Args:
         directory: directory of the pictures, which need not exist.
-        captions: captions by file name.
+        known: names of the known pictures.
         pattern: glob pattern of file names.
         room: maximum total size in bytes; pictures that do not fit are left out, and listed.
 
@@ -94,23 +93,24 @@ def collect(directory: Path, captions: dict[str, Caption], pattern: str = "*.png
         AaeError: a file cannot be read, or is not a complete PNG.
     """
     files = {p.name: p for p in sorted(directory.glob(pattern)) if p.is_file() and not p.name.startswith(".")}
-    gallery = Gallery(absent={name: caption for name, caption in captions.items() if name not in files})
-    for name in [*(n for n in captions if n in files), *(n for n in files if n not in captions)]:
+    gallery = Gallery(absent=[name for name in known if name not in files])
+    for name in [*(n for n in known if n in files), *(n for n in files if n not in known)]:
         n_bytes = files[name].stat().st_size
         if n_bytes > _LARGEST:
             gallery.left_out.append((name, f"it has {size(n_bytes)}; the limit for a picture is {size(_LARGEST)}"))
         elif gallery.n_bytes + n_bytes > room:
             gallery.left_out.append((name, f"all pictures of a page may have {size(room)} in total"))
         else:
-            gallery.pictures.append(_picture(files[name], captions.get(name) or Caption(name, "")))
+            gallery.pictures.append(_picture(files[name]))
     return gallery
 
 
-def _picture(path: Path, caption: Caption) -> Picture:
+def _picture(path: Path) -> Picture:
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             width, height = image.size
+            held = {key: value[:_LONGEST] for key, value in image.info.items() if isinstance(value, str)}
             image.verify()
     except OSError as error:
         if error.errno is not None:
@@ -118,4 +118,15 @@ def _picture(path: Path, caption: Caption) -> Picture:
         raise AaeError(f"{path} is not a complete PNG; draw it again, or delete it") from error
     except Exception as error:  # the PNG reader of Pillow raises several types for damaged files
         raise AaeError(f"{path} is not a complete PNG; draw it again, or delete it") from error
-    return Picture(path.name, caption, data_address("image/png", content), width, height, len(content))
+    words = Words(*(held.get(key, "") for key in ("Title", "Description", "Comment")))
+    rows = _rows(held.get("Drawing", ""), height) if words.title else (0, height)
+    return Picture(path.name, words, data_address("image/png", content), width, height, rows, len(content))
+
+
+def _rows(text: str, height: int) -> tuple[int, int]:
+    """Return the first and last row of the drawing that a file names; all rows if it names none."""
+    numbers = [int(part) for part in text.split() if part.isascii() and part.isdigit()]
+    match numbers:
+        case [first, last] if first < last <= height:
+            return first, last
+    return 0, height

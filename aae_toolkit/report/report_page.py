@@ -11,7 +11,8 @@ from aae_toolkit.html.rendering import command as line
 from aae_toolkit.machine.environment import describe_environment
 from aae_toolkit.models.classes import listed, unknown_line
 from aae_toolkit.report.contents import Contents, Sources
-from aae_toolkit.report.scores import by_class, confusion, mix_ups
+from aae_toolkit.report.scores import by_class, confusion, in_words, why_they_differ
+from aae_toolkit.report.summary import about, limits
 from aae_toolkit.report.training import CONFIG_FILE
 from aae_toolkit.visualization.many import MOST
 from aae_toolkit.visualization.names import shorten
@@ -63,7 +64,10 @@ def render(contents: Contents, command: str) -> str:
         listed=listed,
         unknown_line=unknown_line,
         confusion=confusion,
-        mix_ups=mix_ups,
+        in_words=in_words,
+        why_they_differ=why_they_differ,
+        about=about(contents),
+        limits=limits(contents),
         most=MOST,
         shorten=shorten,
     )

@@ -1,4 +1,4 @@
-"""Tables of scores by class; of many classes, the worst are shown and the others summed."""
+"""Scores for people: tables by class, how sure an accuracy is, and why two accuracies differ."""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from aae_toolkit.evaluation import ClassReport, Evaluation
+from aae_toolkit.text import percent
 from aae_toolkit.visualization.many import MOST, most_confused, others, with_others
 
-_N_MIX_UPS = 10
-
-
-class MixUp(NamedTuple):
-    """Number of images of one class that were labelled as another."""
-
-    true: str
-    given: str
-    n: int
+_TWO_SIDED = 1.96  # standard errors of a 95% interval
 
 
 class Confusion(NamedTuple):
@@ -49,11 +42,34 @@ def confusion(evaluation: Evaluation) -> Confusion:
     return Confusion(names, with_others(with_others(counts, shown).T, shown).T.tolist(), n_others)
 
 
-def mix_ups(evaluation: Evaluation) -> list[MixUp]:
-    """List the most frequent mistakes, in descending order."""
-    names = [report.class_name for report in evaluation.per_class]
-    counts = np.array(evaluation.confusion)
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:_N_MIX_UPS]
-    pairs = [divmod(int(i), len(names)) for i in order]
-    return [MixUp(names[i], names[j], int(counts[i, j])) for i, j in pairs if counts[i, j]]
+def interval(accuracy: float, n: int) -> tuple[float, float]:
+    """Return the 95% interval (Wilson) of an accuracy that was measured on `n` images, as fractions."""
+    from scipy.stats import binomtest
+
+    bounds = binomtest(round(accuracy * n), n).proportion_ci(method="wilson")
+    return float(bounds.low), float(bounds.high)
+
+
+def why_they_differ(first: Evaluation, second: Evaluation) -> str | None:
+    """Say why the accuracies on two splits differ; None if they are equal."""
+    apart = first.accuracy - second.accuracy
+    if apart == 0:
+        return None
+    share = (first.accuracy * first.n + second.accuracy * second.n) / (first.n + second.n)
+    error = (share * (1 - share) * (1 / first.n + 1 / second.n)) ** 0.5
+    said = f"{first.split} and {second.split} accuracy differ by {100 * abs(apart):.2f} points"
+    if abs(apart) <= _TWO_SIDED * error:
+        return (
+            f"{said[0].upper()}{said[1:]}: other images, and within the sampling error of {first.n:,} and {second.n:,}."
+        )
+    named = "categories were named on" if first.variant == "unsupervised" else "settings may have been chosen by"
+    return (
+        f"{said[0].upper()}{said[1:]}, more than the sampling error of {first.n:,} and {second.n:,} images: {named} the"
+        f" {first.split} images, or the two are of different kinds."
+    )
+
+
+def in_words(accuracy: float, n: int) -> str:
+    """Return an accuracy with its number of images and its 95% interval."""
+    low, high = interval(accuracy, n)
+    return f"{percent(accuracy)} of {n:,} images (95% interval {100 * low:.1f} to {100 * high:.1f}%)"

@@ -75,6 +75,7 @@ def describe_validated(
         naming,
         run,
         validation_accuracy=float(correct.mean()) if known.any() else None,
+        validation_images=int(known.sum()) or None,
         diagnosis=diagnosis,
         border_brightness=_border_brightness(validation, run),
     )

@@ -2,69 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aae_toolkit.evaluation import Integers, contingency_table, majority_accuracy
 from aae_toolkit.text import rough_percent
 from aae_toolkit.visualization.canvas import (
     CONTRAST_COLOR,
+    SMALL,
+    WIDEST,
     GroupStyle,
     cell_size,
     new_figure,
     note,
     show_image,
-    tile,
     tile_centres,
 )
 from aae_toolkit.visualization.many import MOST, OTHERS_COLOR, largest, left_out, legend_of, others
+from aae_toolkit.visualization.rows import NEVER, alike, rows_of_images
 from aae_toolkit.visualization.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SEED = 0
-_N_STYLES = 11  # steps of z0
-_MIDDLE = (0.025, 0.975)  # quantiles of the images' z0 where the steps begin and end; of N(0, 1), about -2 and 2
 _N_SAMPLES = 8  # real images beside each mode
-_MARGIN = 2.2  # inches for the names on the left
 _LEGEND_ROWS = 16
 _CUT = 1.3  # height of the axis over the highest bar, where the bar of all other categories is cut
-NEVER = "never predicted"
-
-
-def style_rows(view: View) -> Figure:
-    """Draw decoded images: a row per category, with the first style varied over its range in real images."""
-    lowest, highest = np.quantile(view.z[:, 0], _MIDDLE)
-    steps = np.linspace(lowest, highest, _N_STYLES, dtype=np.float32)
-    shown, z_size = largest(view.category_sizes), view.model.architecture.z_size
-    k = len(shown)
-    y = np.repeat(np.eye(view.n_categories, dtype=np.float32)[shown], _N_STYLES, axis=0)  # [shown * steps, K]
-    z = np.repeat(view.z.mean(axis=0, keepdims=True), len(y), axis=0)
-    z[:, 0] = np.tile(steps, k)
-    pictures = view.decode(y, z)
-    kept = (view.read(pictures) == y.argmax(axis=1)).reshape(k, _N_STYLES)
-    labels = [
-        view.category_name(category) + (f"\n{NEVER}" if view.category_sizes[category] == 0 else "")
-        for category in shown
-    ]
-    drawn, axes = _rows(view, list(pictures.reshape(k, _N_STYLES, *view.image_shape)), _N_STYLES, labels)
-    axes.set_xticks(tile_centres(_N_STYLES, view.image_shape[2]), [f"{step:.2g}" for step in steps], fontsize=8)
-    axes.set_xlabel("z0" + (", the other styles at their mean" if z_size > 1 else ""), fontsize=9)
-    note(
-        drawn,
-        f"The encoder puts {rough_percent(kept.mean())} of these {kept.size} pictures back in their row. z0 of the"
-        f" middle 95% of images is {lowest:.2f} to {highest:.2f}; of the prior N(0, 1), -1.96 to 1.96."
-        f"{left_out(k, view.n_categories)}",
-    )
-    return drawn
 
 
 def modes_and_samples(view: View) -> Figure:
-    """Draw each category's mode (z = 0) beside random real images of it; images of another class are framed."""
+    """Draw each category's mode beside random real images of it; images of another class are framed."""
     order, height, width = np.random.default_rng(_SEED).permutation(len(view.images)), *view.image_shape[1:]
     shown = largest(view.category_sizes)
     modes, rows, labels, framed = view.modes(), [], [], []
@@ -73,19 +42,37 @@ def modes_and_samples(view: View) -> Figure:
         rows.append([modes[category], *view.images[members]])
         framed += [(row_index, column) for column, wrong in enumerate(view.wrong[members], 1) if wrong]
         size = view.category_sizes[category]
-        labels.append(f"{view.category_name(category)}\n{_purity(view, category)}{size} images")
-    drawn, axes = _rows(view, rows, _N_SAMPLES + 1, labels)
+        labels.append(
+            f"{view.category_name(category)}\n{_purity(view, category)}{size} image{'' if size == 1 else 's'}"
+        )
+    drawn, axes = rows_of_images(view, rows, _N_SAMPLES + 1, labels)
     xs, ys = tile_centres(_N_SAMPLES + 1, width), tile_centres(len(rows), height)
     for row, y in zip(rows, ys, strict=True):
         if len(row) == 1:
-            axes.text(xs[1] - width / 2, y, NEVER, va="center", fontsize=8, color="0.25")
+            axes.text(xs[1] - width / 2, y, NEVER, va="center", fontsize=SMALL, color="0.25")
     for row_index, column in framed:
         _frame(axes, xs[column], ys[row_index], width, height)
     axes.axvline(xs[0] + (width + 1) / 2, color="0.3", linewidth=1)
-    axes.set_xticks([xs[0], (xs[1] + xs[-1]) / 2], ["mode", "real images"], fontsize=8)
-    frames = f" {len(framed)} of the real images shown are framed: of another class." if view.known.any() else ""
-    note(drawn, f"{_overall_purity(view)}{_empty(view)}{frames}{left_out(len(shown), view.n_categories)}")
+    at = "mean z" if view.zero_is_far else "z = 0"
+    axes.set_xticks([xs[0], (xs[1] + xs[-1]) / 2], [f"at {at}", "real images"], fontsize=SMALL)
+    frames = f" {len(framed)} of the real images shown are framed: of another class." if framed else ""
+    note(
+        drawn,
+        f"{_where(view)} {alike(view, 'modes', modes[shown])}{_empty(view)}{frames}"
+        f"{left_out(len(shown), view.n_categories)}",
+    )
     return drawn
+
+
+def _where(view: View) -> str:
+    """Say where the modes are decoded."""
+    if not view.zero_is_far:
+        return "A mode is the decoder's picture of a category at z = 0."
+    nearest, spread = view.distances_to_codes
+    return (
+        f"A mode is the decoder's picture of a category at the mean z of its images, since z = 0 is far from all codes:"
+        f" {nearest:.1f} from the nearest, where half are within {spread:.1f} of their mean."
+    )
 
 
 def sizes(view: View) -> Figure:
@@ -93,11 +80,14 @@ def sizes(view: View) -> Figure:
 
     Of many categories, the smallest are one bar, which may end at the upper edge.
     """
+    from matplotlib.ticker import MaxNLocator
+
     shown = largest(view.category_sizes, MOST if view.n_categories <= MOST else MOST - 1)
     n_others, shown_sizes = view.n_categories - len(shown), view.category_sizes[shown]
     entries = _by_class(view, shown)
     n_columns = -(-len(entries) // _LEGEND_ROWS)
-    drawn = new_figure(max(6.0, 0.32 * (len(shown) + bool(n_others)) + 1.5) + 1.5 * n_columns, 4.8)
+    bars = min(WIDEST - 1.5 * n_columns, max(5.2, 0.32 * (len(shown) + bool(n_others)) + 1.5))
+    drawn = new_figure(bars + 1.5 * n_columns, 4.8)
     axes = drawn.subplots()
     positions, bottom = np.arange(len(shown)), np.zeros(len(shown), dtype=np.int64)
     for name, appearance, counts in entries:
@@ -112,13 +102,19 @@ def sizes(view: View) -> Figure:
         labels.append(others(n_others, "categories"))
     axes.axhline(len(view.images) / view.n_categories, color="0.2", linestyle="--", linewidth=1, label="equal shares")
     for position in np.flatnonzero(shown_sizes == 0).tolist():
-        axes.text(position, 0, f" {NEVER}", rotation=90, ha="center", va="bottom", fontsize=8, color=CONTRAST_COLOR)
-    crowded = max(map(len, labels)) * len(labels) > 80
-    axes.set_xticks(range(len(labels)), labels, fontsize=8, rotation=90 if crowded else 0)
-    axes.set_xlabel("category (the class it stands for)", fontsize=9)
+        axes.text(position, 0, f" {NEVER}", rotation=90, ha="center", va="bottom", fontsize=SMALL, color=CONTRAST_COLOR)
+    crowded = max(map(len, labels)) * len(labels) > 14 * (bars - 0.9)
+    axes.set_xticks(range(len(labels)), labels, fontsize=SMALL, rotation=90 if crowded else 0)
+    axes.set_xlabel("category" + (" (the class it stands for)" if view.has_class_names else ""), fontsize=SMALL)
     axes.set_xlim(-0.7, len(labels) - 0.3)
     axes.set_ylabel("images")
-    drawn.legend(title="true class", loc="outside right center", fontsize=8, ncols=max(1, n_columns))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    drawn.legend(
+        title="true class" if view.known.any() else None,
+        loc="outside right center",
+        fontsize=SMALL,
+        ncols=max(1, n_columns),
+    )
     note(drawn, f"{_overall_purity(view)}{_empty(view)}{left_out(len(shown), view.n_categories)}")
     return drawn
 
@@ -139,17 +135,17 @@ def _bar_of_others(axes: Any, position: int, total: int, highest: int) -> None:
     if total > limit:
         axes.set_ylim(0, limit)
         cut = f"{total} images, cut here "
-        axes.text(position, limit, cut, rotation=90, ha="center", va="top", fontsize=8)
+        axes.text(position, limit, cut, rotation=90, ha="center", va="top", fontsize=SMALL)
 
 
 def mode_decoder_modes(view: View) -> Figure:
     """Draw the mode decoder's image of each category."""
     shown, modes = largest(view.category_sizes), view.mode_decoder_modes()
     k = len(shown)
-    n_columns = min(10, k)
+    width, height = (1.5 * side for side in cell_size(view.image_shape, 1))
+    n_columns = min(10, k, int(WIDEST / max(width, 1.1)))
     n_rows = -(-k // n_columns)
-    width, height = (1.5 * side for side in cell_size(view.image_shape, n_rows))
-    drawn = new_figure(max(5.0, n_columns * max(width, 0.9)), n_rows * (height + 0.45) + 1.1)
+    drawn = new_figure(max(5.0, n_columns * max(width, 1.1)), n_rows * (height + 0.5) + 1.1)
     grid = drawn.subplots(n_rows, n_columns, squeeze=False)
     n_kept = (view.read(modes) == np.arange(view.n_categories)).sum()
     for position, axes in enumerate(grid.flat):
@@ -159,11 +155,11 @@ def mode_decoder_modes(view: View) -> Figure:
         category = shown[position]
         show_image(axes, modes[category])
         empty = f"\n{NEVER}" if view.category_sizes[category] == 0 else ""
-        axes.set_title(view.category_name(category, narrow=True) + empty, fontsize=7)
+        axes.set_title(view.category_name(category, narrow=True) + empty, fontsize=SMALL)
     note(
         drawn,
-        f"The encoder reads {n_kept} of the {view.n_categories} modes as their own category."
-        f"{left_out(k, view.n_categories)}",
+        f"{alike(view, 'modes', modes[shown])} The encoder reads {n_kept} of the {view.n_categories} modes as their"
+        f" own category.{left_out(k, view.n_categories)}",
     )
     return drawn
 
@@ -171,19 +167,6 @@ def mode_decoder_modes(view: View) -> Figure:
 def no_mode_decoder(view: View) -> str | None:
     """Return why `mode_decoder_modes` cannot be drawn, or None if it can."""
     return "the model has no mode decoder" if view.model.mode_decoder is None else None
-
-
-def _rows(
-    view: View, rows: Sequence[Iterable[NDArray[Any]]], n_columns: int, labels: Sequence[str]
-) -> tuple[Figure, Any]:
-    """Return a figure with a row of images per category, named by `labels`, and its axes."""
-    width, height = cell_size(view.image_shape, len(rows))
-    drawn = new_figure(max(6.5, n_columns * width + _MARGIN), max(2.5, len(rows) * height + 1.6))
-    axes = drawn.subplots()
-    show_image(axes, tile(rows, n_columns))
-    axes.set_yticks(tile_centres(len(rows), view.image_shape[1]), labels, fontsize=8 if height >= 0.5 else 6)
-    axes.tick_params(length=0)
-    return drawn, axes
 
 
 def _frame(axes: Any, x: float, y: float, width: int, height: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.evaluation import Floats
 from aae_toolkit.text import rough_percent
-from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, GroupStyle, new_figure, note
+from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, PLAIN, SMALL, GroupStyle, new_figure, note
 from aae_toolkit.visualization.many import OTHERS_COLOR, legend_of
 from aae_toolkit.visualization.view import View
 
@@ -25,6 +25,10 @@ _LEGEND_ROWS = 20
 _SURE = 0.9
 _MAX_STYLES = 10
 _BINS = 60
+FAR = "far from the prior"
+_FAR, _SHIFTED = 2.0, 0.5  # distances of a mean from 0, in standard deviations of the prior
+_PEAK, _NARROW, _WIDE = 0.2, 0.6, 1.5  # standard deviations; the prior has 1
+_ALIKE = 0.3  # W1 up to which a bell of about the right place and width is like the prior
 _LIMIT = 4.0  # minimum range of the z axis, in standard deviations
 
 
@@ -66,11 +70,24 @@ def latent_space(view: View) -> Figure:
     drawn.legend(
         title="true class" if labelled else "category", loc="outside right center", markerscale=2, ncols=n_columns
     )
-    errors = (
-        f", {wrong.sum()} of them misclassified ({rough_percent(wrong.mean())})" if labelled else ", without labels"
+    known = "labelled images" if labelled else "images without labels"
+    errors = f", {wrong.sum()} of them misclassified ({rough_percent(wrong.mean())})" if labelled else ""
+    note(
+        drawn,
+        f"{len(chosen)} {known}{errors}. Images with similar codes (y, z) lie side by side; y and z count alike, and"
+        " distances between islands mean nothing.",
     )
-    note(drawn, f"{len(chosen)} images{errors}. y and z count alike; distances between islands mean nothing.")
     return drawn
+
+
+def islands(view: View) -> str:
+    """Say what to look for in `latent_space`."""
+    if not view.known.any():
+        return "islands of one colour, each a category"
+    crosses = ", with few crosses" if view.wrong.any() else ""
+    if view.n_categories > len(view.names.texts):
+        return f"islands of one colour, one or more per class{crosses}"
+    return f"an island per class, each of one colour{crosses}"
 
 
 def _scatter(axes: Any, right: Floats, missed: Floats, name: str, appearance: GroupStyle) -> None:
@@ -112,7 +129,7 @@ def _tsne(view: View, chosen: Any) -> Floats:
 def certainty(view: View) -> Figure:
     """Draw a histogram of the largest probability in y, from 1/K to 1."""
     largest, chance = view.y.max(axis=1), 1 / view.n_categories
-    drawn = new_figure(7, 4.6)
+    drawn = new_figure(*PLAIN)
     axes: Any = drawn.subplots()
     counts, _, _ = axes.hist(largest, bins=50, range=(0, 1), color=MAIN_COLOR)
     axes.set_yscale("log")
@@ -123,24 +140,23 @@ def certainty(view: View) -> Figure:
     axes.axvline(_SURE, color=CONTRAST_COLOR, linestyle="--", label=f"{_SURE}")
     axes.set_xlabel("largest probability in y")
     axes.set_ylabel("images (log scale)")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize=9)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize=SMALL)
     sure = rough_percent((largest > _SURE).mean())
     note(drawn, f"{sure} of {len(largest)} images are above {_SURE}; the median is {np.median(largest):.3f}.")
     return drawn
 
 
 def styles(view: View) -> Figure:
-    """Draw a histogram of each of the first ten style dimensions, with the prior over it."""
+    """Draw a histogram of each of the first ten style dimensions, with the prior over it and a verdict in words."""
     n_styles = view.z.shape[1]
     n = min(n_styles, _MAX_STYLES)
-    n_columns = 1 if n == 1 else 2 if n <= 4 else 3 if n <= 9 else 4
+    n_columns = 1 if n == 1 else 2 if n <= 4 else 3
     n_rows = -(-n // n_columns)
-    drawn = new_figure(7 if n == 1 else 3.6 * n_columns, 4.6 if n == 1 else 2.6 * n_rows + 1)
+    drawn = new_figure(PLAIN[0] if n == 1 else 3.5 * n_columns, 4.2 if n == 1 else 2.8 * n_rows + 1)
     grid = drawn.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
     shown = view.z[:, :n]
     limit = max(_LIMIT, float(np.quantile(np.abs(shown), 0.999)))
     line = np.linspace(-limit, limit, 400)
-    distances = []
     for index, axes in enumerate(grid.flat):
         if index >= n:
             axes.remove()
@@ -149,21 +165,52 @@ def styles(view: View) -> Figure:
         axes.hist(z, bins=_BINS, range=(-limit, limit), density=True, color=MAIN_COLOR, label="images")
         axes.plot(line, np.exp(-(line**2) / 2) / np.sqrt(2 * np.pi), color=CONTRAST_COLOR, label="prior N(0, 1)")
         ks, wasserstein = normality(z)
-        distances.append((wasserstein, ks))
         axes.set_title(
-            f"z{index}: mean {z.mean():.2f}, deviation {z.std():.2f}\nKS {ks:.3f}, W1 {wasserstein:.3f}", fontsize=9
+            f"z{index + 1}: {bell(z)}\nmean {z.mean():.2f}, deviation {z.std():.2f}\nKS {ks:.3f}, W1 {wasserstein:.3f}",
+            fontsize=SMALL,
         )
         axes.xaxis.set_tick_params(labelbottom=index + n_columns >= n)
-    grid[0, 0].legend(fontsize=8)
-    drawn.supylabel("density", fontsize=9)
-    worst = int(np.argmax([wasserstein for wasserstein, _ in distances]))
+    grid[0, 0].legend(fontsize=SMALL)
+    drawn.supylabel("density", fontsize=SMALL)
+    more = f" Shown: {n} of {n_styles} dimensions." if n < n_styles else ""
     note(
         drawn,
-        f"Distance to N(0, 1) of {len(shown)} images: KS is the largest gap between distribution functions, W1 the mean"
-        f" shift that would make them equal; both are 0 for a perfect bell. Furthest: z{worst}, W1"
-        f" {distances[worst][0]:.3f}." + (f" Shown: {n} of {n_styles} dimensions." if n < n_styles else ""),
+        f"{_bells(view)} Distance to N(0, 1) of {len(shown)} images: KS is the largest gap between distribution"
+        f" functions, W1 the mean shift that would make them equal; both are 0 for a perfect bell.{more}",
     )
     return drawn
+
+
+def bell(z: Floats) -> str:
+    """Say in words how the values [N] of a style lie beside the prior N(0, 1)."""
+    mean, deviation = abs(float(z.mean())), float(z.std())
+    if mean > _FAR:
+        return FAR
+    place = ["shifted"] if mean > _SHIFTED else []
+    width = (
+        ["a narrow peak"]
+        if deviation < _PEAK
+        else ["narrow"]
+        if deviation < _NARROW
+        else ["wide"]
+        if deviation > _WIDE
+        else []
+    )
+    if place or width:
+        return " and ".join(place + width)
+    return "like the prior" if normality(z)[1] < _ALIKE else "of another shape"
+
+
+def _bells(view: View) -> str:
+    """Sum the verdicts on all styles up in a sentence."""
+    verdicts = [bell(z) for z in view.z.T]
+    n, n_far, n_alike = len(verdicts), verdicts.count(FAR), verdicts.count("like the prior")
+    if n_far:
+        are = "is" if n_far == 1 else "are"
+        return (
+            f"{n_far} of {n} styles {are} {FAR}, so pictures of styles drawn from it, or of z = 0, are like no image."
+        )
+    return f"{n_alike} of {n} style{'' if n == 1 else 's'} {'is' if n_alike == 1 else 'are'} like the prior."
 
 
 def normality(z: Floats) -> tuple[float, float]:

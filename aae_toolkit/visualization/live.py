@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aae_toolkit.data.split import UNLABELED
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.observer import Epoch
 from aae_toolkit.visualization.curves import draw_learning_curves
@@ -36,7 +37,8 @@ class LivePictures:
             self._remove()
         if not self._every or epoch.metrics["epoch"] % self._every:
             return
-        draw_learning_curves(self._model_dir, epoch.model.description.variant)
+        n_validation = int((epoch.validation.labels != UNLABELED).sum())
+        draw_learning_curves(self._model_dir, epoch.model.description.variant, n_validation)
         if len(epoch.validation):
             draw(View.of(epoch.model, epoch.validation, Silent()), LIVE_PICTURES, self._model_dir / DIRECTORY)
 

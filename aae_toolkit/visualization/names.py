@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LIMIT = 14  # columns of text; a Chinese character takes two
+NARROW = 12  # the same, beside images that are narrow
 _MARK = "\u200e"  # left-to-right mark, which has no width
 _REGULAR = (400, "normal", "regular")
 _LAST_RESORT = "Last Resort"  # matplotlib's font of placeholders claims every character and draws none

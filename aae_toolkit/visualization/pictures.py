@@ -13,7 +13,7 @@ from aae_toolkit.errors import AaeError
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.progress import Progress
 from aae_toolkit.text import one_line
-from aae_toolkit.visualization import categories, latent, mistakes, reconstructions
+from aae_toolkit.visualization import categories, latent, mistakes, reconstructions, style_rows
 from aae_toolkit.visualization.canvas import save, style, title
 from aae_toolkit.visualization.view import View
 
@@ -32,103 +32,92 @@ def no_decoder(view: View) -> str | None:
     return None if view.model.description.decoder_is_trained else "the model was trained without its autoencoder"
 
 
+def _always_same(text: str) -> Callable[[View], str]:
+    return lambda view: text
+
+
+def _with_labels(labelled: str, unlabelled: str) -> Callable[[View], str]:
+    return lambda view: labelled if view.known.any() else unlabelled
+
+
 @dataclass(frozen=True)
 class Picture:
     """Picture of a trained model.
 
     Attributes:
         title: title of the picture.
-        shows: sentence that describes the content.
-        look_for: sign of a good model, to follow "Look for".
+        look_for: function that returns the sign of a good model, to follow "Look for"; it names only what is drawn.
         content: function that draws the figure without its title, with measurements in a note below.
         why_not: function that returns why the picture cannot be drawn, or None if it can.
     """
 
     title: str
-    shows: str
-    look_for: str
+    look_for: Callable[[View], str]
     content: Callable[[View], Figure]
     why_not: Callable[[View], str | None] = _always
-
-    @property
-    def caption(self) -> str:
-        """Caption: description and sign of a good model, in two sentences."""
-        return f"{self.shows} Look for {self.look_for}."
 
     def draw(self, view: View) -> Figure:
         """Draw the picture with its title; call and save it within `canvas.style`."""
         drawn = self.content(view)
-        title(drawn, f"{self.title}\nLook for {self.look_for}")
+        title(drawn, self.title, self.look_for(view))
         return drawn
 
 
 PICTURES: Mapping[str, Picture] = MappingProxyType(
     {
         "latent_features_tnse.png": Picture(
-            "Latent space by t-SNE",
-            "Codes (y, z) of images, similar ones side by side; misclassified images are crosses of their true colour.",
-            "an island per class, each of one colour, with few crosses",
-            latent.latent_space,
-            latent.too_few_for_tsne,
+            "Latent space by t-SNE", latent.islands, latent.latent_space, latent.too_few_for_tsne
         ),
         "learned_latent_features.png": Picture(
-            "Category and style",
-            "Decoded images: a category in each row, with the first style varied along it.",
-            "rows that keep their class while the style changes",
-            categories.style_rows,
+            "Category and style, decoded",
+            _with_labels(
+                "rows that keep their class while the style changes",
+                "rows that keep their subject while the style changes",
+            ),
+            style_rows.style_rows,
             no_decoder,
         ),
         "modes_and_samples_from_each_label.png": Picture(
-            "Modes and images of each category",
-            "Mode of each category, the decoder's image at z = 0, beside real images of the category.",
-            "one class along a row, and a mode that looks like it",
+            "Mode and images of each category",
+            _with_labels(
+                "one class along a row, and a mode that looks like it",
+                "images that belong together, and a mode like them",
+            ),
             categories.modes_and_samples,
             no_decoder,
         ),
         "predicted_label_distribution.png": Picture(
             "Sizes of the categories",
-            "Number of images in each category, by true class.",
-            "bars of one colour, and none empty",
+            _with_labels("bars of one colour, and none empty", "no empty bar, and none that takes nearly all"),
             categories.sizes,
         ),
         "reconstruction_example.png": Picture(
             "Reconstructions",
-            "Images above their reconstructions by the decoder.",
-            "the same class and style, a little smoother",
+            _always_same("the same subject and style, a little smoother"),
             reconstructions.rebuilt,
             no_decoder,
         ),
         "y_distribution.png": Picture(
-            "Certainty of y",
-            "Histogram of the largest probability in y.",
-            "nearly all images at 1, where y is one-hot",
-            latent.certainty,
+            "Certainty of y", _always_same("nearly all images at 1, where y is one-hot"), latent.certainty
         ),
         "z_distribution.png": Picture(
-            "Distribution of z",
-            "Histogram of each style dimension, with the prior N(0, 1) over it.",
-            "bells that follow the line",
-            latent.styles,
-            no_decoder,
+            "Distribution of z", _always_same("bells that follow the line of the prior"), latent.styles, no_decoder
         ),
         "learned_modes.png": Picture(
-            "Modes of the mode decoder",
-            "Image of each category by the mode decoder, from y alone.",
-            "a clear picture per category, each another",
+            "Modes of the mode decoder, from y alone",
+            _always_same("a clear picture per category, each another"),
             categories.mode_decoder_modes,
             categories.no_mode_decoder,
         ),
         "confusion_matrix.png": Picture(
             "Confusion matrix",
-            "Share of each true class that is given each class.",
-            "a dark diagonal and pale cells beside it",
+            _always_same("a dark diagonal and pale cells beside it"),
             mistakes.confusion,
             mistakes.no_labels,
         ),
         "most_uncertain.png": Picture(
             "The most uncertain images",
-            "Images whose likeliest class is least likely, with their two likeliest classes and the true one.",
-            "images that people would doubt too",
+            _always_same("images that people would doubt too"),
             mistakes.most_uncertain,
         ),
     }

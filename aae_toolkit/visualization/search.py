@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aae_toolkit.tuning.result import Trial, Tuning
 from aae_toolkit.tuning.space import Dimension
-from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, new_figure, note, title
+from aae_toolkit.visualization.canvas import CONTRAST_COLOR, MAIN_COLOR, SMALL, new_figure, note, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,10 +30,10 @@ def draw_search(tuning: Tuning) -> Figure:
     for i, dimension in enumerate(tuning.dimensions):
         axes = drawn.add_subplot(grid[1 + i // _COLUMNS, i % _COLUMNS], sharey=above)
         _by_setting(axes, tuning, dimension)
-        axes.tick_params(labelsize=8)
-    above.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5, frameon=False, fontsize=8)
+        axes.tick_params(labelsize=SMALL)
+    above.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5, frameon=False, fontsize=SMALL)
     name = tuning.objective
-    title(drawn, f"{name[0].upper()}{name[1:]}\nLook for settings whose best trials lie together, off the edges")
+    title(drawn, f"{name[0].upper()}{name[1:]}", "settings whose best trials lie together, off the edges")
     note(drawn, f"{len(tuning.trials)} trials: {tuning.verdict}.")
     return drawn
 

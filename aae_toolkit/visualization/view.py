@@ -17,7 +17,7 @@ from aae_toolkit.evaluation import Floats, Integers, encode, encode_split
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Decoder, ModeDecoder, decode_modes, enlarge
 from aae_toolkit.progress import Progress
-from aae_toolkit.visualization.names import ClassLabels, class_labels
+from aae_toolkit.visualization.names import NARROW, ClassLabels, class_labels, shorten
 
 
 @dataclass(frozen=True)
@@ -114,22 +114,47 @@ class View:
     def category_name(self, category: int, *, narrow: bool = False) -> str:
         """Return a category's number with its class, or the number alone if all classes are named by number.
 
-        `narrow` puts the class on a second line.
+        `narrow` puts the class on a second line, and shortens it further.
         """
         name = self.names.texts[self.category_to_class[category]]
-        if self._numbers_are_names:
+        if not self.has_class_names:
             return str(category)
-        return f"{category}:\n{name}" if narrow else f"{category} ({name})"
+        return f"{category}:\n{shorten(name, NARROW)}" if narrow else f"{category} ({name})"
 
     @cached_property
-    def _numbers_are_names(self) -> bool:
+    def has_class_names(self) -> bool:
+        """Whether the classes have names that say more than the numbers of the categories."""
         names = self.model.description.class_names
-        return all(names[c] in (str(k), f"category_{k}") for k, c in enumerate(self.category_to_class))
+        return not all(names[c] in (str(k), f"category_{k}") for k, c in enumerate(self.category_to_class))
+
+    @cached_property
+    def zero_is_far(self) -> bool:
+        """Whether z = 0 is far from all codes: half of them are nearer to their mean than z = 0 is to any.
+
+        The decoder learned nothing there, so its pictures at z = 0 are of no category.
+        """
+        nearest, spread = self.distances_to_codes
+        return nearest > spread
+
+    @cached_property
+    def distances_to_codes(self) -> tuple[float, float]:
+        """Distance of z = 0 to the nearest code, and median distance of the codes to their mean."""
+        nearest = np.linalg.norm(self.z, axis=1).min()
+        return float(nearest), float(np.median(np.linalg.norm(self.z - self.z.mean(axis=0), axis=1)))
 
     def modes(self) -> Floats:
-        """Return the decoder's image of each category at z = 0, [K, C, H, W] in [0, 1]."""
-        with torch.inference_mode():
-            return self._pictures(self.model.decoder, decode_modes(self.model.decoder, self.model.architecture))
+        """Return the decoder's image of each category, [K, C, H, W] in [0, 1].
+
+        It is at z = 0, or, if that is far from all codes, at the mean z of the category's images (of all images, if the
+        category has none).
+        """
+        if not self.zero_is_far:
+            with torch.inference_mode():
+                return self._pictures(self.model.decoder, decode_modes(self.model.decoder, self.model.architecture))
+        z = np.repeat(self.z.mean(axis=0, keepdims=True), self.n_categories, axis=0)
+        for category in np.flatnonzero(self.category_sizes):
+            z[category] = self.z[self.categories == category].mean(axis=0)
+        return self.decode(np.eye(self.n_categories, dtype=np.float32), z)
 
     def mode_decoder_modes(self) -> Floats:
         """Return the mode decoder's image of each category, [K, C, H, W] in [0, 1]."""
