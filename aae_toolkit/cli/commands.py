@@ -17,6 +17,7 @@ COMMANDS = (
     "tune",
     "evaluate",
     "visualize",
+    "name-categories",
     "export",
     "parity",
     "verify",
