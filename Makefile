@@ -39,7 +39,7 @@ lock: setup ## write requirements.lock (versions, checksums) and docs/licences.m
 	$(BIN)/python tools/licences.py
 
 demo: setup ## train both variants on digits, export, prove parity, benchmark, report
-	$(BIN)/aae demo --output-dir-path $(DEMO_DIR)
+	$(BIN)/aae demo --output $(DEMO_DIR)
 
 test: setup ## run the tests, without the slow ones
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal
@@ -87,7 +87,7 @@ results: setup ## measure test accuracies over seeds, into docs/results.md; take
 
 parity: setup ## prove parity of the demo's exports again
 	for variant in semi_supervised unsupervised; do \
-	  $(BIN)/aae parity --export-dir-path $(DEMO_DIR)/$$variant/export --dir-path $(DEMO_DIR)/data || exit $$?; \
+	  $(BIN)/aae parity --export $(DEMO_DIR)/$$variant/export --data $(DEMO_DIR)/data || exit $$?; \
 	done
 
 build: setup ## build wheel and source distribution, into dist/

@@ -31,13 +31,13 @@ embeddings, standardized unless the column says otherwise, and have their defaul
 of an AMD EPYC, which was busy.
 
 ```sh
-aae init-datasets --dir-path data --source folder --raw-dir PHOTOS --image-size 224 --channels 3 --labeled 10 \\
+aae init-datasets --data data --source folder --raw-dir PHOTOS --image-size 224 --channels 3 --labeled 10 \\
     --seed 0 --backbone timm:tf_efficientnet_lite0 --backbone-weights WEIGHTS
-aae train semi-supervised --dir-path data --seed 0
+aae train semi-supervised --data data --seed 0
 ```
 """,
     "backbone-clusters": """\
-The same without labels, K = 5 (`--labeled 0`, then `aae train unsupervised --dir-path data --n-classes 5 --seed 0`).
+The same without labels, K = 5 (`--labeled 0`, then `aae train unsupervised --data data --n-classes 5 --seed 0`).
 Validation images match categories to classes one to one. *largest category* is the share of test images in it; the
 largest class has 40%.
 """,

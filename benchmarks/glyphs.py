@@ -1,6 +1,6 @@
 """Data set of ten letters in matplotlib's fonts, in MNIST's shape, without a download.
 
-    python benchmarks/glyphs.py --output-dir-path glyphs [--n 20000] [--seed 0]
+    python benchmarks/glyphs.py --output glyphs [--n 20000] [--seed 0]
 
 Writes <letter>/<number>.png, grey, 28 x 28. Each letter is set in a random font, size, angle and place, on noise.
 """
@@ -39,7 +39,7 @@ def draw(letter: str, font: Path, random: np.random.Generator) -> Image.Image:
 
 
 def main(
-    output_dir_path: Annotated[Path, typer.Option(help="Folder of classes, as `init-datasets --source folder` takes.")],
+    output: Annotated[Path, typer.Option(help="Folder of classes, as `init-datasets --source folder` takes.")],
     n: Annotated[int, typer.Option(help="Total number of pictures.")] = 20000,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
@@ -48,7 +48,7 @@ def main(
     fonts = font_files()
     for number in range(n):
         letter = LETTERS[number % len(LETTERS)]
-        directory = output_dir_path / letter
+        directory = output / letter
         directory.mkdir(parents=True, exist_ok=True)
         draw(letter, fonts[random.integers(len(fonts))], random).save(directory / f"{number:05}.png")
 

@@ -108,12 +108,12 @@ def run_cell(cell: Cell, directory: Path) -> dict[str, Any]:
         (directory / "images.npy").unlink()
         steps["facts"] = measure([*own, "facts", directory], log)
         steps["neighbours"] = measure([*own, "neighbors", directory], log)
-        paths = ["--dir-path", data, "--output-dir-path", model, "--config-path", config, "--device", "cpu"]
+        paths = ["--data", data, "--output", model, "--config", config, "--device", "cpu"]
         steps["train"] = measure([*aae, "train", "semi-supervised", *paths], log)
-        scored = ["--model-dir-path", model, "--dir-path", data]
+        scored = ["--model", model, "--data", data]
         steps["evaluate"] = measure([*aae, "evaluate", *scored, "--json"], log)
         steps["visualize"] = measure([*aae, "visualize", *scored], log)
-        measure([*aae, "export", "--model-dir-path", model, "--format", "onnx"], log)
+        measure([*aae, "export", "--model", model, "--format", "onnx"], log)
         files = sorted((directory / "files").iterdir())
         listed = directory / "listed"
         listed.write_text("".join(f"{path}\n" for path in files) * (cell.n // N_FILES))

@@ -92,7 +92,7 @@ def plain(paths: list[Path], channels: int, side: int) -> NDArray[np.uint8]:
 
 
 def command(folder: Path, data: Path, channels: int, side: int) -> None:
-    arguments = ["--dir-path", data, "--source", "folder", "--raw-dir", folder, "--overwrite"]
+    arguments = ["--data", data, "--source", "folder", "--raw-dir", folder, "--overwrite"]
     arguments += ["--image-size", side, "--channels", channels]
     program = Path(sys.executable).with_name("aae")
     subprocess.run([program, "init-datasets", *map(str, arguments)], check=True, capture_output=True)

@@ -1,6 +1,6 @@
 """Start-up time of `aae predict`, and images a second from a folder.
 
-    python benchmarks/predict.py --export-dir-path E --dir-path D [--rounds 10] [--images 10000] [--output F.json]
+    python benchmarks/predict.py --export E --data D [--rounds 10] [--images 10000] [--output F.json]
 
 Start: one image, against `python -c "import onnxruntime, numpy, PIL"`, both as processes. Folder: the whole command,
 start included, against plain loops in this process, whose imports are not counted: pillow opens a file, the eager
@@ -82,21 +82,21 @@ def report(taken: dict[str, list[float]], subject: str, n_images: int) -> dict[s
 
 
 def main(
-    export_dir_path: Annotated[Path, typer.Option(help="Export directory.")],
-    dir_path: Annotated[Path, typer.Option(help="Data directory, for its test images.")],
+    export: Annotated[Path, typer.Option(help="Export directory.")],
+    data: Annotated[Path, typer.Option(help="Data directory, for its test images.")],
     rounds: int = 10,
     images: Annotated[int, typer.Option(help="Files in the folder.")] = 10000,
     output: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
 ) -> None:
     """Print both comparisons; ratios are to the plain import, and to `aae predict`."""
-    model = export_dir_path / "classifier.onnx"
-    classifier = ExportDirectory.open(export_dir_path).module("classifier")
+    model = export / "classifier.onnx"
+    classifier = ExportDirectory.open(export).module("classifier")
     torch.set_num_threads(usable_cores())
     print(f"{usable_cores()} cores, {model.stat().st_size / 1e6:.1f} MB of model")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "images")
         folder.mkdir()
-        paths = write_images(DataDirectory(dir_path), folder, images)
+        paths = write_images(DataDirectory(data), folder, images)
         found = Path(temporary, "found.jsonl")
 
         def run(command: list[str]) -> None:

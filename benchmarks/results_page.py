@@ -21,7 +21,7 @@ from tables import Results, mean_and_spread, table
 from aae_toolkit.files import write_json, write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
-GLYPHS = ["glyphs.py", "--output-dir-path", "glyphs", "--n", "40000"]
+GLYPHS = ["glyphs.py", "--output", "glyphs", "--n", "40000"]
 
 PROTOCOL = """\
 # Results

@@ -89,7 +89,7 @@ class Task:
         files = ["--raw-dir", raw_dir] if self.data_set.has_files else []
         source, name, *more = self.data_set.flags
         draw = ["--labeled", str(self.labeled), "--seed", str(seed)]
-        return ["init-datasets", "--dir-path", directory, source, name, *files, *more, *draw]
+        return ["init-datasets", "--data", directory, source, name, *files, *more, *draw]
 
 
 def checksum(config: VariantConfig) -> str:
@@ -138,7 +138,7 @@ class Row:
 
     def commands(self, seed: int, directory: str = "data", raw_dir: str = "RAW") -> list[list[str]]:
         """Commands of a run, as arguments of `aae`; `raw_dir` holds the files of the data set."""
-        training = ["train", self.variant.replace("_", "-"), "--dir-path", directory, "--config-path", self.config]
+        training = ["train", self.variant.replace("_", "-"), "--data", directory, "--config", self.config]
         categories = [] if self.n_classes is None else ["--n-classes", str(self.n_classes)]
         return [
             self.task.command(seed, directory, raw_dir),

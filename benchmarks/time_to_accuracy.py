@@ -1,6 +1,6 @@
 """Seconds from the cold start of the command until validation accuracies are reached, for several seeds.
 
-    python benchmarks/time_to_accuracy.py --dir-path data [--config-path fast] [--seeds 0,1,2] [--output F.json]
+    python benchmarks/time_to_accuracy.py --data data [--config fast] [--seeds 0,1,2] [--output F.json]
 
 The clock starts before the process does, and is read when the command prints an epoch's line. The test split is not
 read. Memory is the process's peak after the first and the last epoch.
@@ -27,9 +27,9 @@ from aae_toolkit.machine.environment import describe_environment
 _LINE = re.compile(r"epoch (\d+)/\d+  validation accuracy ([\d.]+)%")
 
 
-def run_seed(dir_path: Path, config_path: str, seed: int, thresholds: list[float]) -> dict[str, object]:
+def run_seed(data: Path, config: str, seed: int, thresholds: list[float]) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as model_dir:
-        paths = ["--dir-path", str(dir_path), "--output-dir-path", model_dir, "--config-path", config_path]
+        paths = ["--data", str(data), "--output", model_dir, "--config", config]
         command = [sys.executable, "-u", "-m", "aae_toolkit", "train", "semi-supervised", *paths, "--seed", str(seed)]
         started = time.perf_counter()
         curve: list[tuple[float, float]] = []  # seconds, % of the validation images
@@ -53,15 +53,15 @@ def run_seed(dir_path: Path, config_path: str, seed: int, thresholds: list[float
 
 
 def main(
-    dir_path: Annotated[Path, typer.Option(help="Data directory, written by init-datasets.")],
-    config_path: Annotated[str, typer.Option(help="YAML file, or the name of a shipped one.")] = "fast",
+    data: Annotated[Path, typer.Option(help="Data directory, written by init-datasets.")],
+    config: Annotated[str, typer.Option(help="YAML file, or the name of a shipped one.")] = "fast",
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
     thresholds: Annotated[str, typer.Option(help="Validation accuracies in percent.")] = "97,98,99",
     output: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
 ) -> None:
     """Train once a seed, one after the other, and print a row for each."""
     limits = [float(part) for part in thresholds.split(",")]
-    runs = [run_seed(dir_path, config_path, int(seed), limits) for seed in seeds.split(",")]
+    runs = [run_seed(data, config, int(seed), limits) for seed in seeds.split(",")]
     table = Table("seed", *(f"s to {t:g}%" for t in limits), "final", "s in all", "MiB first, last epoch")
     for run in runs:
         reached = ["never" if s is None else f"{s:.1f}" for s in run["seconds_to"].values()]
@@ -69,7 +69,7 @@ def main(
         table.add_row(str(run["seed"]), *reached, f"{run['final']:.2f}%", f"{run['seconds']:.1f}", memory)
     Console(width=120).print(table)
     if output:
-        write_json(output, {"environment": describe_environment(), "config": config_path, "runs": runs})
+        write_json(output, {"environment": describe_environment(), "config": config, "runs": runs})
 
 
 if __name__ == "__main__":

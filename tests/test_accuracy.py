@@ -124,7 +124,7 @@ def test_a_row_without_a_target_is_never_below_it(accuracy: ModuleType, rows: di
     assert "not run" in lines_of(accuracy.page({}))["letters"]
     page = accuracy.page({"letters": {"0": a_result(row, 12.0)}})
     assert lines_of(page)["letters"].startswith("  | 12.00 | 1 |")
-    assert "python benchmarks/glyphs.py --output-dir-path glyphs" in page
+    assert "python benchmarks/glyphs.py --output glyphs" in page
     assert "--raw-dir glyphs" in page
 
 

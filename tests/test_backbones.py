@@ -256,13 +256,13 @@ def test_an_unknown_backbone_is_refused_with_near_names(name, message):
 
 def test_flags_without_a_backbone_are_refused(tmp_path, capsys):
     for flag in (["--views", "3"], ["--backbone-weights", "x"]):
-        assert run(["init-datasets", "--dir-path", str(tmp_path / "d"), "--source", "digits", *flag]) == 2
+        assert run(["init-datasets", "--data", str(tmp_path / "d"), "--source", "digits", *flag]) == 2
         assert f"{flag[0]} needs --backbone" in capsys.readouterr().err
 
 
 def test_a_missing_package_names_its_extra(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    command = ["init-datasets", "--dir-path", str(tmp_path / "d"), "--source", "digits", "--backbone", "timm:resnet18"]
+    command = ["init-datasets", "--data", str(tmp_path / "d"), "--source", "digits", "--backbone", "timm:resnet18"]
     assert run(command) == 1
     assert 'pip install "aae-toolkit[train,cpu,timm]"' in capsys.readouterr().err
 

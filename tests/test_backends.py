@@ -179,7 +179,7 @@ def test_a_cpu_session_passed_off_as_cuda_is_refused(
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
     monkeypatch.setattr(registry, "WEIGHTS_BACKENDS", ("eager",))
     pretend_cuda(monkeypatch, names)
-    flags = ["--export-dir-path", str(export), "--dir-path", str(data_dir), "--device", "cuda"]
+    flags = ["--export", str(export), "--data", str(data_dir), "--device", "cuda"]
     assert run(["parity", *flags]) == DeviceError.exit_status == 5
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -305,7 +305,7 @@ def test_a_backend_with_other_outputs_is_refused_and_nothing_is_reported(
     export = copy_with_only(export_dir, tmp_path / "export", "classifier.onnx")
     replace_artifact(export, "classifier", Format.ONNX, Doubtful(ExportDirectory.open(export).module("classifier")))
     output = tmp_path / "bench.json"
-    flags = ["--export-dir-path", str(export), "--backends", backends, "--output", str(output)]
+    flags = ["--export", str(export), "--backends", backends, "--output", str(output)]
     assert run(["bench", *flags]) == ParityError.exit_status == 3
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -328,7 +328,7 @@ def test_the_command_prints_tables_writes_the_report_and_the_page_and_compares(
     export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], in_process: type[InProcess]
 ) -> None:
     output, page = tmp_path / "new" / "bench.json", tmp_path / "new" / "bench.html"
-    flags = ["bench", "--export-dir-path", str(export_dir), "--batch-sizes", "1,2", "--threads", "1", "--rounds", "5"]
+    flags = ["bench", "--export", str(export_dir), "--batch-sizes", "1,2", "--threads", "1", "--rounds", "5"]
     flags += ["--backends", "eager,onnxruntime", "--server-rates", "5000"]
     assert run([*flags, "--output", str(output), "--html", str(page)]) == 0
     printed = capsys.readouterr()
@@ -340,7 +340,7 @@ def test_the_command_prints_tables_writes_the_report_and_the_page_and_compares(
     assert report.keys() >= {"environment", "results"}
     assert len(report["results"]) == 6
     words = Reader(page.read_text()).words
-    assert "aae bench --export-dir-path" in words
+    assert "aae bench --export" in words
     assert f"--server-rates 5000 --output {output}" in words
 
     for result in report["results"]:
@@ -408,7 +408,7 @@ def test_what_cannot_be_measured_is_one_line_before_anything_is_started(
     here = {"environment": describe_environment(), "results": []}
     (tmp_path / "empty.json").write_text(json.dumps(here))
     given = [flag.format(tmp=tmp_path) for flag in flags]
-    assert run(["bench", "--export-dir-path", str(export_dir), *given]) == status
+    assert run(["bench", "--export", str(export_dir), *given]) == status
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert said in error

@@ -29,7 +29,7 @@ def test_the_page_says_everything_and_loads_nothing(manifest: Manifest, tmp_path
     results = [measured("eager", 2.0), measured("onnxruntime", 1.0), measured("eager", 9.0, 32)]
     report = report_of(*results, measured("onnxruntime", 1.0, precision="int8"), served)
     path = tmp_path / "new" / "page.html"
-    write_page(path, report, with_accuracies(manifest), "aae bench --export-dir-path 'my export'")
+    write_page(path, report, with_accuracies(manifest), "aae bench --export 'my export'")
     page = Reader(path.read_text(encoding="utf-8"))
     assert page.tags.count("img") == 2
     assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
@@ -38,7 +38,7 @@ def test_the_page_says_everything_and_loads_nothing(manifest: Manifest, tmp_path
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert "@import" not in page.styles
     assert "url(" not in page.styles
-    for said in ("aae bench --export-dir-path 'my export'", "0123456789ab", str(describe_environment()["cpu"])):
+    for said in ("aae bench --export 'my export'", "0123456789ab", str(describe_environment()["cpu"])):
         assert said in page.words
     for said in ("onnxruntime int8", "2.00x", "reference", "queries/s asked", "classifier.int8.onnx", "2.040"):
         assert said in page.words

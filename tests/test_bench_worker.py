@@ -136,7 +136,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 @linux
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_stopping_the_command_ends_its_processes(export_dir: Path, signum: signal.Signals, status: int) -> None:
-    flags = ["--export-dir-path", str(export_dir), "--backends", "onnxruntime", "--threads", "1", "--rounds", "1000000"]
+    flags = ["--export", str(export_dir), "--backends", "onnxruntime", "--threads", "1", "--rounds", "1000000"]
     command = subprocess.Popen(
         [sys.executable, "-m", "aae_toolkit", "bench", *flags],
         stdout=subprocess.DEVNULL,

@@ -52,7 +52,7 @@ def model(unnamed_dir: Path, tmp_path: Path) -> Path:
 
 
 def command(model: Path, *names: str) -> int:
-    return run(["name-categories", "--model-dir-path", str(model), *names])
+    return run(["name-categories", "--model", str(model), *names])
 
 
 def fields(description: ModelDescription) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -65,9 +65,9 @@ def test_the_names_reach_every_file_that_is_exported_and_every_label_that_it_giv
     data = DataDirectory(unnamed_dir / "data")
     images = data.load("test").images
     assert command(model, *NAMES) == 0
-    assert run(["export", "--model-dir-path", str(model)]) == 0
+    assert run(["export", "--model", str(model)]) == 0
     export = model / "export"
-    assert run(["parity", "--export-dir-path", str(export), "--dir-path", str(data.path)]) == 0
+    assert run(["parity", "--export", str(export), "--data", str(data.path)]) == 0
     assert run(["verify", str(export)]) == 0
     files = [tmp_path / f"{i}.png" for i in range(len(images))]
     for file, image in zip(files, images, strict=True):
@@ -103,13 +103,13 @@ def test_the_command_lists_names_and_says_which_export_is_stale(
     assert [f"category_{k}" in listed for k in range(5)] == [True] * 4 + [False]
     assert "aae visualize" in listed
     assert fields(read_description(model)) == fields(read_description(unnamed_dir / "model"))
-    assert run(["export", "--model-dir-path", str(model), "--format", "torch-export"]) == 0
+    assert run(["export", "--model", str(model), "--format", "torch-export"]) == 0
     capsys.readouterr()
     assert command(model, *NAMES) == 0
     said = capsys.readouterr().out
     assert "große Katze" in said
     assert f"{model / 'export'} still has the earlier names" in " ".join(said.split())
-    assert run(["report", "--model-dir-path", str(model), "--output", str(model / "r.html")]) == 1
+    assert run(["report", "--model", str(model), "--output", str(model / "r.html")]) == 1
     assert "is of another model: its classes are category_0" in capsys.readouterr().err  # until it is written again
 
 
@@ -142,7 +142,7 @@ def test_classes_of_labelled_data_stay_and_names_given_by_hand_go(data_dir: Path
     assert after.category_to_class[2:] == before.category_to_class[2:]
     assert write_names(model, {0: "right"}, Silent()).class_names == ("row_0", "row_1", "row_2", "right")
     assert write_names(model, {0: "row_0"}, Silent()).class_names == ("row_0", "row_1", "row_2")
-    assert run(["evaluate", "--model-dir-path", str(model), "--dir-path", str(data_dir)]) == 0
+    assert run(["evaluate", "--model", str(model), "--data", str(data_dir)]) == 0
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def write_data(path: Path, order: tuple[str, ...], *, keep: tuple[str, ...] = ()
 
 
 def evaluated(model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, object], str]:
-    flags = ["--model-dir-path", str(model), "--dir-path", str(data), "--split", "test"]
+    flags = ["--model", str(model), "--data", str(data), "--split", "test"]
     assert run(["evaluate", *flags, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert run(["evaluate", *flags]) == 0
@@ -92,19 +92,19 @@ def test_parity_report_and_pictures_take_such_data(
 ) -> None:
     data = write_data(tmp_path / "data", ("fox", "row_2", "row_0"))
     model, export = (Path(shutil.copytree(path, tmp_path / path.name)) for path in (model_dir, export_dir))
-    flags = ["--dir-path", str(data)]
-    assert run(["parity", "--export-dir-path", str(export), *flags, "--json"]) == 0
+    flags = ["--data", str(data)]
+    assert run(["parity", "--export", str(export), *flags, "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["accuracy"] == pytest.approx(1, abs=0.1)
     assert "not scored: 60 images" not in printed.err
     assert "classes that the model does not know: fox (" in printed.err
     page = tmp_path / "report.html"
-    assert run(["report", "--model-dir-path", str(model), *flags, "--output", str(page)]) == 0
+    assert run(["report", "--model", str(model), *flags, "--output", str(page)]) == 0
     text = page.read_text()
     assert "Not scored on validation, without images: row_1." in text
     assert "images of classes that the model does not know: fox (" in text
     assert "classes that the model does not know: fox (" in capsys.readouterr().out
-    assert run(["visualize", "--model-dir-path", str(model), *flags]) == 0
+    assert run(["visualize", "--model", str(model), *flags]) == 0
     assert "classes that the model does not know: fox (" in capsys.readouterr().out
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import typer
 import yaml
 from conftest import TINY_MODEL, TINY_TRAINING, tiny_source
 from exports import one_variant
@@ -19,6 +21,8 @@ from exports import one_variant
 from aae_toolkit import __version__
 from aae_toolkit.cli import app, commands, seed
 from aae_toolkit.cli.app import main, run
+from aae_toolkit.cli.names import LONGER
+from aae_toolkit.cli.predict import parsed
 from aae_toolkit.config import Variant
 from aae_toolkit.data.directory import write_data_directory
 from aae_toolkit.errors import AaeError
@@ -102,85 +106,97 @@ def test_without_a_command_there_is_help_and_wrong_usage(
     assert "Usage: aae" in capsys.readouterr().out
 
 
-ON_MODEL = "--model-dir-path {model}"
-ON_EXPORT = "--export-dir-path {export}"
-TRAIN = "train semi-supervised --output-dir-path {tmp}/new --config-path {config}"
+ON_MODEL = "--model {model}"
+ON_EXPORT = "--export {export}"
+TRAIN = "train semi-supervised --output {tmp}/new --config {config}"
 
 ERRORS = [
     # data directories
-    (f"evaluate {ON_MODEL} --dir-path {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
-    (f"visualize {ON_MODEL} --dir-path {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
-    (f"parity {ON_EXPORT} --dir-path {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
-    (f"{TRAIN} --dir-path {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
-    (f"{TRAIN} --dir-path {{model}}", 1, "holds no dataset.json"),
-    (f"{TRAIN} --dir-path {{foreign}}", 1, "is not the index of a data directory"),
-    (f"evaluate {ON_MODEL} --dir-path {{other}}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
-    (f"visualize {ON_MODEL} --dir-path {{other}}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
-    ("init-datasets --dir-path {tmp}/new --source folder", 2, "needs --raw-dir"),
-    ("init-datasets --dir-path {tmp}/new --source folder --raw-dir {tmp}/absent", 1, "is not a directory"),
-    ("init-datasets --dir-path {tmp}/new --source mnist --raw-dir {tmp}", 1, "mnist not found"),
-    ("init-datasets --dir-path {tmp}/new --source imagenet", 2, "--source"),
-    ("init-datasets --dir-path {tmp}/new --source digits --labeled 99999", 2, "the source has 1797 with a label"),
-    ("init-datasets --dir-path {tmp}/new --channels 2", 2, "choose 1 (grey) or 3 (RGB)"),
-    ("init-datasets --dir-path {foreign}/dataset.json --source digits", 1, "cannot be written"),
-    ("init-datasets --dir-path {data} --source digits", 2, "already holds other splits"),
-    (f"{TRAIN} --dir-path {{foreign}}/dataset.json", 1, "is a file, not a directory"),
+    (f"evaluate {ON_MODEL} --data {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
+    (f"visualize {ON_MODEL} --data {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
+    (f"parity {ON_EXPORT} --data {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
+    (f"{TRAIN} --data {{tmp}}/absent", 1, "does not exist; write one with: aae init-datasets"),
+    (f"{TRAIN} --data {{model}}", 1, "holds no dataset.json"),
+    (f"{TRAIN} --data {{foreign}}", 1, "is not the index of a data directory"),
+    (f"evaluate {ON_MODEL} --data {{other}}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
+    (f"visualize {ON_MODEL} --data {{other}}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
+    ("init-datasets --data {tmp}/new --source folder", 2, "needs --raw-dir"),
+    ("init-datasets --data {tmp}/new --source folder --raw-dir {tmp}/absent", 1, "is not a directory"),
+    ("init-datasets --data {tmp}/new --source mnist --raw-dir {tmp}", 1, "mnist not found"),
+    ("init-datasets --data {tmp}/new --source imagenet", 2, "--source"),
+    ("init-datasets --data {tmp}/new --source digits --labeled 99999", 2, "the source has 1797 with a label"),
+    ("init-datasets --data {tmp}/new --channels 2", 2, "choose 1 (grey) or 3 (RGB)"),
+    ("init-datasets --data {foreign}/dataset.json --source digits", 1, "cannot be written"),
+    ("init-datasets --data {data} --source digits", 2, "already holds other splits"),
+    (f"{TRAIN} --data {{foreign}}/dataset.json", 1, "is a file, not a directory"),
     (
-        f"{TRAIN} --dir-path {{data}} --output-dir-path {{config}}",
+        f"{TRAIN} --data {{data}} --output {{config}}",
         1,
         "cannot be written: it is a file, not a directory",
     ),
     # model and export directories, model files
-    ("evaluate --model-dir-path {config} --dir-path {data}", 1, "is a file, not a directory"),
-    ("bench --export-dir-path {config}", 1, "is a file, not a directory"),
-    ("evaluate --model-dir-path {tmp}/absent --dir-path {data}", 1, "does not exist; train one with: aae train"),
-    ("visualize --model-dir-path {data} --dir-path {data}", 1, "holds no model.json"),
-    ("export --model-dir-path {tmp}/absent", 1, "does not exist; train one with: aae train"),
-    ("export --model-dir-path {model} --output-dir-path {foreign}/dataset.json", 1, "cannot be written"),
-    ("parity --export-dir-path {model} --dir-path {data}", 1, "holds no manifest.json; write one with: aae export"),
-    ("bench --export-dir-path {tmp}/absent", 1, "does not exist; write one with: aae export"),
+    ("evaluate --model {config} --data {data}", 1, "is a file, not a directory"),
+    ("bench --export {config}", 1, "is a file, not a directory"),
+    ("evaluate --model {tmp}/absent --data {data}", 1, "does not exist; train one with: aae train"),
+    ("visualize --model {data} --data {data}", 1, "holds no model.json"),
+    ("export --model {tmp}/absent", 1, "does not exist; train one with: aae train"),
+    ("export --model {model} --output {foreign}/dataset.json", 1, "cannot be written"),
+    ("parity --export {model} --data {data}", 1, "holds no manifest.json; write one with: aae export"),
+    ("bench --export {tmp}/absent", 1, "does not exist; write one with: aae export"),
     ("predict {tmp}/x.png --model {tmp}/absent.onnx", 1, "absent.onnx does not exist"),
     # configurations
-    (f"{TRAIN} --dir-path {{data}} --n-classes 2", 2, "--n-classes 2 is below the 3 labelled classes"),
-    (f"{TRAIN} --dir-path {{data}} --n-epochs 0", 2, "'training.n_epochs' is 0"),
-    (f"{TRAIN} --dir-path {{data}} --z-size -1", 2, "'model.z_size' is -1"),
-    (f"{TRAIN} --dir-path {{data}} --batch-size 1", 2, "'training.batch_size' is 1"),
-    (f"{TRAIN} --dir-path {{data}} --batch-size many", 2, "--batch-size"),
-    (f"{TRAIN} --dir-path {{data}} --precision fp8", 2, "--precision"),
-    ("train semi-supervised --dir-path {data} --config-path {unknown_key}", 2, "did you mean 'hidden_size'?"),
-    ("train semi-supervised --dir-path {data} --config-path {impossible}", 2, "semi_supervised.training.batch_size"),
-    ("train unsupervised --dir-path {data} --config-path {one_section}", 2, "has no section 'unsupervised'"),
-    ("train semi-supervised --dir-path {data} --config-path {tmp}/absent.yaml", 1, "cannot be read"),
+    (f"{TRAIN} --data {{data}} --n-classes 2", 2, "--n-classes 2 is below the 3 labelled classes"),
+    (f"{TRAIN} --data {{data}} --n-epochs 0", 2, "'training.n_epochs' is 0"),
+    (f"{TRAIN} --data {{data}} --z-size -1", 2, "'model.z_size' is -1"),
+    (f"{TRAIN} --data {{data}} --batch-size 1", 2, "'training.batch_size' is 1"),
+    (f"{TRAIN} --data {{data}} --batch-size many", 2, "--batch-size"),
+    (f"{TRAIN} --data {{data}} --precision fp8", 2, "--precision"),
+    ("train semi-supervised --data {data} --config {unknown_key}", 2, "did you mean 'hidden_size'?"),
+    ("train semi-supervised --data {data} --config {impossible}", 2, "semi_supervised.training.batch_size"),
+    ("train unsupervised --data {data} --config {one_section}", 2, "has no section 'unsupervised'"),
+    ("train semi-supervised --data {data} --config {tmp}/absent.yaml", 1, "cannot be read"),
     # devices
-    (f"{TRAIN} --dir-path {{data}} --device banana", 2, "--device banana is not a device"),
-    (f"parity {ON_EXPORT} --dir-path {{data}} --device banana", 2, "--device banana is no device"),
+    (f"{TRAIN} --data {{data}} --device banana", 2, "--device banana is not a device"),
+    (f"parity {ON_EXPORT} --data {{data}} --device banana", 2, "--device banana is no device"),
     (f"bench {ON_EXPORT} --device banana", 2, "--device banana is no device"),
     # trainings that are there, or not
-    ("train {variant} --dir-path {data} --output-dir-path {model}", 2, "already holds a training"),
-    ("train {variant} --dir-path {data} --output-dir-path {model} --resume --overwrite", 2, "give one of them"),
-    (f"{TRAIN} --dir-path {{data}} --checkpoint-every 0", 2, "greater than or equal to 1"),
+    ("train {variant} --data {data} --output {model}", 2, "already holds a training"),
+    ("train {variant} --data {data} --output {model} --resume --overwrite", 2, "give one of them"),
+    (f"{TRAIN} --data {{data}} --checkpoint-every 0", 2, "greater than or equal to 1"),
     (
-        "train {variant} --dir-path {data} --output-dir-path {model} --resume --z-size 3",
+        "train {variant} --data {data} --output {model} --resume --z-size 3",
         2,
         "use the same settings",
     ),
     # the command line itself
     ("tarin", 2, "No such command 'tarin'"),
     ("train supervised", 2, "No such command 'supervised'"),
-    ("evaluate", 2, "Missing option '--model-dir-path'"),
-    (f"evaluate {ON_MODEL}", 2, "Missing option '--dir-path'"),
-    (f"evaluate {ON_MODEL} --dir-path {{data}} --split train", 2, "'train' is not one of 'validation', 'test'"),
+    ("evaluate", 2, "Missing option '--model'"),
+    (f"evaluate {ON_MODEL}", 2, "Missing option '--data'"),
+    (f"evaluate {ON_MODEL} --data {{data}} --split train", 2, "'train' is not one of 'validation', 'test'"),
     ("predict --model {export}/classifier.onnx", 2, "the following arguments are required: IMAGE..."),
+    (f"{TRAIN} --data {{data}} -q -v", 2, "--quiet prints less, --verbose more; give one of them"),
     ("doctor --fix", 2, "No such option: --fix"),
-    ("export --model-dir-path {model} --format tflite", 2, "'tflite' is not one of"),
-    ("export --model-dir-path {model} --opset 17", 2, "--opset': Input should be greater than or equal to 18"),
-    ("export", 2, "Missing option '--model-dir-path'"),
+    ("export --model {model} --format tflite", 2, "'tflite' is not one of"),
+    ("export --model {model} --opset 17", 2, "--opset': Input should be greater than or equal to 18"),
+    ("export", 2, "Missing option '--model'"),
     ("export --verify {tmp}", 2, "No such option: --verify; it is a command now: aae verify EXPORT"),
-    ("export --model-dir-path {model} --web {tmp}", 2, "--web; it is a command now: aae web EXPORT DIR"),
+    ("export --model {model} --web {tmp}", 2, "--web; it is a command now: aae web EXPORT DIR"),
+    ("export --export {export}", 2, "it is a command now: aae web EXPORT DIR"),
     ("export --export-dir-path {export}", 2, "it is a command now: aae web EXPORT DIR"),
     ("export --device-path x", 2, "No such option: --device-path"),
     ("verify", 2, "Missing argument 'EXPORT'"),
     ("verify {export} --output-dir-path {tmp}", 2, "No such option: --output-dir-path"),
+    ("export --model-dir-path {tmp}/absent", 1, "does not exist; train one with: aae train"),
+    ("evaluate --model-dir-path={tmp}/absent --dir-path={data}", 1, "does not exist; train one with: aae train"),
+    ("parity --export-dir-path {tmp}/absent --dir-path {data}", 1, "does not exist; write one with: aae export"),
+    ("verify --export {tmp}/absent", 1, "does not exist; write one with: aae export"),
+    ("verify --export-dir-path={tmp}/absent", 1, "does not exist; write one with: aae export"),
+    ("web {tmp}/page --export-dir-path {tmp}/absent", 1, "absent does not exist; write one with: aae export"),
+    ("predict {tmp}/x.png --model-dir-path {tmp}/absent.onnx", 1, "absent.onnx does not exist"),
+    ("predict {tmp}/x.png --export-dir-path={tmp}/absent.onnx", 1, "absent.onnx does not exist"),
+    ("predict {tmp}/x.png --export {tmp}/absent.onnx --output-dir-path y.csv", 1, "absent.onnx does not exist"),
+    ("tune unsupervised --dir-path {tmp}/absent --config-path auto", 1, "does not exist; write one with"),
     ("verify {model}", 1, "holds no manifest.json; write one with: aae export"),
 ]
 
@@ -236,9 +252,9 @@ def test_an_error_is_one_line_that_says_what_is_wrong(
 def test_cuda_where_there_is_none_has_its_own_status(
     command: str, data_dir: Path, export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = {"train": ["--dir-path", data_dir, "--output-dir-path", tmp_path / "model"]}
-    flags["parity"] = ["--export-dir-path", shutil.copytree(export_dir, tmp_path / "export"), "--dir-path", data_dir]
-    flags["bench"] = ["--export-dir-path", export_dir]
+    flags = {"train": ["--data", data_dir, "--output", tmp_path / "model"]}
+    flags["parity"] = ["--export", shutil.copytree(export_dir, tmp_path / "export"), "--data", data_dir]
+    flags["bench"] = ["--export", export_dir]
     name, *rest = command.split()
     assert run([name, *rest, *map(str, flags[name]), "--device", "cuda"]) == 5
     error = capsys.readouterr().err
@@ -248,7 +264,7 @@ def test_cuda_where_there_is_none_has_its_own_status(
 
 def test_an_error_in_a_real_process_is_one_line_and_debug_shows_its_traceback(tmp_path: Path) -> None:
     code = "from aae_toolkit.cli.app import main; main()"
-    arguments = ["evaluate", "--model-dir-path", str(tmp_path / "absent"), "--dir-path", str(tmp_path)]
+    arguments = ["evaluate", "--model", str(tmp_path / "absent"), "--data", str(tmp_path)]
     done = in_a_new_process(code, *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     debugged = in_a_new_process(code, *arguments, "--debug")
@@ -322,10 +338,10 @@ def test_what_the_machine_refuses_is_no_internal_error(
 @pytest.mark.parametrize(
     ("package", "arguments", "extra"),
     [
-        ("torch", ["train", "unsupervised", "--dir-path", "."], "train,cpu"),
-        ("torch", ["evaluate", "--dir-path", ".", "--model-dir-path", "."], "train,cpu"),
-        ("torch", ["export", "--model-dir-path", "."], "train,cpu"),
-        ("sklearn", ["init-datasets", "--dir-path", ".", "--source", "digits"], "train,cpu"),
+        ("torch", ["train", "unsupervised", "--data", "."], "train,cpu"),
+        ("torch", ["evaluate", "--data", ".", "--model", "."], "train,cpu"),
+        ("torch", ["export", "--model", "."], "train,cpu"),
+        ("sklearn", ["init-datasets", "--data", ".", "--source", "digits"], "train,cpu"),
         ("onnxruntime", ["predict", "x.png", "--model", "classifier.onnx"], "cpu"),
     ],
 )
@@ -358,7 +374,7 @@ def test_every_extra_that_is_named_is_one_of_the_package_s() -> None:
 def test_evaluate_prints_one_json_object_and_nothing_else(
     model_dir: Path, data_dir: Path, variant: Variant, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--model-dir-path", str(model_dir), "--dir-path", str(data_dir), "--split", "test", "--json"]
+    flags = ["--model", str(model_dir), "--data", str(data_dir), "--split", "test", "--json"]
     assert run(["evaluate", *flags]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -380,7 +396,7 @@ def test_evaluate_prints_one_json_object_and_nothing_else(
 def test_a_training_is_resumed_or_replaced_only_when_asked(
     data_dir: Path, tiny_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--dir-path", str(data_dir), "--output-dir-path", str(tmp_path), "--config-path", str(tiny_yaml)]
+    flags = ["--data", str(data_dir), "--output", str(tmp_path), "--config", str(tiny_yaml)]
     train = ["train", "semi-supervised", *flags, "--device", "cpu"]
     assert run(train) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -438,7 +454,7 @@ def test_without_a_configuration_settings_are_chosen_said_and_kept(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, model = shutil.copytree(data_dir, tmp_path / "data"), tmp_path / "model"
-    command = ["train", "semi-supervised", "--dir-path", str(data), "--output-dir-path", str(model)]
+    command = ["train", "semi-supervised", "--data", str(data), "--output", str(model)]
     assert run([*command, "--n-epochs", "1", "--z-size", "2"]) == 0
     printed = capsys.readouterr().out
     for choice in ("network", "augmentation", "length", "terms"):
@@ -455,7 +471,7 @@ def test_a_model_without_a_mode_decoder_has_nine_pictures(
     model_dir: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = shutil.copytree(model_dir, tmp_path / "model")
-    assert run(["visualize", "--model-dir-path", str(model), "--dir-path", str(data_dir)]) == 0
+    assert run(["visualize", "--model", str(model), "--data", str(data_dir)]) == 0
     assert "9 pictures written" in capsys.readouterr().out
     assert {path.name for path in (model / "visualization").iterdir()} == PICTURES
 
@@ -481,11 +497,11 @@ def test_a_model_is_not_scored_on_data_with_other_classes(
     other = replace(tiny_source(), class_names=("x", "y", "z"))
     write_data_directory(tmp_path, other, None, None, None, seed=0)
     for command in (
-        ["evaluate", "--model-dir-path", str(model_dir)],
-        ["parity", "--export-dir-path", str(export_dir)],
-        ["visualize", "--model-dir-path", str(model_dir)],
+        ["evaluate", "--model", str(model_dir)],
+        ["parity", "--export", str(export_dir)],
+        ["visualize", "--model", str(model_dir)],
     ):
-        assert run([*command, "--dir-path", str(tmp_path)]) == 1
+        assert run([*command, "--data", str(tmp_path)]) == 1
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "the model's classes are row_0, row_1, row_2; the data's are x, y, z" in error
@@ -497,11 +513,63 @@ def test_an_export_of_a_replaced_model_proves_nothing(
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump({"semi_supervised": {"model": TINY_MODEL, "training": TINY_TRAINING}}))
     model = tmp_path / "model"
-    train = ["train", "semi-supervised", "--dir-path", str(data_dir), "--config-path", str(config)]
-    train += ["--output-dir-path", str(model)]
+    train = ["train", "semi-supervised", "--data", str(data_dir), "--config", str(config)]
+    train += ["--output", str(model)]
     assert run(train) == 0
-    assert run(["export", "--model-dir-path", str(model), "--format", "torchscript"]) == 0
+    assert run(["export", "--model", str(model), "--format", "torchscript"]) == 0
     assert run([*train, "--overwrite", "--seed", "1"]) == 0
     capsys.readouterr()
-    assert run(["parity", "--export-dir-path", str(model / "export"), "--dir-path", str(data_dir)]) == 1
+    assert run(["parity", "--export", str(model / "export"), "--data", str(data_dir)]) == 1
     assert "holds no manifest.json" in capsys.readouterr().err
+
+
+def every_command(command: Any = None, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    command = command or typer.main.get_command(commands.application())
+    inner = getattr(command, "commands", {})
+    return {words: command} | {w: c for n, one in inner.items() for w, c in every_command(one, (*words, n)).items()}
+
+
+LONGER_NAMES = [
+    (words, longer)
+    for words, command in every_command().items()
+    for longer, shown in LONGER.items()
+    if any(shown in parameter.opts for parameter in command.params)
+]
+
+
+@pytest.mark.parametrize(("words", "longer"), LONGER_NAMES)
+def test_every_command_takes_the_longer_name_of_a_flag_and_help_shows_the_short_one(
+    words: tuple[str, ...], longer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{LONGER[longer]} " in printed
+    assert longer not in printed
+    for arguments in ([longer, "x"], [f"{longer}=x"], [LONGER[longer], "x"]):
+        context = every_command()[words].make_context("aae", arguments, resilient_parsing=True)
+        assert "x" in map(str, context.params.values())
+
+
+def test_predict_takes_the_longer_names_and_an_export_as_its_model() -> None:
+    for model in ("--model", "--model-dir-path", "--export", "--export-dir-path"):
+        for output in ("-o", "--output", "--output-path", "--output-dir-path"):
+            given = parsed(["a.png", model, "m", output, "o.csv"])
+            assert (given.model, given.output) == (Path("m"), Path("o.csv"))
+    assert parsed(["--export=m", "--", "--export"]).images == ["--export"]
+
+
+@pytest.mark.parametrize("program", commands.SEED_COMMANDS)
+def test_a_script_of_the_seed_shows_its_own_name_and_flags(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    script = getattr(seed, program)
+    for flag in ("--help", "-h"):
+        assert status_of(script, flag) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"Usage: {program} [OPTIONS]\n")
+        assert "--dir-path" in shown
+        assert not re.search(r"--(data|model|config) ", shown)
+    assert ("[default: seed]" in " ".join(shown.split())) == program.startswith("train")
+    assert all(flag in shown for flag in ("--mode", "--n-classes", "--z-size")) or "visualization" not in program
+    assert status_of(script) == 2
+    assert "Missing option '--" in capsys.readouterr().err
+    assert status_of(script, "-V") == 0
+    assert capsys.readouterr().out == f"{__version__}\n"

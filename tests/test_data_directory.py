@@ -286,7 +286,7 @@ def test_an_index_with_keys_of_a_later_version_is_read(copy):
 def test_a_directory_that_is_foreign_or_absent_is_refused_with_the_command_that_writes_one(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"")
     for path, found in ((tmp_path, "holds no dataset.json"), (tmp_path / "absent", "does not exist")):
-        with refused(f"{path} {found}", f"aae init-datasets --dir-path {path}"):
+        with refused(f"{path} {found}", f"aae init-datasets --data {path}"):
             DataDirectory(path)
 
 

@@ -72,7 +72,7 @@ def written(
     raw: Path, data: Path, capsys: pytest.CaptureFixture[str], *flags: str
 ) -> tuple[int, str, dict[str, bytes]]:
     """Status, what is said, and the content of all files of the data directory."""
-    command = ["init-datasets", "--dir-path", str(data), "--source", "folder", "--raw-dir", str(raw)]
+    command = ["init-datasets", "--data", str(data), "--source", "folder", "--raw-dir", str(raw)]
     status = run([*command, "--image-size", "6", *flags])
     printed = capsys.readouterr()
     said = (printed.out + printed.err).replace(str(data), "DATA")
@@ -175,7 +175,7 @@ def test_a_stop_or_a_death_ends_all_processes_and_writes_nothing(
     (tmp_path / "raw" / "dog").mkdir()
     for i in range(1, 600):
         os.link(first, tmp_path / "raw" / ("cat", "dog")[i % 2] / f"{i}.png")
-    flags = ["--source", "folder", "--raw-dir", tmp_path / "raw", "--dir-path", tmp_path / "data"]
+    flags = ["--source", "folder", "--raw-dir", tmp_path / "raw", "--data", tmp_path / "data"]
     code = "import sys, aae_toolkit.data.pixels as p; p.usable_cores = lambda: 2; import aae_toolkit.cli.app as app\n"
     code += "if __name__ == '__main__': app.main()"
     command = subprocess.Popen(

@@ -20,9 +20,9 @@ TRAIN_AND_EXPORT = """
 import sys
 from aae_toolkit.cli.app import run
 data, config, model = sys.argv[1:]
-train = ["train", "semi-supervised", "--dir-path", data, "--config-path", config, "--output-dir-path", model]
+train = ["train", "semi-supervised", "--data", data, "--config", config, "--output", model]
 assert run([*train, "--device", "cpu", "--deterministic"]) == 0
-assert run(["export", "--model-dir-path", model]) == 0
+assert run(["export", "--model", model]) == 0
 """
 NOT_COMPARED = {"metrics.jsonl", "checkpoint.pt"}  # they say how long it took
 

@@ -305,13 +305,13 @@ def config_path(tmp_path: Path) -> Path:
 def test_torchrun_trains_one_model_stops_at_sigterm_and_resumes_to_the_same_weights(
     data_dir: Path, tmp_path: Path, config_path: Path
 ) -> None:
-    command = ("semi-supervised", "--dir-path", data_dir, "--config-path", config_path, "--checkpoint-every", 4)
-    out = finished(torchrun(*command, "--output-dir-path", tmp_path / "whole"))
+    command = ("semi-supervised", "--data", data_dir, "--config", config_path, "--checkpoint-every", 4)
+    out = finished(torchrun(*command, "--output", tmp_path / "whole"))
     assert out.count("epoch 1/8") == 1
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 9))
 
-    cut = torchrun(*command, "--output-dir-path", tmp_path / "cut")
+    cut = torchrun(*command, "--output", tmp_path / "cut")
     while not (tmp_path / "cut" / "checkpoint.pt").exists():
         assert cut.poll() is None
         time.sleep(0.02)
@@ -319,7 +319,7 @@ def test_torchrun_trains_one_model_stops_at_sigterm_and_resumes_to_the_same_weig
     _, err = cut.communicate(timeout=60)
     assert "stopped by SIGTERM in epoch" in err
     assert not (tmp_path / "cut" / "model.json").exists()
-    finished(torchrun(*command, "--output-dir-path", tmp_path / "cut", "--resume"))
+    finished(torchrun(*command, "--output", tmp_path / "cut", "--resume"))
     assert (tmp_path / "cut" / "metrics.jsonl").read_text().count("\n") == 8
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert whole.keys() == resumed.keys()

@@ -27,7 +27,9 @@ from pydantic import BaseModel
 from test_rooms import PACKAGE, ROOMS
 
 from aae_toolkit.cli.app import run
-from aae_toolkit.cli.commands import application
+from aae_toolkit.cli.commands import SEED_COMMANDS, application
+from aae_toolkit.cli.names import SEED
+from aae_toolkit.cli.predict import parsed
 from aae_toolkit.cli.predict import parser as predict_parser
 from aae_toolkit.config import VARIANTS, SemiSupervisedConfig, UnsupervisedConfig, load_config, shipped_configs
 from aae_toolkit.export.manifest import IMAGE_FILE
@@ -51,16 +53,11 @@ NOT_RUN = {  # the first line of a Python block -> why it cannot run here
 if importlib.util.find_spec("cv2") is None:
     NOT_RUN["import cv2"] = "opencv-python-headless, in the dev extra, is not installed"
 
-SEED_COMMANDS = {
-    "init_datasets": ["init-datasets"],
-    "train_semi_supervised": ["train", "semi-supervised"],
-    "train_unsupervised": ["train", "unsupervised"],
-    "generate_model_visualization": ["visualize"],
-}
 OTHER_PROGRAMS = {"cd", "curl", "docker", "echo", "export", "find", "kill", "node", "pip", "pytest"}
 OTHER_PROGRAMS |= {"tensorboard", "until"}
 SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "2>"}  # what a command ends at
 OTHER_FLAGS = {"--help", "--debug", "--version", "--max-restarts"}  # of every command; of torchrun
+OTHER_FLAGS |= set(SEED.values())  # longer names, which the seed's commands show
 
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -135,7 +132,7 @@ def check_arguments(arguments: list[str]) -> None:
     """Raise unless `aae` would take them."""
     words, command = command_of([a for a in arguments if a != "--debug"])
     if words == ("predict",):
-        predict_parser().parse_args(arguments[1:])
+        parsed(arguments[1:])
     else:
         command.make_context(" ".join(words), arguments[len(words) :])
 
@@ -184,7 +181,7 @@ def test_every_command_in_a_block_exists_with_all_of_its_flags(page: Path) -> No
 @pytest.mark.parametrize(
     "line",
     [
-        *("aae frobnicate", "aae train", "aae evaluate --dir-path d", "aae bench --export-dir-path e --round 5"),
+        *("aae frobnicate", "aae train", "aae evaluate --data d", "aae bench --export e --round 5"),
         *("aae train unsupervised --dir-path d --n-classes many", "init_datasets --dir d", "make everything"),
         *("python benchmarks/accuracy.py --raws r", "frobnicate"),
         "torchrun --nproc-per-node 4 -m aae_toolkit train semi-supervised --dir d",
@@ -239,7 +236,7 @@ def smaller(words: list[str], tiny: Path) -> list[str]:
         more = ["--image-size", "8"] if "--source" in words else ["--source", "digits", *FEW]
     if words[0] == "train":
         own = [word for word in words if word.endswith(".yaml")]  # a file that the page shows
-        more = ["--n-epochs", "1", "--config-path", own[0] if own else str(tiny)]
+        more = ["--n-epochs", "1", "--config", own[0] if own else str(tiny)]
     if words[0] == "export":
         more = ["--format", "onnx"]
     if words[0] == "bench":

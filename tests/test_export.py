@@ -84,7 +84,7 @@ def test_opset_and_ir_version_are_those_of_the_onnx_files(export_dir: Path) -> N
 def test_the_opset_is_the_one_asked_for(
     opset: int, model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--model-dir-path", str(model_dir), "--output-dir-path", str(tmp_path), "--format", "onnx"]
+    flags = ["--model", str(model_dir), "--output", str(tmp_path), "--format", "onnx"]
     assert run(["export", *flags, "--opset", str(opset)]) == 0
     assert f"opset {opset}, IR" in capsys.readouterr().out
     assert {entry.opset for entry in read_manifest(tmp_path).artifacts} == {opset}
@@ -148,7 +148,7 @@ def test_asking_for_onnx_writes_only_onnx_and_removes_what_an_earlier_export_lef
 ) -> None:
     (tmp_path / "classifier.pt2").write_text("of an older model")
     (tmp_path / "mine.txt").write_text("not of an export")
-    flags = ["--model-dir-path", str(model_dir), "--output-dir-path", str(tmp_path), "--format", "onnx"]
+    flags = ["--model", str(model_dir), "--output", str(tmp_path), "--format", "onnx"]
     assert run(["export", *flags]) == 0
     assert names(tmp_path) == {f"{artifact}.onnx" for artifact in ARTIFACTS} | COMPANIONS | {"mine.txt"}
     assert "3 artifacts written" in capsys.readouterr().out
@@ -195,7 +195,7 @@ def test_a_damaged_model_is_one_line_and_exit_1(
         (model / file).unlink()
     else:
         (model / file).write_bytes(damage(content) if callable(damage) else (model / str(damage)).read_bytes())
-    assert run(["export", "--model-dir-path", str(model), "--output-dir-path", str(tmp_path / "export")]) == 1
+    assert run(["export", "--model", str(model), "--output", str(tmp_path / "export")]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert said in error
@@ -284,9 +284,9 @@ def test_a_file_that_the_manifest_names_must_be_there(export_dir: Path, tmp_path
     [
         (["--device", "banana"], 2, "--device banana is no device"),
         (["--format", "aoti", "--device", "cuda"], 5, "--device cuda asked for"),
-        (["--fp16", "--dir-path", "DATA", "--device", "cuda"], 5, "--device cuda asked for"),
+        (["--fp16", "--data", "DATA", "--device", "cuda"], 5, "--device cuda asked for"),
         (["--format", "aoti"], 1, "AOTInductor needs a C++ compiler, and found none"),
-        (["--int8", "--dir-path", "nowhere"], 1, "nowhere"),
+        (["--int8", "--data", "nowhere"], 1, "nowhere"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -305,7 +305,7 @@ def test_what_cannot_be_exported_leaves_an_earlier_export_as_it_was(
     export = copy_with_only(export_dir, tmp_path / "export")
     before = {path.name: path.read_bytes() for path in export.iterdir()}
     given = [str(data_dir) if flag == "DATA" else flag for flag in flags]
-    assert run(["export", "--model-dir-path", str(model_dir), "--output-dir-path", str(export), *given]) == status
+    assert run(["export", "--model", str(model_dir), "--output", str(export), *given]) == status
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert said in error

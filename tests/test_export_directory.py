@@ -66,10 +66,10 @@ def reads(hook: Opened, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
 @pytest.mark.parametrize(
     ("command", "loads_weights"),
     [
-        ("parity --export-dir-path {export} --dir-path {data} --per-layer", True),
+        ("parity --export {export} --data {data} --per-layer", True),
         ("verify {export}", True),
-        ("bench --export-dir-path {export} --backends onnxruntime --batch-sizes 1 --threads 1 --rounds 5", False),
-        ("report --model-dir-path {model} --export-dir-path {export} --output {tmp}/r.html", True),
+        ("bench --export {export} --backends onnxruntime --batch-sizes 1 --threads 1 --rounds 5", False),
+        ("report --model {model} --export {export} --output {tmp}/r.html", True),
         ("web {export} {tmp}/page --web-runtime {tmp}/absent", False),
     ],
 )

@@ -63,7 +63,7 @@ def load(raw, progress=None, shape=SHAPE, **options):
 
 def init(raw, *flags):
     """Status of the command; the data directory is beside `raw`."""
-    command = ["init-datasets", "--dir-path", raw.parent / "data", "--source", "folder", "--raw-dir", raw]
+    command = ["init-datasets", "--data", raw.parent / "data", "--source", "folder", "--raw-dir", raw]
     return run([*map(str, command), "--image-size", "6", *flags])
 
 
@@ -640,13 +640,13 @@ def test_that_colour_is_thrown_away_is_said_where_it_tells_classes_apart(raw, sa
 
 def test_options_of_a_folder_are_refused_for_other_sources(tmp_path, capsys):
     for flag in (["--labels-csv", "x.csv"], ["--conflicts", "drop"], ["--follow-links"]):
-        assert run(["init-datasets", "--dir-path", str(tmp_path), "--source", "digits", *flag]) == 2
+        assert run(["init-datasets", "--data", str(tmp_path), "--source", "digits", *flag]) == 2
         assert f"{flag[0]} is for --source folder only" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("place", [".", "data", "cat/data", "../raw/data"])
 def test_a_data_directory_among_the_images_is_refused(raw, capsys, place):
-    command = ["init-datasets", "--dir-path", str(raw / place), "--source", "folder", "--raw-dir", str(raw)]
+    command = ["init-datasets", "--data", str(raw / place), "--source", "folder", "--raw-dir", str(raw)]
     assert run(command) == 2
     assert "lies in --raw-dir" in " ".join(capsys.readouterr().err.split())
     assert not (raw / place / "dataset.json").exists()

@@ -116,7 +116,7 @@ numbers = st.sampled_from(["0", "1", "-1", "2", "3", "1e3", "nan", "inf", "9" * 
 words = st.sampled_from(
     ["auto", "cpu", "cuda", "cuda:99", "gpu", "digits", "folder", "mnist", "onnx", "aoti", "test", "yes", "no", "fp32",
      "seed", "10%", "", "--", "-", "--json", "--help", "-h", "--version", "\x00", "\x1b[2J", "a\nb",
-     "x" * 5000, "\udcff", "@file", "--dir-path=", "-x", "--no-such-flag"]
+     "x" * 5000, "\udcff", "@file", "--data=", "-x", "--no-such-flag"]
 )  # fmt: skip
 
 
@@ -158,9 +158,9 @@ def test_any_command_line_ends_in_success_or_one_line(
     monkeypatch.setenv("COLUMNS", "100")
     path = st.sampled_from(paths)
     value = st.one_of(path, path, numbers, words, garbage)
-    right = {"--dir-path": path, "--model-dir-path": st.just("model"), "--export-dir-path": st.just("export")}
+    right = {"--data": path, "--model": st.just("model"), "--export": st.just("export")}
     right |= {"--model": st.just("export/classifier.onnx"), "--source": st.sampled_from(["digits", "folder"])}
-    right |= {"--web-runtime": path, "--raw-dir": path, "--output-dir-path": path}
+    right |= {"--web-runtime": path, "--raw-dir": path, "--output": path}
 
     @st.composite
     def command_lines(draw: st.DrawFn) -> list[str]:

@@ -226,9 +226,9 @@ def test_a_file_without_a_checksum_is_loaded_on_trust_alone(
     checksums = {name: found for name, found in manifest.sha256.items() if name != file}
     content = json.loads((copy / "manifest.json").read_text()) | {"sha256": checksums}
     (copy / "manifest.json").write_text(json.dumps(content))
-    at = ["--export-dir-path", str(copy)]
+    at = ["--export", str(copy)]
     for command in (
-        ["parity", *at, "--dir-path", str(data_dir)],
+        ["parity", *at, "--data", str(data_dir)],
         ["bench", *at, "--batch-sizes", "1", "--threads", "1", "--rounds", "5", "--backends", backend],
         ["verify", str(copy)],
     ):
@@ -502,8 +502,8 @@ def test_nothing_is_written_through_a_link_in_a_model_directory(
     shutil.copytree(model_dir, copy)
     outside.mkdir()
     (copy / ("visualization" if command == "visualize" else "export")).symlink_to(outside)
-    data = ["--dir-path", str(data_dir)] if command == "visualize" else []
-    assert run([command, "--model-dir-path", str(copy), *data]) == 1
+    data = ["--data", str(data_dir)] if command == "visualize" else []
+    assert run([command, "--model", str(copy), *data]) == 1
     assert "is a link that leads outside of its directory" in capsys.readouterr().err
     assert list(outside.iterdir()) == []
 

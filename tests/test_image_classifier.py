@@ -251,7 +251,7 @@ def test_a_model_of_arrays_has_no_files(model_dir: Path, export_dir: Path, data_
 def test_the_command_writes_it_and_another_export_removes_it(
     model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["export", "--model-dir-path", str(model_dir), "--output-dir-path", str(tmp_path), "--format"]
+    command = ["export", "--model", str(model_dir), "--output", str(tmp_path), "--format"]
     assert run([*command, "torchscript", "--input", "image"]) == 2
     assert "add --format onnx" in capsys.readouterr().err
     assert run([*command, "onnx", "--input", "image"]) == 0

@@ -77,7 +77,7 @@ def test_the_command_says_where_a_refused_file_parts(
     model = ExportDirectory.open(export).reference
     model.encoder.y_head.weight.data *= 2
     replace_artifact(export, "classifier", Format.ONNX, model.deployed()["classifier"])
-    flags = ["--export-dir-path", str(export), "--dir-path", str(data_dir), "--per-layer"]
+    flags = ["--export", str(export), "--data", str(data_dir), "--per-layer"]
     assert run(["parity", *flags]) == 3
     assert "classifier.onnx on onnxruntime parts at Gemm" in capsys.readouterr().out
     assert run(["parity", *flags, "--json"]) == 3
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_run_keeps_its_verdict(
     axis.dim_value = 2
     onnx.save(model, export / "classifier.onnx")
     rerecord(export)
-    assert run(["parity", "--export-dir-path", str(export), "--dir-path", str(data_dir), "--per-layer"]) == 3
+    assert run(["parity", "--export", str(export), "--data", str(data_dir), "--per-layer"]) == 3
     printed = capsys.readouterr()
     assert "classifier.onnx on onnxruntime cannot be followed: " in printed.out
     assert "cannot run at batch size 1" in printed.err

@@ -84,10 +84,10 @@ def test_watched_training_ends_at_the_same_bits(
 ) -> None:
     sections = {variant: {"model": TINY_MODEL, "training": TINY_TRAINING | {"ema_decay": ema_decay}}}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(sections))
-    command = ["train", variant.replace("_", "-"), "--dir-path", str(data_dir), "--device", "cpu"]
-    command += ["--config-path", str(tmp_path / "tiny.yaml"), "--n-epochs", "3"]
-    assert run([*command, "--output-dir-path", str(tmp_path / "plain")]) == 0
-    watched = [*command, "--output-dir-path", str(tmp_path / "watched"), "--plot-every", "2", "--tensorboard"]
+    command = ["train", variant.replace("_", "-"), "--data", str(data_dir), "--device", "cpu"]
+    command += ["--config", str(tmp_path / "tiny.yaml"), "--n-epochs", "3"]
+    assert run([*command, "--output", str(tmp_path / "plain")]) == 0
+    watched = [*command, "--output", str(tmp_path / "watched"), "--plot-every", "2", "--tensorboard"]
     assert run(watched) == 0
     for network in ("encoder", "decoder"):
         plain, other = (
@@ -184,7 +184,7 @@ def test_without_tensorboard_the_extra_is_named_and_nothing_written(
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     output = tmp_path / "model"
-    command = ["train", "semi-supervised", "--dir-path", str(data_dir), "--output-dir-path", str(output)]
+    command = ["train", "semi-supervised", "--data", str(data_dir), "--output", str(output)]
     assert run([*command, "--tensorboard"]) == 1
     line = 'tensorboard is not installed; this command needs: pip install "aae-toolkit[tensorboard]"'
     assert line in capsys.readouterr().err
@@ -193,5 +193,5 @@ def test_without_tensorboard_the_extra_is_named_and_nothing_written(
 
 @pytest.mark.parametrize("n", ["0", "-1", "often"])
 def test_plotting_less_than_every_epoch_is_refused(n: str, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["train", "unsupervised", "--dir-path", str(data_dir), "--plot-every", n]) == 2
+    assert run(["train", "unsupervised", "--data", str(data_dir), "--plot-every", n]) == 2
     assert "'--plot-every'" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(export_dir: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
     """Run `aae parity --json`; the exit status, the object printed, and standard error."""
-    status = run(["parity", "--export-dir-path", str(export_dir), "--dir-path", str(data_dir), "--json"])
+    status = run(["parity", "--export", str(export_dir), "--data", str(data_dir), "--json"])
     printed = capsys.readouterr()
     report = json.loads(printed.out, parse_constant=pytest.fail) if printed.out else {}
     return status, report, printed.err

@@ -455,7 +455,7 @@ def test_a_model_directory_that_cannot_be_drawn_gets_one_line(
     model, data = shutil.copytree(model_dir, tmp_path / "model"), tmp_path / "data"
     write_data_directory(data, tiny_source(size=size), None, None, None, seed=0)
     spoil(model)
-    assert run(["visualize", "--model-dir-path", str(model), "--dir-path", str(data)]) == 1
+    assert run(["visualize", "--model", str(model), "--data", str(data)]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert line in error

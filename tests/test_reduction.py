@@ -51,7 +51,7 @@ def big(request: pytest.FixtureRequest, builds: Builds) -> Path:
 
 
 def export(source: Path, target: Path, *flags: str) -> int:
-    directories = ["--model-dir-path", str(source / "model"), "--output-dir-path", str(target)]
+    directories = ["--model", str(source / "model"), "--output", str(target)]
     return run(["export", *directories, "--format", "onnx", *flags])
 
 
@@ -63,7 +63,7 @@ def test_int8_that_keeps_its_accuracy_is_added_proven_and_replayed(
     big: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = str(big / "data")
-    assert export(big, tmp_path, "--int8", "--dir-path", data) == 0
+    assert export(big, tmp_path, "--int8", "--data", data) == 0
     manifest = read_manifest(tmp_path)
     manifest.verify(tmp_path)
     entry = manifest.artifacts[-1]
@@ -78,7 +78,7 @@ def test_int8_that_keeps_its_accuracy_is_added_proven_and_replayed(
     assert carried.custom_metadata_map["aae.precision"] == "int8"
     assert json.loads(carried.custom_metadata_map["aae.class_names"]) == ["row_0", "row_1", "row_2"]
     capsys.readouterr()
-    assert run(["parity", "--export-dir-path", str(tmp_path), "--dir-path", data, "--json"]) == 0
+    assert run(["parity", "--export", str(tmp_path), "--data", data, "--json"]) == 0
     (result,) = [r for r in json.loads(capsys.readouterr().out)["results"] if r["artifact"] == entry.file]
     assert result["precision"] == "int8"
     assert result["nodes"] == {"CPUExecutionProvider": sum(result["nodes"].values())}
@@ -90,7 +90,7 @@ def test_int8_that_keeps_its_accuracy_is_added_proven_and_replayed(
 
 @pytest.mark.slow
 def test_an_image_s_label_does_not_depend_on_the_others_in_its_batch(big: Path, tmp_path: Path) -> None:
-    assert export(big, tmp_path, "--int8", "--dir-path", str(big / "data")) == 0
+    assert export(big, tmp_path, "--int8", "--data", str(big / "data")) == 0
     session = onnxruntime.InferenceSession(tmp_path / "classifier.int8.onnx", providers=["CPUExecutionProvider"])
     images = DataDirectory(big / "data").load("test").images[:64].copy()
     images[1] = 255
@@ -119,7 +119,7 @@ def test_int8_that_does_not_pass_is_refused_and_the_rest_of_the_export_stays(
     monkeypatch.setattr(reduction, "_time", lambda *_: speedups)
     write_data_directory(tmp_path / "data", tiny_source(1000), 100, n if n < 1000 else None, None, seed=0)
     data = tmp_path / "data" if n < 1000 else big / "data"
-    assert export(big, tmp_path / "export", "--int8", "--dir-path", str(data)) == GateError.exit_status == 4
+    assert export(big, tmp_path / "export", "--int8", "--data", str(data)) == GateError.exit_status == 4
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "classifier.int8.onnx refused: " in error
@@ -135,7 +135,7 @@ def test_what_is_kept_by_force_is_said_to_be(
     big: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(reduction, "_time", lambda *_: np.full(11, 0.5))
-    assert export(big, tmp_path, "--fp16", "--int8", "--force", "--dir-path", str(big / "data")) == 0
+    assert export(big, tmp_path, "--fp16", "--int8", "--force", "--data", str(big / "data")) == 0
     fp16, int8 = read_manifest(tmp_path).artifacts[-2:]
     for entry in (fp16, int8):
         assert entry.gate is not None
@@ -143,7 +143,7 @@ def test_what_is_kept_by_force_is_said_to_be(
         assert f"`{entry.file}`: " in (tmp_path / "MODEL_CARD.md").read_text()
     assert "**did not pass, and was kept by force: it is not faster here" in (tmp_path / "MODEL_CARD.md").read_text()
     capsys.readouterr()
-    assert run(["parity", "--export-dir-path", str(tmp_path), "--dir-path", str(big / "data"), "--json"]) == 0
+    assert run(["parity", "--export", str(tmp_path), "--data", str(big / "data"), "--json"]) == 0
     results = {r["artifact"]: r for r in json.loads(capsys.readouterr().out)["results"]}
     assert 0 < results["classifier.fp16.onnx"]["max_abs_diff"]["probabilities"] <= 1e-2
     assert run(["verify", str(tmp_path)]) == 0
@@ -155,7 +155,7 @@ def test_both_are_tried_though_the_first_is_refused(
 ) -> None:
     turns = iter([np.full(11, 0.5), np.full(11, 2.0)])
     monkeypatch.setattr(reduction, "_time", lambda *_: next(turns))
-    assert export(big, tmp_path, "--fp16", "--int8", "--dir-path", str(big / "data")) == 4
+    assert export(big, tmp_path, "--fp16", "--int8", "--data", str(big / "data")) == 4
     assert "classifier.fp16.onnx refused" in capsys.readouterr().err
     assert [e.precision for e in read_manifest(tmp_path).artifacts] == ["fp32", "fp32", "fp32", "int8"]
 
@@ -163,7 +163,7 @@ def test_both_are_tried_though_the_first_is_refused(
 def test_another_classifier_under_int8_s_name_is_refused_by_parity_and_by_verification(
     big: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export(big, tmp_path, "--int8", "--dir-path", str(big / "data")) == 0
+    assert export(big, tmp_path, "--int8", "--data", str(big / "data")) == 0
     model = ExportDirectory.open(tmp_path).reference
     (tmp_path / "right.onnx").write_bytes((tmp_path / "classifier.onnx").read_bytes())
     replace_artifact(tmp_path, "classifier", Format.ONNX, DeployedClassifier(model.encoder, (1, 0, 2), 3))
@@ -171,14 +171,14 @@ def test_another_classifier_under_int8_s_name_is_refused_by_parity_and_by_verifi
     (tmp_path / "right.onnx").rename(tmp_path / "classifier.onnx")
     rerecord(tmp_path)
     capsys.readouterr()
-    assert run(["parity", "--export-dir-path", str(tmp_path), "--dir-path", str(big / "data")]) == 3
+    assert run(["parity", "--export", str(tmp_path), "--data", str(big / "data")]) == 3
     assert "classifier.int8.onnx on onnxruntime: 33." in capsys.readouterr().err
     assert run(["verify", str(tmp_path)]) == 3
     assert "classifier.int8.onnx on onnxruntime: probabilities differs by" in capsys.readouterr().err
 
 
 def test_damaged_golden_outputs_are_one_line(big: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export(big, tmp_path, "--int8", "--dir-path", str(big / "data")) == 0
+    assert export(big, tmp_path, "--int8", "--data", str(big / "data")) == 0
     capsys.readouterr()
     np.savez(tmp_path / "golden.int8.npz", other=np.zeros(3))
     rerecord(tmp_path)
@@ -192,10 +192,10 @@ def test_damaged_golden_outputs_are_one_line(big: Path, tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("flags", "status", "said"),
     [
-        (["--int8"], 2, "--int8 needs images to be calibrated and judged on; give --dir-path"),
+        (["--int8"], 2, "--int8 needs images to be calibrated and judged on; give --data"),
         (["--fp16"], 2, "--fp16 needs images"),
-        (["--int8", "--dir-path", "DATA", "--format", "torchscript"], 2, "judged against the float32 ONNX file"),
-        (["--int8", "--dir-path", "COLOUR"], 1, "the model takes images (1, 6, 6), the data's are (3, 6, 6)"),
+        (["--int8", "--data", "DATA", "--format", "torchscript"], 2, "judged against the float32 ONNX file"),
+        (["--int8", "--data", "COLOUR"], 1, "the model takes images (1, 6, 6), the data's are (3, 6, 6)"),
     ],
 )
 def test_what_cannot_be_reduced_is_one_line(
@@ -209,7 +209,7 @@ def test_what_cannot_be_reduced_is_one_line(
 ) -> None:
     write_data_directory(tmp_path / "colour", tiny_source(channels=3), None, None, None, seed=0)
     given = {"DATA": str(data_dir), "COLOUR": str(tmp_path / "colour")}
-    directories = ["--model-dir-path", str(model_dir), "--output-dir-path", str(tmp_path / "export")]
+    directories = ["--model", str(model_dir), "--output", str(tmp_path / "export")]
     formats = [] if "--format" in flags else ["--format", "onnx"]
     assert run(["export", *directories, *formats, *(given.get(flag, flag) for flag in flags)]) == status
     error = capsys.readouterr().err
@@ -218,7 +218,7 @@ def test_what_cannot_be_reduced_is_one_line(
 
 
 @one_variant
-@pytest.mark.parametrize("flags", [["--int8"], ["--fp16"], ["--opset", "18"], ["--force"], ["--dir-path", "x"]])
+@pytest.mark.parametrize("flags", [["--int8"], ["--fp16"], ["--opset", "18"], ["--force"], ["--data", "x"]])
 def test_verification_writes_nothing_and_takes_no_flag_that_would(
     export_dir: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:

@@ -92,7 +92,7 @@ def contents_of(directory: Path) -> dict[str, bytes]:
 
 
 def test_a_verdict_names_the_ways_from_image_files(told: Path, data_dir: Path) -> None:
-    assert run(["parity", "--export-dir-path", str(told / "export"), "--dir-path", str(data_dir), "--json"]) == 0
+    assert run(["parity", "--export", str(told / "export"), "--data", str(data_dir), "--json"]) == 0
     backends = {result["backend"] for result in (read_manifest(told / "export").parity or {})["results"]}
     assert {"aae predict", "load_classifier", "onnxruntime"} <= backends
     text = render(gathered(told), "aae report")
@@ -101,8 +101,8 @@ def test_a_verdict_names_the_ways_from_image_files(told: Path, data_dir: Path) -
 
 def test_the_page_tells_the_whole_story(told: Path, data_dir: Path, tmp_path: Path) -> None:
     before, output = contents_of(told), tmp_path / "new" / "report.html"
-    asked = ["--bench", told / "bench.json", "--dir-path", data_dir, "--split", "test"]
-    assert run(["report", "--model-dir-path", str(told), "--output", str(output), *map(str, asked)]) == 0
+    asked = ["--bench", told / "bench.json", "--data", data_dir, "--split", "test"]
+    assert run(["report", "--model", str(told), "--output", str(output), *map(str, asked)]) == 0
     assert contents_of(told) == before
     read = Reader(output.read_text(encoding="utf-8"))
     description = read_description(told)
@@ -110,7 +110,7 @@ def test_the_page_tells_the_whole_story(told: Path, data_dir: Path, tmp_path: Pa
     for name, value in (("balanced accuracy", scored.balanced_accuracy), ("macro-F1", scored.macro_f1)):
         assert re.search(rf"{name} [\d.]+% {100 * value:.2f}%", read.words)  # validation, then test
     for said in (
-        f"aae report --model-dir-path {told} --output {output} --bench {told / 'bench.json'}",
+        f"aae report --model {told} --output {output} --bench {told / 'bench.json'}",
         f"{description.variant.replace('_', '-')} adversarial autoencoder",
         "training.n_epochs 40 35",  # here, and in the default
         "epoch 1 epoch 40",
@@ -175,15 +175,15 @@ def test_what_is_absent_is_said_with_the_command_that_adds_it(model_dir: Path, t
     bare = tmp_path / "bare"
     shutil.copytree(model_dir, bare, ignore=shutil.ignore_patterns("*.yml", "*.jsonl", "*.png"))
     words = page_of(bare).words
-    on_model = f"--model-dir-path {bare}"
+    on_model = f"--model {bare}"
     for said in (
         "There are none in the model directory. aae train draws them",
         "No epoch is recorded: metrics.jsonl",
-        f"Not drawn yet: aae visualize {on_model} --dir-path DATA draws them",
-        "--dir-path DATA has this page score the validation images",
-        f"Not exported yet: aae export {on_model} --output-dir-path {bare / 'export'} does",
-        f"aae parity --export-dir-path {bare / 'export'} --dir-path DATA proves",
-        f"aae bench --export-dir-path {bare / 'export'} --output BENCH.json",
+        f"Not drawn yet: aae visualize {on_model} --data DATA draws them",
+        "--data DATA has this page score the validation images",
+        f"Not exported yet: aae export {on_model} --output {bare / 'export'} does",
+        f"aae parity --export {bare / 'export'} --data DATA proves",
+        f"aae bench --export {bare / 'export'} --output BENCH.json",
         "config.yml, which aae train writes, is not in the model directory",
         "parity of exported files not checked",
     ):
@@ -199,10 +199,7 @@ def test_an_export_that_was_not_checked_or_was_refused_is_said(told: Path) -> No
     assert "REFUSED 75.00% probabilities differs by 0.3; allowed 0.0001" in words
     assert "Not measured here: aae bench" in words
     read_manifest(told / "export").model_copy(update={"parity": None}).save(told / "export")
-    assert (
-        f"Parity was not checked yet: aae parity --export-dir-path {told / 'export'} --dir-path DATA"
-        in page_of(told).words
-    )
+    assert f"Parity was not checked yet: aae parity --export {told / 'export'} --data DATA" in page_of(told).words
 
 
 @one_variant
@@ -235,7 +232,7 @@ def test_with_data_missing_pictures_are_drawn_and_others_are_left_alone(told: Pa
     assert [p.name for p in pictures.iterdir()] == [kept.name]
     assert kept.read_bytes() == before
     assert "Not drawn: learned_latent_features.png, modes_and_samples_from_each_label.png" in words
-    assert f"aae visualize --model-dir-path {told} --dir-path {data_dir} draws all" in words
+    assert f"aae visualize --model {told} --data {data_dir} draws all" in words
     kept.unlink()
     assert "z_distribution.png" in {i["alt"].rpartition(": ")[2] for i in page_of(told, data_dir=data_dir).all("img")}
     assert (pictures / "z_distribution.png").is_file()
@@ -358,7 +355,7 @@ def test_what_is_too_large_is_left_out_and_named(tmp_path: Path, monkeypatch: py
 def test_the_command_says_its_size_and_what_it_left_out(
     told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["report", "--model-dir-path", str(told), "--output", str(tmp_path / "report.html")]
+    arguments = ["report", "--model", str(told), "--output", str(tmp_path / "report.html")]
     png(told / "visualization" / "huge.png", side=2000)
     monkeypatch.setattr(gallery, "_LARGEST", (told / "visualization" / "huge.png").stat().st_size - 1)
     assert run(arguments) == 0
@@ -413,12 +410,12 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
     (write("metrics.jsonl", "[1]\n"), "", 1, "line 1, is not the metrics of an epoch"),
     (write("visualization/z_distribution.png", "x"), "", 1, "z_distribution.png is not a complete PNG; draw it again"),
     (lambda told: damage(told / "visualization/z_distribution.png"), "", 1, "z_distribution.png is not a complete PNG"),
-    (lambda told: shutil.rmtree(told / "export"), "--export-dir-path {model}/export", 1, "does not exist; write one"),
+    (lambda told: shutil.rmtree(told / "export"), "--export {model}/export", 1, "does not exist; write one"),
     (
         lambda told: (told / "export/manifest.json").unlink(),
         "--bench {model}/bench.json",
         2,
-        "--bench needs --export-d",
+        "--bench needs --export, the export that it measured",
     ),
     (lambda told: damage(told / "export/classifier.onnx"), "", 1, "classifier.onnx is damaged: SHA-256 is"),
     (of_other_weights, "", 1, "is of another model: its decoder's weights are not the model's; name its own, or: aae"),
@@ -464,11 +461,11 @@ REFUSALS: list[tuple[Callable[[Path], object], str, int, str]] = [
     (write("bench.json", "{"), "--bench {model}/bench.json", 1, "--bench {model}/bench.json is no JSON"),
     (lambda told: None, "--bench {model}/absent.json", 1, "absent.json cannot be read: No such file"),
     (lambda told: None, "--output {model}/model.json", 2, "--output {model}/model.json is not a page; give a name"),
-    (lambda told: None, "--split test", 2, "--split test needs --dir-path"),
+    (lambda told: None, "--split test", 2, "--split test needs --data"),
     (lambda told: None, "--split training", 2, "--split"),
-    (lambda told: None, "--dir-path {model}", 1, "holds no dataset.json"),
-    (lambda told: None, "--dir-path {other}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
-    (lambda told: None, "--dir-path {renamed}", 1, "the data's are a, b, c"),
+    (lambda told: None, "--data {model}", 1, "holds no dataset.json"),
+    (lambda told: None, "--data {other}", 1, "takes images (1, 6, 6), the data's are (1, 5, 5)"),
+    (lambda told: None, "--data {renamed}", 1, "the data's are a, b, c"),
     (
         lambda told: (told / "page.html").mkdir(),
         "--output {model}/page.html",
@@ -499,7 +496,7 @@ def test_what_cannot_be_told_is_one_line_and_no_page(
         source = source.__class__(**vars(source) | {"class_names": ("a", "b", "c")})
         write_data_directory(tmp_path / "renamed", source, None, None, None, seed=0)
     where = {"model": told, "other": tmp_path / "other", "renamed": tmp_path / "renamed"}
-    given = ["--model-dir-path", str(told), "--output", str(tmp_path / "report.html")]
+    given = ["--model", str(told), "--output", str(tmp_path / "report.html")]
     assert run(["report", *given, *arguments.format(**where).split()]) == status
     error = capsys.readouterr().err
     assert error.startswith("aae: ")
@@ -520,7 +517,7 @@ def test_a_page_that_cannot_be_replaced_leaves_the_earlier_one(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    assert run(["report", "--model-dir-path", str(told_dir), "--output", str(output)]) == 1
+    assert run(["report", "--model", str(told_dir), "--output", str(output)]) == 1
     assert f"page {output} cannot be written: No space left on device" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     assert output.read_text() == "the earlier one"

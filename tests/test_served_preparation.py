@@ -113,7 +113,7 @@ def described(data: DataDirectory) -> ModelDescription:
 def build(path: Path, kind: str, *flags: str) -> None:
     """Write a data directory by the command, and `classifier.onnx` of its images."""
     raw, size = write(path / "raw", kind, range(12)), str(SIDE)
-    command = ["init-datasets", "--source", "folder", "--dir-path", path / "data", "--raw-dir", raw]
+    command = ["init-datasets", "--source", "folder", "--data", path / "data", "--raw-dir", raw]
     assert run([*map(str, command), "--image-size", size, *flags]) == 0
     data = DataDirectory(path / "data")
     split, description = data.load("train_labeled"), described(data)
@@ -392,7 +392,7 @@ def test_data_that_were_prepared_otherwise_are_noted(
     index["preparation"]["fit"] = "crop"
     (other / "dataset.json").write_text(json.dumps(index))
     for data, noted in ((data_dir, False), (other, True)):
-        assert run(["evaluate", "--json", "--model-dir-path", str(model_dir), "--dir-path", str(data)]) == 0
+        assert run(["evaluate", "--json", "--model", str(model_dir), "--data", str(data)]) == 0
         assert ("fit crop instead of squash" in capsys.readouterr().err) == noted
 
 
@@ -401,7 +401,7 @@ def test_data_that_were_prepared_otherwise_are_noted(
 def test_what_is_for_folders_is_refused_for_other_sources(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, flags: str
 ) -> None:
-    assert run(["init-datasets", "--source", source, "--dir-path", str(tmp_path / "data"), *flags.split()]) == 2
+    assert run(["init-datasets", "--source", source, "--data", str(tmp_path / "data"), *flags.split()]) == 2
     assert f"{flags.split()[0]} is for --source folder only" in capsys.readouterr().err
 
 
@@ -409,14 +409,14 @@ def test_what_is_for_folders_is_refused_for_other_sources(
     "flags", ["--range 5", "--range 5,5", "--range 9,1", "--range a,b", "--range 0,inf", "--background grey"]
 )
 def test_values_that_mean_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str) -> None:
-    command = ["init-datasets", "--source", "folder", "--dir-path", str(tmp_path / "d"), "--raw-dir", str(tmp_path)]
+    command = ["init-datasets", "--source", "folder", "--data", str(tmp_path / "d"), "--raw-dir", str(tmp_path)]
     assert run([*command, *flags.split()]) == 2
     assert flags.split()[0] in capsys.readouterr().err
     assert not (tmp_path / "d").exists()
 
 
 def test_other_sources_are_not_inverted_or_fitted(tmp_path: Path) -> None:
-    assert run(["init-datasets", "--source", "digits", "--dir-path", str(tmp_path)]) == 0
+    assert run(["init-datasets", "--source", "digits", "--data", str(tmp_path)]) == 0
     assert DataDirectory(tmp_path).preparation == Preparation()
 
 
@@ -425,15 +425,15 @@ def test_a_trained_export_labels_60_more_pictures_right(tmp_path: Path, capsys: 
     """Dark shapes on light, prepared with --invert yes, trained and exported by the commands."""
     raw, more = write(tmp_path / "raw", "plain", range(40)), write(tmp_path / "more", "plain", range(100, 120))
     data, model = tmp_path / "data", tmp_path / "model"
-    command = ["init-datasets", "--source", "folder", "--dir-path", data, "--raw-dir", raw, "--image-size", SIDE]
+    command = ["init-datasets", "--source", "folder", "--data", data, "--raw-dir", raw, "--image-size", SIDE]
     assert run([*map(str, command), "--invert", "yes"]) == 0
     (tmp_path / "config.yml").write_text(
         "semi_supervised:\n  model: {hidden_size: 64, z_size: 2}\n"
         "  training: {n_epochs: 150, batch_size: 16, precision: fp32}\n"
     )
-    command = ["train", "semi-supervised", "--dir-path", data, "--output-dir-path", model, "--device", "cpu"]
-    assert run([*map(str, command), "--config-path", str(tmp_path / "config.yml")]) == 0
-    assert run(["export", "--model-dir-path", str(model)]) == 0
+    command = ["train", "semi-supervised", "--data", data, "--output", model, "--device", "cpu"]
+    assert run([*map(str, command), "--config", str(tmp_path / "config.yml")]) == 0
+    assert run(["export", "--model", str(model)]) == 0
     export = model / "export"
     lines, _ = printed_by(capsys, "--model", export, more)
     assert (len(lines), right(lines)) == (60, 1.0)

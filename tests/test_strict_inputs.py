@@ -166,7 +166,7 @@ def form(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureF
             write_data_directory(tmp_path / "data", other, 20, 20, 20, seed=0)
         except Exception as error:
             pytest.fail(f"nothing to evaluate: {error}")
-        flags = ["--model-dir-path", str(export.parent / "model"), "--dir-path", str(tmp_path / "data")]
+        flags = ["--model", str(export.parent / "model"), "--data", str(tmp_path / "data")]
         status, said = run(["evaluate", *flags]), capsys.readouterr()
         if status:
             assert said.err.count("\n") == 1
@@ -299,7 +299,7 @@ def test_pixels_of_0_and_1_are_a_line_of_evaluate(
 ) -> None:
     whole = source()
     write_data_directory(tmp_path, dataclasses.replace(whole, images=whole.images // 128), None, None, None, seed=0)
-    flags = ["--model-dir-path", str(export.parent / "model"), "--dir-path", str(tmp_path), "--json"]
+    flags = ["--model", str(export.parent / "model"), "--data", str(tmp_path), "--json"]
     assert run(["evaluate", *flags]) == 0
     printed = capsys.readouterr()
     json.loads(printed.out)
@@ -464,13 +464,13 @@ def test_image_files_are_refused_by_a_model_of_other_arrays(
     image, data, page = tmp_path / "image.png", tmp_path / "data", tmp_path / "page"
     Image.fromarray(IMAGES[0].transpose(1, 2, 0)).save(image)
     write_data_directory(data, source(), None, None, None, seed=0)
-    where = ["--dir-path", str(data)]
+    where = ["--data", str(data)]
     said = f"was fitted on {said}, not on pixels from 0 to 255"
     for command in (
         ["predict", "--model", str(tmp_path / "export"), str(image)],
-        ["evaluate", "--model-dir-path", str(tmp_path / "model"), *where],
-        ["parity", "--export-dir-path", str(tmp_path / "export"), *where],
-        ["visualize", "--model-dir-path", str(tmp_path / "model"), *where],
+        ["evaluate", "--model", str(tmp_path / "model"), *where],
+        ["parity", "--export", str(tmp_path / "export"), *where],
+        ["visualize", "--model", str(tmp_path / "model"), *where],
     ):
         assert run(command) == 1
         assert re.search(said, capsys.readouterr().err)

@@ -482,7 +482,7 @@ def test_killed_or_stopped_at_any_moment_a_run_resumes_to_the_same_weights(data_
     (tmp_path / "tiny.yaml").write_text(
         json.dumps({"semi_supervised": {"model": TINY_MODEL, "training": TINY_TRAINING | {"n_epochs": 60}}})
     )
-    paths = ["--dir-path", data_dir, "--config-path", tmp_path / "tiny.yaml", "--output-dir-path"]
+    paths = ["--data", data_dir, "--config", tmp_path / "tiny.yaml", "--output"]
     command = ["train", "semi-supervised", "--device", "cpu", *paths]
     assert fault_child.run([*command, tmp_path / "whole"], tmp_path / "log") == (0, [])
     resumed = [*command, tmp_path / "cut", "--resume", "--checkpoint-every", "1"]

@@ -393,7 +393,7 @@ def test_another_configuration_other_data_and_another_space_are_refused(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search(data_dir, tmp_path / "study", progress=stop_after(0))
-    with refused("another base configuration", "--study-path", kind=UsageError):
+    with refused("another base configuration", "--study", kind=UsageError):
         search(data_dir, tmp_path / "study", tiny_config("semi_supervised", seed=1))
     write_data_directory(tmp_path / "other", tiny_source(), None, None, None, seed=1)
     with refused("another data directory", kind=UsageError):
@@ -455,8 +455,8 @@ def base_yaml(tmp_path: Path) -> Path:
 def test_the_command_writes_a_configuration_that_train_takes_trials_and_a_picture(
     variant: Variant, data_dir: Path, tmp_path: Path, base_yaml: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tune = ["tune", variant.replace("_", "-"), "--dir-path", str(data_dir), "--config-path", str(base_yaml)]
-    tune += ["--study-path", str(tmp_path / "study"), "--minutes", "0.04", "--device", "cpu", "--precision", "fp32"]
+    tune = ["tune", variant.replace("_", "-"), "--data", str(data_dir), "--config", str(base_yaml)]
+    tune += ["--study", str(tmp_path / "study"), "--minutes", "0.04", "--device", "cpu", "--precision", "fp32"]
     assert run(tune) == 0
     printed = capsys.readouterr().out
     assert "base (trial 0)" in printed
@@ -465,10 +465,10 @@ def test_the_command_writes_a_configuration_that_train_takes_trials_and_a_pictur
     assert (tmp_path / "study" / "tuning.png").read_bytes().startswith(b"\x89PNG")
     tuned = tmp_path / "study" / "tuned.yaml"
     assert load_config(tuned, variant).model.n_classes == 3
-    assert run(["train", *tune[1:4], "--config-path", str(tuned), "--output-dir-path", str(tmp_path / "model")]) == 0
+    assert run(["train", *tune[1:4], "--config", str(tuned), "--output", str(tmp_path / "model")]) == 0
 
     capsys.readouterr()
-    assert run([*tune, "--json", "--output-path", str(tmp_path / "other.yaml")]) == 0
+    assert run([*tune, "--json", "--output", str(tmp_path / "other.yaml")]) == 0
     printed_json = json.loads(capsys.readouterr().out)
     assert printed_json == json.loads((tmp_path / "study" / "trials.json").read_text())
     assert printed_json["best"]["score"] >= printed_json["base"]["score"]
@@ -481,12 +481,12 @@ def test_ctrl_c_keeps_what_there_is_and_exits_with_130(
     data_dir: Path, tmp_path: Path, base_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopping(Lines):
-        def __init__(self, *, stderr: bool = False) -> None:
+        def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
             super().__init__(stop_after(1).act)
 
     monkeypatch.setattr("aae_toolkit.cli.tune.ConsoleProgress", Stopping)
-    tune = ["tune", "semi-supervised", "--dir-path", str(data_dir), "--config-path", str(base_yaml), "--json"]
-    assert run([*tune, "--study-path", str(tmp_path / "study"), "--device", "cpu"]) == 130
+    tune = ["tune", "semi-supervised", "--data", str(data_dir), "--config", str(base_yaml), "--json"]
+    assert run([*tune, "--study", str(tmp_path / "study"), "--device", "cpu"]) == 130
     printed = capsys.readouterr()
     assert json.loads(printed.out)["stopped"]
     assert printed.err == "aae: stopped by SIGINT after 2 trials; run the command again to continue\n"
@@ -495,7 +495,7 @@ def test_ctrl_c_keeps_what_there_is_and_exits_with_130(
 
 @pytest.mark.parametrize("minutes", ["nan", "inf", "0", "-1"])
 def test_minutes_that_are_no_time_are_refused(data_dir: Path, minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["tune", "unsupervised", "--dir-path", str(data_dir), "--minutes", minutes]) == 2
+    assert run(["tune", "unsupervised", "--data", str(data_dir), "--minutes", minutes]) == 2
     message = capsys.readouterr().err
     assert "--minutes" in message
     assert len(message.splitlines()) == 1
@@ -506,8 +506,8 @@ def test_an_output_that_would_replace_another_file_is_refused(
 ) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     for output, part in (("base.yaml", "is the base configuration itself"), ("notes.txt", "is no configuration")):
-        tune = ["tune", "semi-supervised", "--dir-path", str(data_dir), "--config-path", str(base_yaml)]
-        assert run([*tune, "--output-path", str(tmp_path / output)]) == 2
+        tune = ["tune", "semi-supervised", "--data", str(data_dir), "--config", str(base_yaml)]
+        assert run([*tune, "--output", str(tmp_path / output)]) == 2
         message = capsys.readouterr().err
         assert part in message
         assert len(message.splitlines()) == 1
@@ -517,6 +517,6 @@ def test_without_optuna_the_command_names_the_extra(
     data_dir: Path, tmp_path: Path, base_yaml: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    tune = ["tune", "semi-supervised", "--dir-path", str(data_dir), "--config-path", str(base_yaml)]
-    assert run([*tune, "--study-path", str(tmp_path / "study")]) == 1
+    tune = ["tune", "semi-supervised", "--data", str(data_dir), "--config", str(base_yaml)]
+    assert run([*tune, "--study", str(tmp_path / "study")]) == 1
     assert 'pip install "aae-toolkit[train,cpu,tune]"' in capsys.readouterr().err

@@ -109,7 +109,7 @@ def test_the_weights_of_decoder_and_style_stay_as_drawn(trained: Path, data_dir:
 
 
 def test_its_pictures_leave_the_decoder_out(trained: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["visualize", "--dir-path", str(data_dir), "--model-dir-path", str(trained)]
+    command = ["visualize", "--data", str(data_dir), "--model", str(trained)]
     assert run(command) == 0
     said = capsys.readouterr()
     drawn = {path.name for path in (trained / "visualization").glob("*.png")}
@@ -120,7 +120,7 @@ def test_its_pictures_leave_the_decoder_out(trained: Path, data_dir: Path, capsy
 
 
 def test_its_export_is_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["export", "--model-dir-path", str(trained), "--output-dir-path", str(tmp_path / "export")]
+    command = ["export", "--model", str(trained), "--output", str(tmp_path / "export")]
     assert run(command) == 1
     assert "aae: the model has no trained decoder, because" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()

@@ -36,7 +36,7 @@ _SOURCE = re.compile(r"\s*\[([^\[\]]+)\]\.$")  # at the end of a key's meaning
 CONFIGURATION = """\
 # Configuration reference
 
-This page lists every key of the YAML file that `--config-path` takes. `python tools/reference.py` writes it from
+This page lists every key of the YAML file that `--config` takes. `python tools/reference.py` writes it from
 `aae_toolkit/config/sections.py`.
 
 A file has a section for one variant or both, `semi_supervised` and `unsupervised`; each contains the sections below.
@@ -56,14 +56,14 @@ unsupervised:
     lambda_balance: 4.0
 ```
 
-Training writes its complete configuration to `config.yml` in the model directory; `--config-path` accepts that file.
+Training writes its complete configuration to `config.yml` in the model directory; `--config` accepts that file.
 [Method](method.md) explains the terms and lists the [sources](method.md#sources).
 """
 
 AUTO_PAGE = """\
 ## `auto`
 
-`aae train` without `--config-path` chooses settings for the data and prints each choice with its reason. `config.yml`
+`aae train` without `--config` chooses settings for the data and prints each choice with its reason. `config.yml`
 holds the result. The rules for images are in `aae_toolkit/config/auto.py`, those for embeddings of a backbone and for
 rows of features in `aae_toolkit/config/auto_rows.py` ([Python](python-api.md#parameters)). They were chosen on
 validation images, and none of them knows a data set by name. The seed's own commands keep `seed`.
@@ -266,7 +266,7 @@ def _range(metadata: list[Any]) -> str:
 
 def _shipped() -> str:
     """Table of the shipped files, with the comment at the top of each."""
-    lines = ["## Shipped configurations", "", "`--config-path` takes one of these names, or the path of a file.", ""]
+    lines = ["## Shipped configurations", "", "`--config` takes one of these names, or the path of a file.", ""]
     lines += _table("name", "purpose", "variants")
     for name, path in shipped_configs().items():
         text = path.read_text(encoding="utf-8").splitlines()

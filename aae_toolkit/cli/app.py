@@ -44,14 +44,17 @@ class _Interrupt(KeyboardInterrupt):
     signum = 0  # the signal received; 0: none
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run `aae` with `arguments` (default: those of the process), and exit with its status."""
+PROGRAM = "aae"
+
+
+def main(arguments: list[str] | None = None, program: str = PROGRAM) -> None:
+    """Run `program` with `arguments` (default: those of the process), and exit with its status."""
     given = sys.argv[1:] if arguments is None else arguments
     ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # by nohup, or for a background job
     taken = [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGINT]
     before = {signum: signal.signal(signum, _interrupt) for signum in taken}
     try:
-        status = run([a for a in given if a != "--debug"], debug="--debug" in given)
+        status = run([a for a in given if a != "--debug"], program, debug="--debug" in given)
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
@@ -68,10 +71,13 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise _Interrupt
 
 
-def run(arguments: list[str], *, debug: bool = False) -> int:
-    """Run `aae` with `arguments`; return the exit status. `debug` prints tracebacks."""
+def run(arguments: list[str], program: str = PROGRAM, *, debug: bool = False) -> int:
+    """Run `aae`, or a script of the seed document, with `arguments`; return the exit status.
+
+    `debug` prints tracebacks.
+    """
     try:
-        status = _command(arguments)
+        status = _command(arguments, program)
         sys.stdout.flush()
     except SystemExit as stopped:
         # Typer exits silently on a closed pipe, and after printing the help.
@@ -92,16 +98,18 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     return status
 
 
-def _command(arguments: list[str]) -> int:
+def _command(arguments: list[str], program: str) -> int:
     """Run a command; return its exit status."""
-    if arguments[:1] == ["predict"]:  # without Typer, which takes as long to import as ONNX Runtime (decision 9)
+    if program == PROGRAM and arguments[:1] == [
+        "predict"
+    ]:  # without Typer, which takes as long to import as ONNX Runtime (decision 9)
         from aae_toolkit.cli.predict import predict
 
         predict(arguments[1:])
         return 0
-    from aae_toolkit.cli.commands import run_command
+    from aae_toolkit.cli.commands import run_command, run_seed_command
 
-    return run_command(arguments)
+    return run_command(arguments) if program == PROGRAM else run_seed_command(program, arguments)
 
 
 def _interrupted() -> int:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, ExportDirOption, TrustOption, command_line, require_writable
+from aae_toolkit.cli.options import (
+    ConsoleProgress,
+    ExportDirOption,
+    QuietOption,
+    TrustOption,
+    command_line,
+    require_writable,
+)
 from aae_toolkit.cli.showing import show_bench
 from aae_toolkit.errors import UsageError
 
@@ -35,7 +42,7 @@ _ServerRates = Annotated[
     str | None, typer.Option(help="Server scenario: rates in queries of one image a second, separated by commas.")
 ]
 _P99 = Annotated[float, typer.Option(help="p99 latency limit of the server scenario, in ms.")]
-_Output = Annotated[Path | None, typer.Option(help="JSON file for the results.")]
+_Output = Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for the results.")]
 _Html = Annotated[Path | None, typer.Option(help="Self-contained HTML page for the results.")]
 _Baseline = Annotated[Path | None, typer.Option(help="Earlier --output of this machine; exit 6 if slower.")]
 _MaxRegression = Annotated[str | None, typer.Option(help="Allowed slowdown against the baseline; default: 10%.")]
@@ -62,6 +69,7 @@ def bench(
     baseline: _Baseline = None,
     max_regression: _MaxRegression = None,
     trust: TrustOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Measure speed on every backend.
 
@@ -85,7 +93,7 @@ def bench(
     earlier = None if baseline is None else read_baseline(baseline)
     require_writable("--output", output)
     require_writable("--html", html)
-    progress = ConsoleProgress()
+    progress = ConsoleProgress(quiet=quiet)
     export = ExportDirectory.open(export_dir_path, trust=trust)
     report = run_bench(
         export,
@@ -101,7 +109,7 @@ def bench(
     show_bench(report, progress)
     _write(report, export, output, html, command_line(context), progress)
     if earlier is not None:
-        progress.say(earlier.judge(report.results, allowed))
+        progress.result(earlier.judge(report.results, allowed))
 
 
 def _write(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from aae_toolkit.cli.options import ConsoleProgress
+from aae_toolkit.cli.options import ConsoleProgress, QuietOption
 from aae_toolkit.cli.showing import dataset_line, show_bench, show_parity
 from aae_toolkit.cli.training_run import TrainingOptions, run_training
 from aae_toolkit.config import VARIANTS
@@ -30,15 +30,16 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     output_dir_path: Annotated[
-        Path, typer.Option(help="Directory for all results; replaces an earlier demo there.")
+        Path, typer.Option("--output", "-o", help="Directory for all results; replaces an earlier demo there.")
     ] = Path("aae-demo"),
+    quiet: QuietOption = False,
 ) -> None:
     """Run the whole pipeline on a small data set.
 
     Trains both variants on scikit-learn's digits, draws pictures, exports, proves parity, measures speed and writes a
     report. Needs no network.
     """
-    progress = ConsoleProgress()
+    progress = ConsoleProgress(quiet=quiet)
     data = _write_digits(output_dir_path / "data", progress)
     summary = Table(title="demo: scikit-learn digits, 8 x 8 pixels")
     for column in ("variant", "test accuracy", "parity", *(f"fastest at batch {size}" for size in _BATCH_SIZES)):
@@ -49,7 +50,7 @@ def demo(
         progress.say("")
         progress.say(f"== {name} ==")
         model_dir = output_dir_path / variant
-        run_training(TrainingOptions(variant, data.path, model_dir, "digits", overwrite=True))
+        run_training(TrainingOptions(variant, data.path, model_dir, "digits", overwrite=True, quiet=quiet))
         accuracy = _draw_and_score(model_dir, data, progress)
         proof, measured = _export_and_measure(model_dir, data, progress)
         _write_report(model_dir, data, output_dir_path, progress)
@@ -117,7 +118,7 @@ def _write_report(model_dir: Path, data: DataDirectory, demo_dir: Path, progress
     from aae_toolkit.report.report_page import write_report
 
     sources = Sources(model_dir, open_export(model_dir, None), model_dir / "bench.json", data.path, "test")
-    made_by = command("aae", "demo", "--output-dir-path", demo_dir)
+    made_by = command("aae", "demo", "--output", demo_dir)
     progress.say(write_report(model_dir / "report.html", gather(sources, progress), made_by))
 
 

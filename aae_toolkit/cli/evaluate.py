@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, JsonOption, ModelDirOption, print_json
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, JsonOption, ModelDirOption, QuietOption, print_json
 from aae_toolkit.cli.showing import show_evaluation
 
 
@@ -20,6 +20,7 @@ def evaluate(
     dir_path: DataDirOption,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Images to score.")] = "validation",
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Score a trained model.
 
@@ -32,7 +33,7 @@ def evaluate(
     from aae_toolkit.models.directory import load_model
 
     model, data = load_model(model_dir_path), DataDirectory(dir_path)
-    images, progress = load_for(model, data, split), ConsoleProgress(stderr=json)
+    images, progress = load_for(model, data, split), ConsoleProgress(stderr=json, quiet=quiet)
     evaluation = evaluate_model(model, images, split, unknown=unknown_classes(model, data, split), data=data)
     if note := model.description.preparation_note(data):
         progress.say(note)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, ModelDirOption
+from aae_toolkit.cli.options import ConsoleProgress, ModelDirOption, QuietOption
 from aae_toolkit.errors import AaeError, DeviceError, GateError, UsageError
 from aae_toolkit.export.contract import REDUCED, Format, Precision
 
@@ -32,7 +32,9 @@ def register(app: typer.Typer) -> None:
 
 def export(
     model_dir_path: ModelDirOption,
-    output_dir_path: Annotated[Path | None, typer.Option(help="Export directory; default: <model>/export.")] = None,
+    output_dir_path: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Export directory; default: <model>/export.")
+    ] = None,
     format: Annotated[  # noqa: A002  (the flag's name)
         list[Format] | None,
         typer.Option(
@@ -45,7 +47,7 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="Also write classifier.int8.onnx, for processors.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also write classifier.fp16.onnx, for GPUs.")] = False,
     dir_path: Annotated[
-        Path | None, typer.Option(help="Data directory that calibrates and judges reduced precision.")
+        Path | None, typer.Option("--data", help="Data directory that calibrates and judges reduced precision.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Keep a file of reduced precision even if it fails its checks.")
@@ -53,6 +55,7 @@ def export(
     device: Annotated[
         str, typer.Option("--device", help="Device for AOTInductor and for judging fp16: cpu or cuda.")
     ] = "cpu",
+    quiet: QuietOption = False,
 ) -> None:
     """Export a model to ONNX, TorchScript and torch.export.
 
@@ -69,7 +72,7 @@ def export(
     from aae_toolkit.files import require_own
     from aae_toolkit.files.lock import lock_directory
 
-    progress = ConsoleProgress()
+    progress = ConsoleProgress(quiet=quiet)
     output_dir = output_dir_path or model_dir_path / "export"
     if output_dir_path is None:
         require_own(output_dir)
@@ -97,7 +100,7 @@ def _require_what_reduced_needs(
     reduced: tuple[Precision, ...], formats: list[Format] | None, data: Path | None
 ) -> None:
     if reduced and data is None:
-        raise UsageError(f"--{reduced[0]} needs images to be calibrated and judged on; give --dir-path")
+        raise UsageError(f"--{reduced[0]} needs images to be calibrated and judged on; give --data")
     if reduced and formats and Format.ONNX not in formats:
         raise UsageError(f"--{reduced[0]} is judged against the float32 ONNX file; add --format onnx")
 

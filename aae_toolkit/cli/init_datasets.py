@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from aae_toolkit.backbones.provider import require_backbone
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, DeviceOption, QuietOption
 from aae_toolkit.cli.showing import dataset_line
 from aae_toolkit.data.directory import earlier_class_names, write_data_directory
 from aae_toolkit.data.embeddings import default_views
@@ -122,6 +122,7 @@ def init_datasets(
     device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the split.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace splits that are already there.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Split images into data sets.
 
@@ -130,7 +131,7 @@ def init_datasets(
     named train, val and test are kept as the splits. Exit 1 if an image of a folder cannot be read; all others are
     written.
     """
-    progress = ConsoleProgress()
+    progress = ConsoleProgress(quiet=quiet)
     if channels == 2:
         raise typer.BadParameter("--channels is 2; choose 1 (grey) or 3 (RGB)")
     names = () if overwrite else earlier_class_names(dir_path)
@@ -148,9 +149,7 @@ def init_datasets(
     index = write_data_directory(
         dir_path,
         loaded,
-        labeled,
-        validation,
-        test,
+        *(labeled, validation, test),
         seed,
         overwrite=overwrite,
         embedder=embedder,
@@ -200,7 +199,7 @@ def _require_outside(source: SourceName, raw_dir: Path | None, dir_path: Path) -
     """Refuse a data directory among the images: pictures of its models would be read as images."""
     if source == "folder" and raw_dir is not None and dir_path.resolve().is_relative_to(raw_dir.resolve()):
         raise typer.BadParameter(
-            f"--dir-path {dir_path} lies in --raw-dir {raw_dir}, where its pictures would be read as images; give a"
+            f"--data {dir_path} lies in --raw-dir {raw_dir}, where its pictures would be read as images; give a"
             " directory outside of it"
         )
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from aae_toolkit.cli.options import ConsoleProgress, ModelDirOption
+from aae_toolkit.cli.options import ConsoleProgress, ModelDirOption, QuietOption
 from aae_toolkit.html.rendering import command
 from aae_toolkit.text import shown
 
@@ -30,9 +30,10 @@ def name_categories(
         list[str] | None,
         typer.Argument(
             metavar="NAME=CATEGORY...",
-            help="Name, and the numbers of its categories: cat=0,3 'big dog=1'. Without any, the categories are listed.",
+            help="Name, and the numbers of its categories: cat=0,3 'big dog=1'. Without any, lists the categories.",
         ),
     ] = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Name the categories of a model that was trained without labels.
 
@@ -41,7 +42,7 @@ def name_categories(
     """
     from aae_toolkit.models.category_names import parse_names, read_model, write_names
 
-    progress = ConsoleProgress()
+    progress = ConsoleProgress(quiet=quiet)
     given = parse_names(names or ())
     before = read_model(model_dir_path)
     after = write_names(model_dir_path, given, progress) if given else before
@@ -54,7 +55,7 @@ def name_categories(
         progress.say(f"{model_dir_path / 'export'} still has the earlier names; write it again with:")
     else:
         progress.say("for a file that carries the names:")
-    progress.say(f"  {command('aae', 'export', '--model-dir-path', model_dir_path)}")
+    progress.say(f"  {command('aae', 'export', '--model', model_dir_path)}")
 
 
 def _table(before: ModelDescription, after: ModelDescription, progress: ConsoleProgress) -> Table:
@@ -76,8 +77,6 @@ def _show_where_to_look(model_dir: Path, progress: ConsoleProgress) -> None:
     if picture.exists():
         progress.say(f"{picture} shows images of each category")
     else:
-        draw = command("aae", "visualize", "--model-dir-path", model_dir, "--dir-path", "DATA")
+        draw = command("aae", "visualize", "--model", model_dir, "--data", "DATA")
         progress.say(f"{draw} draws {_PICTURE.name}, which shows images of each category")
-    progress.say(
-        f"then name them: {command('aae', 'name-categories', '--model-dir-path', model_dir)} NAME=CATEGORY ..."
-    )
+    progress.say(f"then name them: {command('aae', 'name-categories', '--model', model_dir)} NAME=CATEGORY ...")

@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 _PLAIN_WIDTH = 120  # characters, of tables in files and pipes
 
-DataDirOption = Annotated[Path, typer.Option("--dir-path", help="Data directory, written by init-datasets.")]
-ModelDirOption = Annotated[Path, typer.Option("--model-dir-path", help="Model directory, written by train.")]
-ExportDirOption = Annotated[Path, typer.Option("--export-dir-path", help="Export directory, written by export.")]
+DataDirOption = Annotated[Path, typer.Option("--data", help="Data directory, written by init-datasets.")]
+ModelDirOption = Annotated[Path, typer.Option("--model", help="Model directory, written by train.")]
+ExportDirOption = Annotated[Path, typer.Option("--export", help="Export directory, written by export.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")
 ]
@@ -32,26 +32,42 @@ TrustOption = Annotated[
         "--trust", help="Also load files without a checksum in manifest.json; TorchScript and .pt2 files can run code."
     ),
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also print all settings.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda or cuda:<index>.")]
 
 
 class ConsoleProgress:
     """Listener that shows bars on a terminal and plain lines elsewhere."""
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        """Write to standard output, or with `stderr` to standard error, where standard output is for JSON."""
+    def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
+        """Write to standard output.
+
+        Args:
+            stderr: write to standard error, where standard output is for JSON.
+            quiet: show results only, without progress.
+        """
         from rich.console import Console
 
+        self.quiet = quiet
         self.console = Console(stderr=stderr, highlight=False, emoji=False)
         if not self.console.is_terminal:
             self.console.width = _PLAIN_WIDTH
 
     def say(self, line: str) -> None:
+        """Print one line about the progress, unless quiet."""
+        if not self.quiet:
+            self.result(line)
+
+    def result(self, line: str) -> None:
         """Print one line without interpreting markup; unprintable characters are escaped."""
         self.console.print(shown(line, self.console.encoding), markup=False, soft_wrap=True)
 
     def track(self, items: Iterable[T], description: str, total: int | None, done: int = 0) -> Iterator[T]:
         """Yield `items` under a bar, removed at the end; without a terminal, print a line now and then."""
+        if self.quiet:
+            yield from items
+            return
         if not self.console.is_terminal:
             yield from periodic_lines(items, description, total, done, say=self.say)
             return

@@ -11,6 +11,7 @@ from aae_toolkit.cli.options import (
     DataDirOption,
     ExportDirOption,
     JsonOption,
+    QuietOption,
     TrustOption,
     print_json,
 )
@@ -32,6 +33,7 @@ def parity(
     ] = False,
     trust: TrustOption = False,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Prove that exported files match the trained model.
 
@@ -42,7 +44,7 @@ def parity(
     from aae_toolkit.export.directory import ExportDirectory
     from aae_toolkit.parity.check import check_parity
 
-    progress = ConsoleProgress(stderr=json)
+    progress = ConsoleProgress(stderr=json, quiet=quiet)
     data = DataDirectory(dir_path)
     images = data.load(split)
     export = ExportDirectory.open(export_dir_path, trust=trust)

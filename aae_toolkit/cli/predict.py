@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from aae_toolkit.cli import predict_ray as on_ray
+from aae_toolkit.cli.names import renamed
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.progress import periodic_lines
 from aae_toolkit.text import percent, shown
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from aae_toolkit.predict import Prediction
 
+_EXPORT_AS_MODEL = dict.fromkeys(("--export", "--export-dir-path"), "--model")  # where other commands take an export
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -60,7 +62,7 @@ def parser() -> ArgumentParser:
         help="Classifier file (classifier.onnx), or the export directory that holds it.",
     )
     add("--json", action="store_true", help="Print one JSON object per line.")
-    add("--output", type=Path, help="Write predictions to a file: .jsonl (one JSON object per line) or .csv.")
+    add("--output", "-o", type=Path, help="Write predictions to a file: .jsonl (one JSON object per line) or .csv.")
     add("--top-k", type=_at_least(0), default=0, help="Also list the K most likely classes.")
     add(
         "--threshold",
@@ -78,9 +80,21 @@ def parser() -> ArgumentParser:
     add("--follow-links", action="store_true", help="Follow links that lead outside of a folder.")
     add("--batch-size", type=_at_least(1), default=64, help="Images per batch; default: 64.")
     add("--threads", type=_at_least(1), help="Threads for decoding and labelling; default: one per core.")
+    add("--quiet", "-q", action="store_true", help="Print results and errors only.")
     on_ray.add_options(command, _at_least)
     command.formatter_class = HelpFormatter
     return command
+
+
+def parsed(arguments: list[str]) -> Namespace:
+    """Return the values of a command line, whose flags may have their longer names.
+
+    Raises:
+        UsageError: wrong arguments.
+    """
+    command = parser()
+    flags = {flag for action in command._actions for flag in action.option_strings}
+    return command.parse_args(renamed(arguments, flags, _EXPORT_AS_MODEL))
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -109,7 +123,7 @@ def predict(arguments: list[str]) -> None:
         AaeError: the model does not run, a file cannot be written, or an image cannot be read.
         UsageError: wrong arguments.
     """
-    given = parser().parse_args(arguments)
+    given = parsed(arguments)
     if on_ray.is_asked_for(given):
         on_ray.predict(given)
         return
@@ -148,7 +162,7 @@ def predict(arguments: list[str]) -> None:
         for prediction in lines:
             print(dumps(prediction.to_json()) if given.json else _line(prediction))
     for note, n in notes.items():
-        if counts.total() > 1:
+        if counts.total() > 1 and not given.quiet:
             print(f"{n} of {counts.total()} images: {note}", file=sys.stderr)
     left_out.finish()
     if failed := counts["unreadable"] + left_out.n_failed:
@@ -157,6 +171,8 @@ def predict(arguments: list[str]) -> None:
 
 def _tracked(predictions: Iterator[Prediction], given: Namespace) -> Iterator[Prediction]:
     """Yield `predictions` and show their progress on standard error; `given` is the command line."""
+    if given.quiet:
+        return predictions
     if not sys.stderr.isatty():
         return periodic_lines(predictions, "images", say=partial(print, file=sys.stderr))
     from aae_toolkit.cli.options import ConsoleProgress

@@ -68,8 +68,8 @@ def predict(given: Namespace) -> None:
     from aae_toolkit.predict.on_ray import SHARD_SIZE, Cluster, Options, predict_ray
     from aae_toolkit.predict.shards import INPUT_SUFFIXES
 
-    progress = ConsoleProgress(stderr=True)
-    left_out = LeftOut(progress.say)
+    progress = ConsoleProgress(stderr=True, quiet=given.quiet)
+    left_out = LeftOut(progress.result)
     links = given.follow_links
     outcome = predict_ray(
         find_classifier(given.model),

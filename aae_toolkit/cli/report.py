@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, ModelDirOption, command_line, require_writable
+from aae_toolkit.cli.options import ConsoleProgress, ModelDirOption, QuietOption, command_line, require_writable
 from aae_toolkit.errors import UsageError
 
 _SUFFIXES = (".html", ".htm")
@@ -21,18 +21,19 @@ def register(app: typer.Typer) -> None:
 def report(
     context: typer.Context,
     model_dir_path: ModelDirOption,
-    output: Annotated[Path, typer.Option(help="HTML file to write; an existing one is replaced.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write; an existing one is replaced.")],
     export_dir_path: Annotated[
-        Path | None, typer.Option(help="Export of the model; default: <model>/export, if there is one.")
+        Path | None, typer.Option("--export", help="Export of the model; default: <model>/export, if there is one.")
     ] = None,
     bench: Annotated[Path | None, typer.Option(help="Benchmark results of that export, from bench --output.")] = None,
     dir_path: Annotated[
-        Path | None, typer.Option(help="Data directory, to score the model and draw missing pictures.")
+        Path | None, typer.Option("--data", help="Data directory, to score the model and draw missing pictures.")
     ] = None,
     split: Annotated[
         Literal["validation", "test"],
         typer.Option(help="Images to score; test scores the test set too, which is not read otherwise."),
     ] = "validation",
+    quiet: QuietOption = False,
 ) -> None:
     """Summarize a model on one page.
 
@@ -43,7 +44,7 @@ def report(
     from aae_toolkit.report.evidence import open_export
     from aae_toolkit.report.report_page import write_report
 
-    progress = ConsoleProgress()
+    progress = ConsoleProgress(quiet=quiet)
     if output.suffix.lower() not in _SUFFIXES:  # a typo must not replace a file of the model
         raise UsageError(f"--output {output} is not a page; give a name such as report.html")
     require_writable("--output", output)

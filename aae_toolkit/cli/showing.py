@@ -31,13 +31,13 @@ def show_evaluation(evaluation: Evaluation, progress: ConsoleProgress) -> None:
     for report in evaluation.per_class:
         if report.best_category is not None:
             share = percent(report.share_in_best_category)
-            progress.say(f"Label {report.class_name}: {share}, Best matching label; {report.best_category}")
+            progress.result(f"Label {report.class_name}: {share}, Best matching label; {report.best_category}")
     if evaluation.never_predicted_categories:
-        progress.say(f"never predicted: categories {', '.join(map(str, evaluation.never_predicted_categories))}")
+        progress.result(f"never predicted: categories {', '.join(map(str, evaluation.never_predicted_categories))}")
     if evaluation.missing_classes:
-        progress.say(f"not scored, without images: {listed(evaluation.missing_classes)}")
+        progress.result(f"not scored, without images: {listed(evaluation.missing_classes)}")
     if evaluation.unknown_classes:
-        progress.say(unknown_line(evaluation.unknown_classes))
+        progress.result(unknown_line(evaluation.unknown_classes))
     table = Table(title=f"{evaluation.variant.replace('_', '-')}, {evaluation.split}, n = {evaluation.n}")
     table.add_column("score")
     table.add_column("value", justify="right")
@@ -49,7 +49,7 @@ def show_evaluation(evaluation: Evaluation, progress: ConsoleProgress) -> None:
     table.add_row("NMI", f"{evaluation.nmi:.4f}")
     table.add_row("ARI", f"{evaluation.ari:.4f}")
     progress.console.print(table)
-    progress.say(f"ACCURACY: {percent(evaluation.accuracy)}")
+    progress.result(f"ACCURACY: {percent(evaluation.accuracy)}")
 
 
 def show_parity(report: ParityReport, progress: ConsoleProgress) -> None:
@@ -70,9 +70,9 @@ def show_parity(report: ParityReport, progress: ConsoleProgress) -> None:
     progress.console.print(table)
     for r in report.results:
         if r.first_difference:
-            progress.say(f"{r.artifact} on {r.backend} {r.first_difference}")
+            progress.result(f"{r.artifact} on {r.backend} {r.first_difference}")
     accuracy = "" if report.accuracy is None else f"; accuracy of the trained model {percent(report.accuracy)}"
-    progress.say(f"parity: {'proven' if report else 'REFUSED'}{accuracy}")
+    progress.result(f"parity: {'proven' if report else 'REFUSED'}{accuracy}")
 
 
 def show_bench(report: BenchReport, progress: ConsoleProgress) -> None:

@@ -8,18 +8,16 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import DataDirOption, DeviceOption
+from aae_toolkit.cli.options import DataDirOption, DeviceOption, QuietOption, VerboseOption
 from aae_toolkit.cli.training_run import TrainingOptions, run_training
 from aae_toolkit.config import TrainingPrecision, Variant
 from aae_toolkit.config.auto import AUTO
 
-_OutputDir = Annotated[
-    Path | None, typer.Option("--output-dir-path", help="Model directory; default: <dir-path>/<variant>.")
-]
+_OutputDir = Annotated[Path | None, typer.Option("--output", "-o", help="Model directory; default: <data>/<variant>.")]
 _Config = Annotated[
     str,
     typer.Option(
-        "--config-path",
+        "--config",
         help="YAML file, name of a shipped configuration, or auto, which chooses settings for the data; flags override"
         " it.",
     ),
@@ -101,6 +99,8 @@ def _command(variant: Variant) -> Callable[..., None]:
         checkpoint_every: _CheckpointEvery = None,
         plot_every: _PlotEvery = None,
         tensorboard: _TensorBoard = False,
+        quiet: QuietOption = False,
+        verbose: VerboseOption = False,
     ) -> None:
         flags = {
             "n_epochs": n_epochs,
@@ -124,6 +124,8 @@ def _command(variant: Variant) -> Callable[..., None]:
             checkpoint_every=checkpoint_every,
             plot_every=plot_every,
             tensorboard=tensorboard,
+            quiet=quiet,
+            verbose=verbose,
         )
         run_training(options)
 

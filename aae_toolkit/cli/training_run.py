@@ -13,6 +13,7 @@ from aae_toolkit.cli.showing import dataset_line
 from aae_toolkit.config import Variant, VariantConfig, load_config, with_flags
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.distributed.world import world_from_environment
+from aae_toolkit.errors import UsageError
 from aae_toolkit.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class TrainingOptions:
         checkpoint_every: steps between checkpoints; None is one per epoch.
         plot_every: epochs between pictures of the model in training; None draws none.
         tensorboard: write TensorBoard event files.
+        quiet: print errors only.
+        verbose: print all settings.
     """
 
     variant: Variant
@@ -49,6 +52,8 @@ class TrainingOptions:
     checkpoint_every: int | None = None
     plot_every: int | None = None
     tensorboard: bool = False
+    quiet: bool = False
+    verbose: bool = False
 
     @property
     def model_dir(self) -> Path:
@@ -63,8 +68,10 @@ def run_training(options: TrainingOptions) -> Path:
         AaeError: data or model directory cannot be used, or training failed.
         UsageError: the configuration or a flag is invalid.
     """
+    if options.quiet and options.verbose:
+        raise UsageError("--quiet prints less, --verbose more; give one of them")
     main = world_from_environment().is_main
-    progress: Progress = ConsoleProgress() if main else Silent()
+    progress: Progress = ConsoleProgress(quiet=options.quiet) if main else Silent()
     if options.config != AUTO:
         load_config(options.config, options.variant)  # refused before the data is read
     from aae_toolkit.data.directory import DataDirectory

@@ -16,6 +16,7 @@ from aae_toolkit.cli.options import (
     DataDirOption,
     DeviceOption,
     JsonOption,
+    QuietOption,
     print_json,
     require_writable,
 )
@@ -30,18 +31,16 @@ if TYPE_CHECKING:
     from aae_toolkit.tuning.result import Tuning
 
 _Config = Annotated[
-    str, typer.Option("--config-path", help="Base configuration: auto, a YAML file, or the name of a shipped one.")
+    str, typer.Option("--config", help="Base configuration: auto, a YAML file, or the name of a shipped one.")
 ]
 _Minutes = Annotated[float, typer.Option("--minutes", min=0.001, help="Time for the whole search.")]
 _Output = Annotated[
     Path | None,
-    typer.Option("--output-path", help="Configuration file to write; default: tuned.yaml in the study's directory."),
+    typer.Option("--output", "-o", help="Configuration file to write; default: tuned.yaml in the study's directory."),
 ]
 _Study = Annotated[
     Path | None,
-    typer.Option(
-        "--study-path", help="Directory of the study, continued if it is there; default: <dir-path>/tune_<variant>."
-    ),
+    typer.Option("--study", help="Directory of the study, continued if it is there; default: <data>/tune_<variant>."),
 ]
 _Seed = Annotated[int | None, typer.Option("--seed", help="Random seed; default: the configuration's.")]
 _Precision = Annotated[
@@ -78,6 +77,7 @@ def _command(variant: Variant) -> Callable[..., None]:
         device: DeviceOption = "auto",
         precision: _Precision = None,
         json: JsonOption = False,
+        quiet: QuietOption = False,
     ) -> None:
         if not math.isfinite(minutes):
             raise UsageError(f"--minutes {minutes} is no length of time; give a number of minutes, such as 30")
@@ -87,7 +87,7 @@ def _command(variant: Variant) -> Callable[..., None]:
         directory = study_path or dir_path / f"tune_{variant}"
         output = output_path or directory / "tuned.yaml"
         _refuse_other_file(output, config_path, variant)
-        progress = ConsoleProgress(stderr=json)
+        progress = ConsoleProgress(stderr=json, quiet=quiet)
         from aae_toolkit.data.directory import DataDirectory
         from aae_toolkit.training.choosing import configuration_for
         from aae_toolkit.training.stop import Stopped
@@ -109,7 +109,7 @@ def _command(variant: Variant) -> Callable[..., None]:
             _show(tuning, progress)
         progress.say(f"configuration written to {output}, trials and picture to {directory}")
         name = variant.replace("_", "-")
-        progress.say(f"next: {command('aae', 'train', name, '--dir-path', dir_path, '--config-path', output)}")
+        progress.say(f"next: {command('aae', 'train', name, '--data', dir_path, '--config', output)}")
         if tuning.signum:
             raise Stopped(tuning.signum, f"after {len(tuning.trials)} trials", "run the command again to continue")
 
@@ -118,17 +118,15 @@ def _command(variant: Variant) -> Callable[..., None]:
 
 def _refuse_other_file(output: Path, config_path: str, variant: Variant) -> None:
     """Raise `UsageError` if the output would replace the base configuration, or a file that is no configuration."""
-    require_writable("--output-path", output)
+    require_writable("--output", output)
     if not output.exists():
         return
     if Path(config_path).exists() and output.samefile(config_path):
-        raise UsageError(f"--output-path {output} is the base configuration itself; give another file")
+        raise UsageError(f"--output {output} is the base configuration itself; give another file")
     try:
         load_config(output, variant)
     except AaeError as error:
-        raise UsageError(
-            f"--output-path {output} exists and is no configuration of this variant; give another"
-        ) from error
+        raise UsageError(f"--output {output} exists and is no configuration of this variant; give another") from error
 
 
 def _show(tuning: Tuning, progress: ConsoleProgress) -> None:
@@ -145,4 +143,4 @@ def _show(tuning: Tuning, progress: ConsoleProgress) -> None:
     for dimension in tuning.dimensions:
         table.add_row(dimension.name, *(f"{trial.values[dimension.path]:g}" for trial in both))
     progress.console.print(table)
-    progress.say(tuning.verdict)
+    progress.result(tuning.verdict)

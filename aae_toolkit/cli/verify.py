@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, JsonOption, TrustOption, print_json
+from aae_toolkit.cli.options import ConsoleProgress, JsonOption, QuietOption, TrustOption, print_json
 from aae_toolkit.cli.showing import show_parity
 
 
@@ -21,6 +21,7 @@ def verify(
     device: Annotated[str, typer.Option("--device", help="Device to run on: cpu, cuda or cuda:<index>.")] = "cpu",
     trust: TrustOption = False,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Verify an export from elsewhere.
 
@@ -31,7 +32,7 @@ def verify(
     from aae_toolkit.models.classes import listed
     from aae_toolkit.parity.check import replay_golden
 
-    progress = ConsoleProgress(stderr=json)
+    progress = ConsoleProgress(stderr=json, quiet=quiet)
     opened = ExportDirectory.open(export, trust=trust)
     report, oldest = replay_golden(opened, device=device, progress=progress), opened.manifest.oldest_onnxruntime
     unlisted = opened.unlisted()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption
+from aae_toolkit.cli.options import ConsoleProgress, DataDirOption, ModelDirOption, QuietOption
 from aae_toolkit.cli.showing import dataset_line, show_evaluation
 from aae_toolkit.config import Variant
 
@@ -22,6 +22,7 @@ def visualize(
     mode: Annotated[Variant | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
     n_classes: Annotated[int | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
     z_size: Annotated[int | None, typer.Option(hidden=True, help="Flag of the seed document; ignored.")] = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Draw pictures of a trained model.
 
@@ -36,7 +37,7 @@ def visualize(
     from aae_toolkit.models.directory import load_model
     from aae_toolkit.visualization.pictures import DIRECTORY, draw_all
 
-    progress = ConsoleProgress()
+    progress = ConsoleProgress(quiet=quiet)
     require_own(model_dir_path / "visualization")  # a link in an untrusted directory must not redirect the pictures
     model = load_model(model_dir_path)
     for flag, given, actual in (

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aae_toolkit.cli.options import ConsoleProgress
+from aae_toolkit.cli.options import ConsoleProgress, QuietOption
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +27,7 @@ def web(
         Path | None,
         typer.Option(help="Package file or folder of onnxruntime-web; default: npm downloads it once."),
     ] = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Write a page that runs the classifier in the browser.
 
@@ -37,7 +38,7 @@ def web(
     from aae_toolkit.web.runtime import runtime_files
     from aae_toolkit.web.web_page import require_place, write_page
 
-    progress = ConsoleProgress()
+    progress = ConsoleProgress(quiet=quiet)
     require_place(directory)
     opened = ExportDirectory.open(export)
     sizes = write_page(opened, directory, runtime_files(web_runtime))

@@ -155,7 +155,7 @@ def _refuse_other_splits(path: Path, earlier: DatasetIndex | None, index: Datase
         held, message = "embeddings", f" of {earlier.backbone.name if earlier.backbone else 'another backbone'}"
     raise UsageError(
         f"{path} already holds other {held}{message} ({INDEX}), and models may have been trained on them; replace"
-        " them with --overwrite, or give another --dir-path"
+        " them with --overwrite, or give another --data"
     )
 
 
@@ -180,7 +180,7 @@ class DataDirectory:
         """
         self.path = path
         index = path / INDEX
-        require_index(index, "data directory", f"write one with: aae init-datasets --dir-path {path}")
+        require_index(index, "data directory", f"write one with: aae init-datasets --data {path}")
         try:
             self.index = read_document(index, DatasetIndex)
             if missing := set(SPLITS) - set(self.index.splits):

@@ -150,7 +150,7 @@ def read_manifest(directory: Path, *, trust: bool = False) -> Manifest:
         AaeError: the manifest is absent or damaged, names a file outside the directory, or lacks a checksum.
     """
     path = directory / FILE_NAME
-    require_index(path, "export directory", "write one with: aae export --model-dir-path <model>")
+    require_index(path, "export directory", "write one with: aae export --model <model>")
     try:
         manifest = read_document(path, Manifest)
     except (OSError, ValueError) as error:

@@ -78,11 +78,11 @@ def gather(sources: Sources, progress: Progress) -> Contents:
         UsageError: an option requires another option.
     """
     if sources.data_dir is None and sources.split != "validation":
-        raise UsageError(f"--split {sources.split} needs --dir-path, the data directory that holds it")
+        raise UsageError(f"--split {sources.split} needs --data, the data directory that holds it")
     model = load_model(sources.model_dir)
     export = None if sources.export is None else export_of(model, sources.model_dir, sources.export)
     if sources.bench is not None and export is None:
-        raise UsageError("--bench needs --export-dir-path, the export that it measured")
+        raise UsageError("--bench needs --export, the export that it measured")
     benchmark = read_benchmark(sources.bench, export) if sources.bench and export else None
     description = model.description
     data = None if sources.data_dir is None else DataDirectory(sources.data_dir)

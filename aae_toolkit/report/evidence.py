@@ -97,7 +97,7 @@ def export_of(model: TrainedModel, model_dir: Path, export: ExportDirectory) -> 
         AaeError: the export is of another model, or its verdict is damaged.
     """
     if difference := _difference(model, export.reference):
-        again = command("aae", "export", "--model-dir-path", model_dir, "--output-dir-path", export.path)
+        again = command("aae", "export", "--model", model_dir, "--output", export.path)
         raise AaeError(f"export directory {export.path} is of another model: {difference}; name its own, or: {again}")
     parity = export.manifest.parity
     try:
@@ -133,7 +133,7 @@ def read_benchmark(path: Path, export: Export) -> Benchmark:
     measured, own = report.environment.get("weights_sha256"), export.opened.weights_sha256
     if measured != own:
         other = f"weights {measured:.12}…" if isinstance(measured, str) else "weights that it does not name"
-        again = command("aae", "bench", "--export-dir-path", export.opened.path, "--output", path)
+        again = command("aae", "bench", "--export", export.opened.path, "--output", path)
         raise AaeError(f"--bench {path} measured {other}, {export.opened.path} holds {own:.12}…; measure it: {again}")
     if not any(m.rate is None for m in report.results):
         raise AaeError(f"--bench {path} holds no measurement; measure again")

@@ -33,16 +33,16 @@ class Commands:
         """Build the command lines for a model, with the known directories."""
         model, data = sources.model_dir, sources.data_dir or "DATA"
         export = sources.export.path if sources.export else model / "export"
-        on_model, on_export = ("--model-dir-path", model), ("--export-dir-path", export)
+        on_model, on_export = ("--model", model), ("--export", export)
         return cls(
             train=line(
-                *("aae", "train", variant.replace("_", "-"), "--dir-path", data),
-                *("--config-path", model / CONFIG_FILE, "--output-dir-path", "NEW"),
+                *("aae", "train", variant.replace("_", "-"), "--data", data),
+                *("--config", model / CONFIG_FILE, "--output", "NEW"),
             ),
-            visualize=line("aae", "visualize", *on_model, "--dir-path", data),
-            evaluate=line("aae", "evaluate", *on_model, "--dir-path", data, "--json"),
-            export=line("aae", "export", *on_model, "--output-dir-path", export),
-            parity=line("aae", "parity", *on_export, "--dir-path", data),
+            visualize=line("aae", "visualize", *on_model, "--data", data),
+            evaluate=line("aae", "evaluate", *on_model, "--data", data, "--json"),
+            export=line("aae", "export", *on_model, "--output", export),
+            parity=line("aae", "parity", *on_export, "--data", data),
             bench=line("aae", "bench", *on_export, "--output", sources.bench or "BENCH.json"),
         )
 

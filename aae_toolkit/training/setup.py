@@ -60,7 +60,7 @@ def fit_config_to_data(config: VariantConfig, data: TrainingData) -> VariantConf
 
 def _require_embeddings_fit(config: VariantConfig) -> None:
     """Raise `UsageError` where a configuration needs images, of which only embeddings are trained on."""
-    advice = "train on embeddings with: --config-path embeddings"
+    advice = "train on embeddings with: --config embeddings"
     if config.model.encoder != "mlp":
         raise UsageError(f"model.encoder {config.model.encoder} takes images, and the data has a backbone; {advice}")
     if getattr(config.training, "use_mutual_info", False):
@@ -76,7 +76,7 @@ def refuse_occupied(output_dir: Path, *, resume: bool, overwrite: bool) -> None:
     if occupied and not (resume or overwrite):
         raise UsageError(
             f"{output_dir} already holds a training ({', '.join(occupied)}); continue it with --resume, replace it with"
-            " --overwrite, or name another --output-dir-path"
+            " --overwrite, or name another --output"
         )
 
 

@@ -123,7 +123,7 @@ def _drop_cut_line(path: Path) -> None:
 
 
 def _damaged(path: Path, why: str) -> AaeError:
-    return AaeError(f"{path} is not the journal of a search ({why}); remove it, or give another --study-path")
+    return AaeError(f"{path} is not the journal of a search ({why}); remove it, or give another --study")
 
 
 def _refuse(path: Path, found: object, made_with: Mapping[str, str]) -> None:
@@ -132,5 +132,5 @@ def _refuse(path: Path, found: object, made_with: Mapping[str, str]) -> None:
     other = next((name for name, value in made_with.items() if before.get(name) != value), "version of aae")
     raise UsageError(
         f"{path} is a search with another {other}, so its trials cannot be compared with new ones; give another"
-        " --study-path, or remove it"
+        " --study, or remove it"
     )

@@ -53,7 +53,7 @@ def configuration(path: Path, **model: Any) -> Path:
 
 
 def training_of(data: Path, model: Path, config: Path) -> list[str | Path]:
-    train = ["train", "semi-supervised", "--dir-path", data, "--output-dir-path", model, "--config-path", config]
+    train = ["train", "semi-supervised", "--data", data, "--output", model, "--config", config]
     return [*train, "--device", "cpu"]
 
 
@@ -101,7 +101,7 @@ def test_a_disk_that_is_full_while_training_leaves_the_last_checkpoint(
 @pytest.mark.parametrize("room", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_while_splitting_leaves_the_old_splits(room: int, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    init = ["init-datasets", "--dir-path", data, *DIGITS]
+    init = ["init-datasets", "--data", data, *DIGITS]
     assert fault_child.run([*init], tmp_path / "log") == (0, [])
     before = contents(data)
     outcome = fault_child.run([*init, "--seed", "1", "--overwrite"], tmp_path / "log", Limits(file_size=room))
@@ -113,7 +113,7 @@ def test_a_disk_that_is_full_while_splitting_leaves_the_old_splits(room: int, tm
 @pytest.mark.parametrize("format_", ["onnx", "torchscript", "torch-export"])
 def test_a_disk_that_is_full_while_exporting_leaves_no_manifest(format_: str, model_dir: Path, tmp_path: Path) -> None:
     export = tmp_path / "export"
-    arguments: list[str | Path] = ["export", "--model-dir-path", model_dir, "--output-dir-path", export]
+    arguments: list[str | Path] = ["export", "--model", model_dir, "--output", export]
     outcome = fault_child.run([*arguments, "--format", format_], tmp_path / "log", Limits(file_size=9_000))
     assert_one_line(outcome, 1, f"export directory {export} cannot be written: ")
     assert not (export / "manifest.json").exists()
@@ -125,7 +125,7 @@ def test_a_disk_without_room_and_one_that_became_read_only_are_one_line(
     small_disk: Path, data_dir: Path, tmp_path: Path
 ) -> None:
     model, config = small_disk / "model", configuration(tmp_path / "tiny.yaml")
-    init = ["init-datasets", "--dir-path", small_disk / "data", *DIGITS, "--labeled", "10"]
+    init = ["init-datasets", "--data", small_disk / "data", *DIGITS, "--labeled", "10"]
     assert fault_child.run([*init], tmp_path / "log") == (0, [])
     before = contents(small_disk)
     outcome = fault_child.run([*init, "--overwrite", "--seed", "1"], tmp_path / "log")
@@ -183,7 +183,7 @@ def test_a_second_run_on_one_directory_is_refused_until_the_first_is_killed(data
     first = Child([*arguments, "--n-epochs", "100000"], tmp_path / "first.log")
     try:
         first.wait_for("epoch 1/")
-        for second in (arguments, ["init-datasets", "--dir-path", model, *DIGITS]):
+        for second in (arguments, ["init-datasets", "--data", model, *DIGITS]):
             outcome = fault_child.run(second, tmp_path / "second.log")
             assert_one_line(outcome, 1, f"{model} is being written by process ", "wait for it to end")
     finally:
@@ -200,7 +200,7 @@ def test_a_signal_ends_an_export_in_one_line_at_whatever_moment(
     signum: int, status: int, said: str, model_dir: Path, tmp_path: Path
 ) -> None:
     export = tmp_path / "export"
-    arguments: list[str | Path] = ["export", "--model-dir-path", model_dir, "--output-dir-path", export]
+    arguments: list[str | Path] = ["export", "--model", model_dir, "--output", export]
     arguments += ["--format", "onnx" if MANY else "torchscript"]
     duration = Child(arguments, tmp_path / "log").measure()
     n = 20 if MANY else 3

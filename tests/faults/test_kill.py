@@ -93,11 +93,11 @@ def data_stage(directory: Path) -> str:
 @pytest.mark.parametrize("replaces", [False, True], ids=["into nothing", "over other splits"])
 def test_init_datasets_killed_at_any_moment_leaves_whole_files_and_runs_again(replaces: bool, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    arguments = ["init-datasets", "--dir-path", data, "--source", "digits", "--overwrite"]
+    arguments = ["init-datasets", "--data", data, "--source", "digits", "--overwrite"]
     start = empty(data)
     if replaces:
         other = tmp_path / "other"
-        init = ["init-datasets", "--dir-path", other, "--source", "digits", "--seed", "1"]
+        init = ["init-datasets", "--data", other, "--source", "digits", "--seed", "1"]
         assert fault_child.run([*init], tmp_path / "log") == (0, [])
         start = copied(other, data)
     name = f"init-datasets {'over other splits' if replaces else ''}".strip()
@@ -123,14 +123,14 @@ def test_training_killed_at_any_moment_leaves_whole_files_and_resumes_to_the_sam
     arguments = [
         "train",
         variant.replace("_", "-"),
-        "--dir-path",
+        "--data",
         data_dir,
-        "--output-dir-path",
+        "--output",
         model,
         "--device",
         "cpu",
     ]
-    arguments += ["--config-path", tmp_path / "tiny.yaml", "--checkpoint-every", "4", "--resume"]
+    arguments += ["--config", tmp_path / "tiny.yaml", "--checkpoint-every", "4", "--resume"]
     command = Command(f"train {variant}", arguments, model, model_stage, (".safetensors", "model.json", ".yml"))
     kill_again_and_again(command, empty(model), tmp_path)
 
@@ -149,7 +149,7 @@ def test_export_killed_at_any_moment_leaves_whole_files_and_runs_again(
     format_: str, model_dir: Path, tmp_path: Path
 ) -> None:
     export = tmp_path / "export"
-    arguments = ["export", "--model-dir-path", model_dir, "--output-dir-path", export, "--format", format_]
+    arguments = ["export", "--model", model_dir, "--output", export, "--format", format_]
     kill_again_and_again(
         Command(f"export {format_}", arguments, export, export_stage, (".onnx", ".pt", ".safetensors", "model.json")),
         empty(export),

@@ -16,7 +16,7 @@ pytestmark = [needs_mnist, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mnist")
-    assert run(["init-datasets", "--dir-path", str(path), "--raw-dir", str(MNIST_RAW_DIR)]) == 0
+    assert run(["init-datasets", "--data", str(path), "--raw-dir", str(MNIST_RAW_DIR)]) == 0
     return path
 
 
@@ -34,22 +34,22 @@ def test_train_evaluate_export_parity_bench_and_predict(
     config = tmp_path / "small.yaml"
     config.write_text("semi_supervised: {model: {hidden_size: 256}, training: {n_epochs: 1, batch_size: 100}}")
     model, export = tmp_path / "model", tmp_path / "export"
-    common = ["--dir-path", str(mnist)]
-    train = ["train", "semi-supervised", *common, "--output-dir-path", str(model), "--config-path", str(config)]
+    common = ["--data", str(mnist)]
+    train = ["train", "semi-supervised", *common, "--output", str(model), "--config", str(config)]
     assert run(train) == 0
     capsys.readouterr()
-    assert run(["evaluate", "--model-dir-path", str(model), *common, "--split", "test", "--json"]) == 0
+    assert run(["evaluate", "--model", str(model), *common, "--split", "test", "--json"]) == 0
     accuracy = json.loads(capsys.readouterr().out)["accuracy"]
     assert accuracy > 0.85  # 3000 labels and one pass
     formats = ["--format", "onnx", "--format", "torchscript"]
-    assert run(["export", "--model-dir-path", str(model), "--output-dir-path", str(export), *formats]) == 0
+    assert run(["export", "--model", str(model), "--output", str(export), *formats]) == 0
     capsys.readouterr()
-    assert run(["parity", "--export-dir-path", str(export), *common, "--json"]) == 0
+    assert run(["parity", "--export", str(export), *common, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["passed"]
     assert report["n"] == 10000
     assert report["accuracy"] == pytest.approx(accuracy, abs=1e-9)
-    bench = ["bench", "--export-dir-path", str(export), "--batch-sizes", "1,64", "--threads", "1"]
+    bench = ["bench", "--export", str(export), "--batch-sizes", "1,64", "--threads", "1"]
     assert run([*bench, "--backends", "eager,onnxruntime"]) == 0
     test = DataDirectory(mnist).load("test")
     paths = []
