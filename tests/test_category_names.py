@@ -26,6 +26,7 @@ from aae_toolkit.models.description import ModelDescription, read_description
 from aae_toolkit.predict import predict
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
+from aae_toolkit.visualization.pictures import DIRECTORY, MODES
 from aae_toolkit.web.web_page import write_page
 
 NAMES = ["große Katze=0,3", "dog = 2"]
@@ -114,7 +115,7 @@ def test_the_command_lists_names_and_says_which_export_is_stale(
 
 
 def test_the_listing_points_to_the_picture_that_is_there(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = model / "visualization" / "modes_and_samples_from_each_label.png"
+    picture = model / DIRECTORY / MODES
     picture.parent.mkdir()
     picture.touch()
     assert command(model) == 0

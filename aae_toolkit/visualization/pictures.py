@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DIRECTORY = "visualization"  # in a model directory
+MODES = "modes_and_samples_from_each_label.png"
 
 
 def _always(view: View) -> str | None:
@@ -78,7 +79,7 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
             categories.style_rows,
             no_decoder,
         ),
-        "modes_and_samples_from_each_label.png": Picture(
+        MODES: Picture(
             "Modes and images of each category",
             "Mode of each category, the decoder's image at z = 0, beside real images of the category.",
             "one class along a row, and a mode that looks like it",
