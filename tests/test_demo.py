@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from PIL import Image
 
 from aae_toolkit.cli import demo
@@ -36,6 +38,7 @@ def test_the_demo_proves_every_file_and_ends_in_a_command_that_works_when_pasted
 ) -> None:
     monkeypatch.setattr(demo, "_SHORT_EPOCHS", dict.fromkeys(VARIANTS, 2))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(REPOSITORY)
     assert run(["demo", "--output", "the demo", "--quiet"]) == 0
     screen = last_screen(capsys.readouterr().out)
     assert len(screen) <= TALL
@@ -54,6 +57,25 @@ def test_the_demo_proves_every_file_and_ends_in_a_command_that_works_when_pasted
     pasted = subprocess.run(["bash", "-c", screen[-1]], capture_output=True, text=True, check=True)
     labelled = [line.rsplit(maxsplit=2)[0] for line in pasted.stdout.splitlines()]
     assert labelled == [f"the demo/samples/digit-{i}.png" for i in range(10)]
+
+    assert shape([line.replace("the demo", "aae-demo") for line in screen[:-1]]) == shape(readme_screen()[:-1])
+    picture = importlib.import_module("tools.overview").draw(Path("the demo"))
+    assert sum(len(axes.images) for axes in picture.axes) == 20 + 30 + 10
+    assert "same as the model on 360 images" in {text.get_text() for text in picture.texts}
+
+
+def shape(lines: list[str]) -> list[str]:
+    """Lines without their figures, in which two runs differ."""
+    return [re.sub(r"[\d.,]+", "0", line) for line in lines]
+
+
+def readme_screen() -> list[str]:
+    """The last screen as README shows it."""
+    found = re.search(
+        r"^(Trained, exported.*?^  \S*aae predict [^\n]*)", (REPOSITORY / "README.md").read_text(), re.M | re.S
+    )
+    assert found is not None
+    return found[1].splitlines()
 
 
 def test_samples_are_one_test_image_of_each_class_large_enough_to_see(tmp_path: Path) -> None:
@@ -87,7 +109,7 @@ def result(*, refused: tuple[str, ...] = (), speedup: float | None = 2.0) -> Any
 
 def test_a_refusal_and_a_speed_that_differs_are_on_the_last_screen(tmp_path: Path) -> None:
     results = {"semi_supervised": result(refused=("b.onnx",)), "unsupervised": result(speedup=None)}
-    lines = list(demo._last_screen(results, 300, tmp_path, tmp_path / "samples", 60.4))  # type: ignore[arg-type]
+    lines = list(demo._last_screen(results, 300, tmp_path, tmp_path / "samples", "60 s"))  # type: ignore[arg-type]
     assert lines[0].endswith("in 60 s:")
     assert lines[2].strip() == "parity REFUSED: b.onnx; 0.500 ms an image, 2.0x PyTorch"
     assert lines[4].strip() == "2 exported files proven to be the trained model; 0.500 ms an image"

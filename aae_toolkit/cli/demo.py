@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -77,8 +78,8 @@ def demo(
         results[variant] = _draw_prove_and_measure(model_dir, data, full, progress)
         _write_report(model_dir, data, command("aae", "demo", "--output", output_dir_path), progress)
     progress.result("")
-    seconds = time.monotonic() - started
-    for line in _last_screen(results, data.size("train_labeled"), output_dir_path, samples, seconds):
+    took = f"{time.monotonic() - started:.0f} s ({sum(os.times()[:4]):.0f} s of processor time)"
+    for line in _last_screen(results, data.size("train_labeled"), output_dir_path, samples, took):
         progress.result(line)
     if refused := [variant for variant, result in results.items() if not result.proof]:
         raise ParityError(f"parity refused for {', '.join(refused)}")
@@ -148,12 +149,12 @@ def _write_report(model_dir: Path, data: DataDirectory, made_by: str, progress: 
 
 
 def _last_screen(
-    results: dict[Variant, _Result], n_labels: int, directory: Path, samples: Path, seconds: float
+    results: dict[Variant, _Result], n_labels: int, directory: Path, samples: Path, took: str
 ) -> Iterator[str]:
     """Yield the lines that end the demo: what was trained and how good it is, what to open, and what to do next."""
     from aae_toolkit.visualization.pictures import DIRECTORY, MODES
 
-    yield f"Trained, exported, proven and measured on scikit-learn's digits (8 x 8 pixels) in {seconds:.0f} s:"
+    yield f"Trained, exported, proven and measured on scikit-learn's digits (8 x 8 pixels) in {took}:"
     for variant, result in results.items():
         labels = "without labels" if variant == "unsupervised" else f"with {n_labels} labels"
         yield f"  {labels}: {_accuracy(result.evaluation)}"

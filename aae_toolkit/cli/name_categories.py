@@ -38,7 +38,8 @@ def name_categories(
     """Name the categories of a model that was trained without labels.
 
     Categories with the same name become one class. A category that is not mentioned keeps its name. Exports that are
-    written afterwards carry the names. Look at modes_and_samples_from_each_label.png of aae visualize first.
+    written afterwards carry the names. A picture of aae visualize, modes_and_samples_from_each_label.png, shows images
+    of each category.
     """
     from aae_toolkit.models.category_names import parse_names, read_model, write_names
 
