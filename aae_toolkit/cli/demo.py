@@ -23,6 +23,7 @@ from aae_toolkit.text import percent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aae_toolkit.backends.protocol import BackendName
     from aae_toolkit.bench.results import BenchReport
     from aae_toolkit.data.directory import DataDirectory
     from aae_toolkit.evaluation import Evaluation
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _BATCH_SIZES = (1, 256)  # that are measured
 _SHORT_EPOCHS = {"semi_supervised": 30}  # half as many lose no accuracy on these data
-_SHORT_BACKENDS = ("eager", "onnxruntime")
+_SHORT_BACKENDS: tuple[BackendName, ...] = ("eager", "onnxruntime")
 _SAMPLE_ENLARGEMENT = 16  # pixels of a sample file for one of an image, so that it can be seen
 
 
