@@ -38,8 +38,8 @@ lock: setup ## write requirements.lock (versions, checksums) and docs/licences.m
 	$(MAKE) setup
 	$(BIN)/python tools/licences.py
 
-demo: setup ## train both variants on digits, export, prove parity, benchmark, report
-	$(BIN)/aae demo --output $(DEMO_DIR)
+demo: setup ## train with and without labels on digits, export, prove parity, benchmark, report; FULL=1 takes longer
+	$(BIN)/aae demo --output $(DEMO_DIR) $(if $(FULL),--full)
 
 test: setup ## run the tests, without the slow ones
 	$(BIN)/pytest -m "not slow" -n auto --dist worksteal

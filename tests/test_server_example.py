@@ -149,7 +149,9 @@ def test_the_service_says_what_it_is_and_that_it_is_well(serving: Any) -> None:
         ({"json": {"images": [[[256] * 6] * 6]}}, 422, "from 0 to 255"),
         ({"json": {"images": [[[-1] * 6] * 6]}}, 422, "from 0 to 255"),
         ({"json": {"images": [[[10**30] * 6] * 6]}}, 422, "from 0 to 255"),
-        ({"json": {"images": [[[0] * 6] * 6, [[0] * 7] * 7]}}, 422, "images[1]: found shape [7, 7]; expected lists"),
+        ({"json": {"images": [[[0] * 7] * 7, 5]}}, 422, "images[0]: found shape [7, 7]; expected lists"),
+        ({"json": {"images": [[[0] * 7] * 7, 5]}}, 422, "images[1]: found shape []; expected lists"),
+        ({"files": as_files(png(np.zeros((100, 101), np.uint8)), b"no image")}, 413, "images[1]: not a whole image"),
         ({"files": as_files(b"no image")}, 422, "images[0]: not a whole image in one of PNG"),
         ({"files": as_files(png(np.zeros((6, 6), np.uint8))[:45])}, 422, "images[0]: not a whole image"),
         ({"files": as_files(png(np.zeros((100, 101), np.uint8)))}, 413, "images[0]: more than 10000 pixels"),
@@ -168,6 +170,32 @@ def test_bad_requests_are_refused_in_json_and_the_service_goes_on(
     assert answer.json().keys() == {"error"}
     assert said in answer.json()["error"]
     assert client.post("/predict", json={"images": [[[0] * 6] * 6]}).status_code == 200
+
+
+def test_one_bad_image_fails_alone_and_the_others_get_their_labels(serving: Any, images: np.ndarray) -> None:
+    client = serving(max_pixels=10_000)
+    good = client.post("/predict", json={"images": images[:2].tolist()}).json()["predictions"]
+    first, second = (png(image[0]) for image in images[:2])
+    cut, large = first[:45], png(np.zeros((100, 101), np.uint8))
+    for request in (
+        {"files": as_files(b"", first, cut, b"text", second, large)},
+        {"json": {"images": ["", base64_of(first), base64_of(cut), 7, images[1].tolist(), base64_of(large)]}},
+        {"json": {"images": ["%%%", base64_of(first), [[0.5] * 6] * 6, None, base64_of(second), base64_of(large)]}},
+    ):
+        answer = client.post("/predict", **request)
+        assert answer.status_code == 200
+        rows = answer.json()["predictions"]
+        assert [set(row) == {"error"} for row in rows] == [True, False, True, True, False, True]
+        for row, alone in zip((rows[1], rows[4]), good, strict=True):
+            assert (row["label"], row["class_name"]) == (alone["label"], alone["class_name"])
+            assert row["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+        assert rows[5]["error"] == "more than 10000 pixels"
+        assert all("images[" not in row.get("error", "") for row in rows)
+
+
+def test_a_warning_names_the_image_although_others_fail(serving: Any) -> None:
+    answer = serving().post("/predict", json={"images": ["%%%", [[1] * 6] * 6]}).json()
+    assert answer["warnings"] == ["images[1]: no number is above 1, and pixels are 0 to 255"]
 
 
 def test_formats_that_need_other_programs_are_refused(serving: Any) -> None:

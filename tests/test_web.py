@@ -7,18 +7,22 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import tiny_source
 from exports import copy_with_only, one_variant
 from refusals import refused
 
 from aae_toolkit.cli.app import run
+from aae_toolkit.data.directory import DataDirectory, write_data_directory
 from aae_toolkit.export.directory import ExportDirectory
 from aae_toolkit.web import runtime
 from aae_toolkit.web.runtime import runtime_files
+from aae_toolkit.web.samples import sample_images
 from aae_toolkit.web.web_page import write_page
 
 NO_RUNTIME = {"ort.js": b"", "ort.wasm": b"", "package.json": b"{}"}
@@ -39,7 +43,7 @@ def test_a_page_is_its_own_files_the_runtime_both_networks_and_the_golden_vector
     sizes = write_page(ExportDirectory.open(export_dir), tmp_path, NO_RUNTIME)
     assert sizes == {name: (tmp_path / name).stat().st_size for name in written(tmp_path)}
     own = {file.name for file in STATIC.iterdir()}
-    model = {"classifier.onnx", "decoder.onnx", "model.json", "golden.json", "SHA256SUMS"}
+    model = {"classifier.onnx", "decoder.onnx", "model.json", "golden.json", "samples.json", "SHA256SUMS"}
     assert set(sizes) == own | model | {f"runtime/{name}" for name in NO_RUNTIME}
     for name in ("classifier.onnx", "decoder.onnx", "model.json"):
         assert (tmp_path / name).read_bytes() == (export_dir / name).read_bytes()
@@ -153,13 +157,16 @@ def test_the_command_writes_the_page_of_an_export(
     page = tmp_path / "a page"
     assert run(["web", str(export_dir), str(page)]) == 0
     said = capsys.readouterr().out
+    assert "--data DATA puts some validation images on it" in said
     assert f"python -m http.server --directory '{page}'" in said
     assert (page / "classifier.onnx").read_bytes() == (export_dir / "classifier.onnx").read_bytes()
     assert {name: (page / "runtime" / name).read_bytes() for name in NO_RUNTIME} == web_runtime
 
 
 @one_variant
-def test_the_page_of_an_export_needs_no_torch(export_dir: Path, tmp_path: Path, web_runtime: dict[str, bytes]) -> None:
+def test_the_page_of_an_export_needs_no_torch(
+    data_dir: Path, export_dir: Path, tmp_path: Path, web_runtime: dict[str, bytes]
+) -> None:
     code = """
 import sys
 from aae_toolkit.cli.app import run
@@ -167,7 +174,7 @@ status = run(sys.argv[1:])
 assert not {"torch", "onnx", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
 sys.exit(status)
 """
-    command = ["web", str(export_dir), str(tmp_path)]
+    command = ["web", str(export_dir), str(tmp_path), "--data", str(data_dir)]
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "index.html").is_file()
@@ -184,6 +191,8 @@ sys.exit(status)
         (["M", "PAGE"], 1, "is a model directory, not an export directory; write one with: aae export --model"),
         (["E", "PAGE", "--web-runtime", "absent"], 1, "--web-runtime absent does not exist"),
         (["E", "OTHER"], 1, "was not written by aae web"),
+        (["E", "PAGE", "--data", "absent"], 1, "data directory absent does not exist"),
+        (["E", "PAGE", "--data", "M"], 1, "data directory"),
     ],
 )
 def test_a_page_that_cannot_be_is_one_line_and_nothing_is_written(
@@ -206,6 +215,47 @@ def test_a_page_that_cannot_be_is_one_line_and_nothing_is_written(
     assert said in error
     assert not (tmp_path / "page").exists()
     assert (tmp_path / "other" / "index.html").read_text() == "mine"
+
+
+@one_variant
+def test_samples_are_validation_images_in_turn_from_each_class(
+    data_dir: Path, export_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export, data = ExportDirectory.open(export_dir), DataDirectory(data_dir)
+    samples = sample_images(export, data)
+    assert samples.labels.tolist() == ([0, 1, 2] * 6)[:16]
+    validation = data.load("validation")
+    for image, label in zip(samples.images, samples.labels, strict=True):
+        [index] = np.flatnonzero((validation.images == image).all(axis=(1, 2, 3)))
+        assert validation.labels[index] == label
+    write_page(export, tmp_path, NO_RUNTIME, samples)
+    written_samples = json.loads((tmp_path / "samples.json").read_text())
+    assert written_samples["labels"] == samples.labels.tolist()
+    pixels = np.frombuffer(base64.b64decode(written_samples["images"]["base64"]), np.uint8)
+    np.testing.assert_array_equal(pixels.reshape(written_samples["images"]["dims"]), samples.images)
+    monkeypatch.setattr("aae_toolkit.web.samples._MOST_BYTES", 5 * 36)
+    assert len(sample_images(export, data)) == 5
+    monkeypatch.setattr("aae_toolkit.web.samples._MOST_BYTES", 1)
+    assert len(sample_images(export, data)) == 1
+
+
+@one_variant
+def test_samples_of_other_classes_have_no_label_and_other_shapes_are_refused(export_dir: Path, tmp_path: Path) -> None:
+    export, source = ExportDirectory.open(export_dir), tiny_source()
+    other = replace(source, class_names=("row_2", "unknown", "row_0"))
+    write_data_directory(tmp_path / "other", other, None, None, None, seed=0)
+    assert set(sample_images(export, DataDirectory(tmp_path / "other")).labels.tolist()) == {2, -1, 0}
+    unlabelled = replace(source, labels=np.full_like(source.labels, -1), class_names=())
+    write_data_directory(tmp_path / "unlabelled", unlabelled, 0, 60, 60, seed=0)
+    samples = sample_images(export, DataDirectory(tmp_path / "unlabelled"))
+    write_page(export, tmp_path / "page", NO_RUNTIME, samples)
+    assert json.loads((tmp_path / "page" / "samples.json").read_text())["labels"] == [None] * 16
+    write_data_directory(tmp_path / "colour", tiny_source(channels=3), None, None, None, seed=0)
+    with refused("the model takes images (1, 6, 6)"):
+        sample_images(export, DataDirectory(tmp_path / "colour"))
+    write_data_directory(tmp_path / "none", source, 30, 0, 60, seed=0)
+    with refused("has no validation images to show on a page"):
+        sample_images(export, DataDirectory(tmp_path / "none"))
 
 
 def test_an_export_that_is_none_has_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ from aae_toolkit.export.writer import export_model
 from aae_toolkit.parity.pictures import write_pictures
 from aae_toolkit.progress import Silent
 from aae_toolkit.training.trainer import train
+from aae_toolkit.web.samples import sample_images
 from aae_toolkit.web.web_page import write_page
 
 pytestmark = needs_chromium
@@ -115,10 +116,11 @@ def page_dir(variant: Variant, export_dir: Path, web_runtime: dict[str, bytes], 
 
 @dataclass
 class Colour:
-    """The page of a convolutional model of colour pictures, 5 wide and 6 high, and its export."""
+    """The page of a convolutional model of colour pictures, 5 wide and 6 high, its export and its data."""
 
     page: Path
     export: Path
+    data: Path
 
 
 @pytest.fixture(scope="session")
@@ -132,10 +134,11 @@ def colour(web_runtime: dict[str, bytes], builds: Builds) -> Colour:
         write_data_directory(path / "data", narrow, None, None, None, seed=0)
         train(config, DataDirectory(path / "data"), path / "model", device="cpu")
         export_model(path / "model", path / "export", (Format.ONNX,), Silent())
-        write_page(ExportDirectory.open(path / "export"), path / "page", web_runtime)
+        export = ExportDirectory.open(path / "export")
+        write_page(export, path / "page", web_runtime, sample_images(export, DataDirectory(path / "data")))
 
     path = builds.get("colour", build)
-    return Colour(path / "page", path / "export")
+    return Colour(path / "page", path / "export", path / "data")
 
 
 def assert_golden(visit: Visit, export: Path) -> None:
@@ -465,6 +468,38 @@ def test_files_of_every_kind_are_read_as_predict_reads_them(page_dir: Path, data
             expected = read_image(path, (1, 6, 6)).transpose(1, 2, 0)
             tolerance = 3 if path.suffix == ".jpg" or kind.startswith("transparent") else 1
             assert np.abs(shown(visit, "#seen").astype(int) - expected).max() <= tolerance, path.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [320, 1280])
+def test_sample_images_of_a_colour_model_get_the_labels_that_python_gives(
+    colour: Colour, tmp_path: Path, width: int
+) -> None:
+    export = ExportDirectory.open(colour.export)
+    samples = sample_images(export, DataDirectory(colour.data))
+    expected = OnnxRuntimeBackend(colour.export / "classifier.onnx").run({"images": samples.images})["label"]
+    with opened(colour.page, width=width) as visit:
+        buttons = visit.page.locator("#samples button")
+        assert buttons.count() == len(samples) == 16
+        for index, image in enumerate(samples.images):
+            name = f"row_{samples.labels[index]}"
+            button = visit.page.get_by_role("button", name=f"Sample image {index + 1}: {name}", exact=True)
+            np.testing.assert_array_equal(
+                shown(visit, f"#samples button:nth-child({index + 1}) canvas"), image.transpose(1, 2, 0)
+            )
+            button.press("Enter")
+            visit.page.locator("#notes", has_text=f"a sample image of class {name}.").wait_for()
+            assert label(visit) == f"row_{expected[index]}"
+            visit.page.wait_for_timeout(50)
+            np.testing.assert_array_equal(shown(visit, "#seen"), image.transpose(1, 2, 0))
+        assert visit.overflow() == 0
+        visit.keep_screenshot(f"samples-{width}", tmp_path)
+
+
+@one_variant
+def test_a_page_without_samples_offers_none(page_dir: Path) -> None:
+    with opened(page_dir) as visit:
+        assert not visit.page.locator("#trying").is_visible()
 
 
 @pytest.mark.slow

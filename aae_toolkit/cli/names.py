@@ -10,7 +10,7 @@ PROGRAM = "aae"
 SECTIONS = {
     "Prepare": ("init-datasets",),
     "Train": ("train", "tune"),
-    "Judge": ("evaluate", "visualize", "report"),
+    "Judge": ("evaluate", "visualize", "name-categories", "report"),
     "Deploy": ("export", "parity", "bench", "predict", "web", "verify"),
     "This machine": ("doctor", "demo"),
 }

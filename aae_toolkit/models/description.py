@@ -112,7 +112,8 @@ class ModelDescription(BaseModel):
     """The content of `model.json`.
 
     `category_to_class[k]` is the class index that category k stands for; `category_to_class_from` is the source of
-    that map. `class_names` are the data's, or names of the categories where the data has no labels.
+    that map. `class_names` are the data's, or names of the categories where the data has no labels; those of
+    `given_names` were added by `aae name-categories`.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -124,6 +125,7 @@ class ModelDescription(BaseModel):
     class_names: tuple[Name, ...]
     category_to_class: tuple[int, ...]
     category_to_class_from: Name
+    given_names: tuple[Name, ...] = ()
     validation_accuracy: float | None = None  # accuracy of the label, a fraction; None without validation labels
     validation_images: int | None = None  # labelled ones behind `validation_accuracy`; absent in earlier files
     decoder_is_trained: bool = True  # False after a training of y alone, without the autoencoder

@@ -96,6 +96,7 @@ def check_parity(
     class_names: tuple[str, ...] = (),
     device: str = "cpu",
     batch_sizes: tuple[int, ...] = BATCH_SIZES,
+    compiled: bool = True,
     per_layer: bool = False,
     progress: Progress,
 ) -> ParityReport:
@@ -108,6 +109,7 @@ def check_parity(
         class_names: class names of the data, matched with those of the model; empty where the data has none.
         device: device that artifacts run on; the reference runs on the CPU.
         batch_sizes: batch sizes, each run over the whole split.
+        compiled: also compare the weights behind torch.compile, which no file holds; compiling takes a while.
         per_layer: find the node at which a refused ONNX file diverges from the model.
         progress: receives a step for each comparison.
 
@@ -125,7 +127,8 @@ def check_parity(
             f"nothing compared: {len(split)} images, {len(export.artifacts)} artifacts; parity is not proven"
         )
     cases = reference_cases(export, split, f"{split_name} images", batch_sizes)
-    pairs = [r for r in _to_compare(export, device, progress) if r.backend != "eager"]
+    skipped = ("eager",) if compiled else ("eager", "compiled")
+    pairs = [r for r in _to_compare(export, device, progress) if r.backend not in skipped]
     results = _compare_all(export, pairs, cases, device, progress)
     if per_layer:
         _find_layers(export, pairs, results, cases[0])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from aae_toolkit import __version__
 from aae_toolkit.evaluation import Floats, Integers, fit_category_map
+from aae_toolkit.models.category_names import own_name
 from aae_toolkit.models.description import ModelDescription
 from aae_toolkit.models.diagnosis import Diagnosis
 from aae_toolkit.models.networks import Networks
@@ -31,7 +32,7 @@ def name_categories(y: Floats, labels: Integers, run: Run) -> Naming:
     class_names, n_categories = run.data.class_names, y.shape[1]
     n_classes = len(class_names)
     if not class_names:  # no label anywhere: a category is its own class
-        own_names = tuple(f"category_{k}" for k in range(n_categories))
+        own_names = tuple(map(own_name, range(n_categories)))
         return Naming(own_names, tuple(range(n_categories)), "identity: the data has no labels")
     if run.config.variant == "unsupervised":
         return Naming(class_names, fit_category_map(y, labels, n_classes), "majority on validation")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DIRECTORY = "visualization"  # in a model directory
+MODES = "modes_and_samples_from_each_label.png"
 
 
 def _always(view: View) -> str | None:
@@ -77,7 +78,7 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
             style_rows.style_rows,
             no_decoder,
         ),
-        "modes_and_samples_from_each_label.png": Picture(
+        MODES: Picture(
             "Mode and images of each category",
             _with_labels(
                 "one class along a row, and a mode that looks like it",

@@ -14,6 +14,7 @@ from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.data.split import Split
 from aae_toolkit.errors import AaeError
 from aae_toolkit.evaluation import Floats, Integers, encode, encode_split
+from aae_toolkit.models.category_names import own_name
 from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.models.networks import Decoder, ModeDecoder, decode_modes, enlarge
 from aae_toolkit.progress import Progress
@@ -112,12 +113,13 @@ class View:
         return class_labels(self.model.description.class_names)
 
     def category_name(self, category: int, *, narrow: bool = False) -> str:
-        """Return a category's number with its class, or the number alone if all classes are named by number.
+        """Return a category's number with its class, or the number alone if it has no name, or all names are numbers.
 
         `narrow` puts the class on a second line, and shortens it further.
         """
-        name = self.names.texts[self.category_to_class[category]]
-        if not self.has_class_names:
+        index = self.category_to_class[category]
+        name = self.names.texts[index]
+        if not self.has_class_names or self.model.description.class_names[index] == own_name(category):
             return str(category)
         return f"{category}:\n{shorten(name, NARROW)}" if narrow else f"{category} ({name})"
 
@@ -125,7 +127,7 @@ class View:
     def has_class_names(self) -> bool:
         """Whether the classes have names that say more than the numbers of the categories."""
         names = self.model.description.class_names
-        return not all(names[c] in (str(k), f"category_{k}") for k, c in enumerate(self.category_to_class))
+        return not all(names[c] in (str(k), own_name(k)) for k, c in enumerate(self.category_to_class))
 
     @cached_property
     def zero_is_far(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.data.directory import INDEX as DATA_INDEX
+from aae_toolkit.data.split import UNLABELED, Split
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.contract import ArtifactName, Tensors
 from aae_toolkit.export.directory import ExportDirectory
@@ -39,7 +40,9 @@ def require_place(directory: Path) -> None:
         raise AaeError(f"{index} was not written by aae web, and is kept; give a directory without one")
 
 
-def write_page(export: ExportDirectory, directory: Path, runtime: dict[str, bytes]) -> dict[str, int]:
+def write_page(
+    export: ExportDirectory, directory: Path, runtime: dict[str, bytes], samples: Split | None = None
+) -> dict[str, int]:
     """Write the page of an export.
 
     `index.html` is removed first and written last, so a directory that has one is complete.
@@ -48,6 +51,7 @@ def write_page(export: ExportDirectory, directory: Path, runtime: dict[str, byte
         export: the opened export, with ONNX files.
         directory: directory of the page; an earlier page is replaced, other files stay.
         runtime: content by file name, from `runtime_files`.
+        samples: images to try, with labels of the model's classes, from `sample_images`.
 
     Returns:
         Sizes of the files in bytes, by path in `directory`.
@@ -59,7 +63,7 @@ def write_page(export: ExportDirectory, directory: Path, runtime: dict[str, byte
     require_place(directory)
     export.description.require_pixels()
     files = _own_files() | {f"{RUNTIME_DIR}/{name}": content for name, content in runtime.items()}
-    files |= _model_files(export)
+    files |= _model_files(export) | {"samples.json": _sample_file(samples)}
     index = files.pop(INDEX)
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in {**files, INDEX: index}.items()]
     files[CHECKSUMS] = "".join(sums).encode()
@@ -91,8 +95,20 @@ def _model_files(export: ExportDirectory) -> dict[str, bytes]:
     return files | {"golden.json": json.dumps(vectors).encode()}
 
 
+def _sample_file(samples: Split | None) -> bytes:
+    """Encode images to try and their labels, null where unknown."""
+    if samples is None:
+        return json.dumps({"images": None, "labels": []}).encode()
+    labels = [None if label == UNLABELED else label for label in samples.labels.tolist()]
+    return json.dumps({"images": _tensor(samples.images), "labels": labels}).encode()
+
+
 def _encoded(tensors: Tensors) -> dict[str, dict[str, object]]:
-    return {name: {"type": str(t.dtype), "dims": t.shape, "base64": _base64(t)} for name, t in tensors.items()}
+    return {name: _tensor(t) for name, t in tensors.items()}
+
+
+def _tensor(tensor: NDArray[np.generic]) -> dict[str, object]:
+    return {"type": str(tensor.dtype), "dims": tensor.shape, "base64": _base64(tensor)}
 
 
 def _base64(tensor: NDArray[np.generic]) -> str:

@@ -43,6 +43,13 @@ class Sent(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class Refused(NamedTuple):
+    """An image that cannot be labelled: the reason, and the status of a request without any other image."""
+
+    error: str
+    status: int
+
+
 class Settings(BaseModel):
     """Settings; each is also an environment variable: AAE_MODEL, AAE_THREADS, ..."""
 
@@ -203,24 +210,24 @@ def from_file(content: bytes | str, decoder: Decoder, settings: Settings) -> Sen
     return Sent(decoded.pixels, decoded.notes)
 
 
-def decode(items: list[Any], decoder: Decoder, settings: Settings) -> list[Sent]:
-    """Each image as the model takes it; an error names the index of the image."""
-    images = []
-    for index, item in enumerate(items):
-        try:
-            if isinstance(item, bytes | str):
-                images.append(from_file(item, decoder, settings))
-            else:
-                pixels = from_lists(item, decoder.shape)
-                doubt = opposite_border(pixels, decoder.border)
-                images.append(Sent(pixels, (doubt,) if doubt else ()))
-        except HTTPException as error:
-            raise HTTPException(error.status_code, f"images[{index}]: {error.detail}") from error
-    return images
+def decode(items: list[Any], decoder: Decoder, settings: Settings) -> list[Sent | Refused]:
+    """Each image as the model takes it, or why it is refused."""
+    return [_decoded(item, decoder, settings) for item in items]
+
+
+def _decoded(item: Any, decoder: Decoder, settings: Settings) -> Sent | Refused:
+    try:
+        if isinstance(item, bytes | str):
+            return from_file(item, decoder, settings)
+        pixels = from_lists(item, decoder.shape)
+    except HTTPException as error:
+        return Refused(error.detail, error.status_code)
+    doubt = opposite_border(pixels, decoder.border)
+    return Sent(pixels, (doubt,) if doubt else ())
 
 
 async def predict(request: Request) -> Response:
-    """POST /predict: a label an image, in their order; or an error, and no label."""
+    """POST /predict: a label or an error for each image, in their order; an error alone if none can be labelled."""
     state, settings = request.app.state, request.app.state.settings
     if state.slots.locked():
         raise HTTPException(503, "busy: try again later", {"Retry-After": "1"})
@@ -230,18 +237,34 @@ async def predict(request: Request) -> Response:
             async with asyncio.timeout(settings.timeout_s):
                 loop = asyncio.get_running_loop()
                 sent = await loop.run_in_executor(state.decoders, decode, items, state.decoder, settings)
-                found = await state.batcher.label([image.pixels for image in sent])
+                found = iter(await state.batcher.label(readable(sent)))
         except TimeoutError:
             raise HTTPException(504, f"not answered within {settings.timeout_s:g} s") from None
     names = state.about["class_names"]
-    keys = "label", "class_name", "probability", "probabilities"
-    rows = [dict(zip(keys, (label, names[label], p[label], p), strict=True)) for label, p in found]
-    for row, image in zip(rows, sent, strict=True):
-        if image.notes:
-            row["notes"] = image.notes
-    dark = [i for i, image in enumerate(sent) if isinstance(items[i], list) and image.pixels.max() <= 1]
-    warnings = [f"images[{i}]: no number is above 1, and pixels are 0 to 255" for i in dark]
+    rows = [
+        {"error": image.error} if isinstance(image, Refused) else labelled(image, *next(found), names) for image in sent
+    ]
+    warnings = [
+        f"images[{i}]: no number is above 1, and pixels are 0 to 255"
+        for i, image in enumerate(sent)
+        if isinstance(image, Sent) and isinstance(items[i], list) and image.pixels.max() <= 1
+    ]
     return JSONResponse({"predictions": rows} | ({"warnings": warnings} if warnings else {}))
+
+
+def readable(sent: list[Sent | Refused]) -> list[Pixels]:
+    """Pixels of the images that are not refused; raise `HTTPException` with every reason if all are."""
+    refused = {index: image for index, image in enumerate(sent) if isinstance(image, Refused)}
+    if len(refused) == len(sent):
+        reasons = "; ".join(f"images[{index}]: {image.error}" for index, image in refused.items())
+        raise HTTPException(refused[0].status, reasons)
+    return [image.pixels for image in sent if isinstance(image, Sent)]
+
+
+def labelled(image: Sent, label: int, probabilities: list[float], names: list[str]) -> dict[str, Any]:
+    """Answer for an image: its label, and the notes on its file if there are some."""
+    row = {"label": label, "class_name": names[label], "probability": probabilities[label]}
+    return row | {"probabilities": probabilities} | ({"notes": image.notes} if image.notes else {})
 
 
 async def about(request: Request) -> Response:

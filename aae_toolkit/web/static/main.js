@@ -6,6 +6,7 @@ import { onImageFile, readImage } from "./files.js";
 import { Model, latestOnly } from "./model.js";
 import { inverted, isLight } from "./prepare.js";
 import { Tensor, env } from "./runtime/ort.js";
+import { startSamples } from "./samples.js";
 import { selftest } from "./selftest.js";
 import { Probabilities, percent, say, showPixels } from "./show.js";
 import { isMnistLike, rasterize } from "./strokes.js";
@@ -21,7 +22,7 @@ function introduce(model) {
     "The classifier runs on this device; no picture leaves it.";
 }
 
-function startClassifier(model) {
+async function startClassifier(model) {
   const [channels] = model.imageShape;
   const bars = new Probabilities(element("probabilities"), element("more"), model.classNames);
   const result = element("label");
@@ -62,6 +63,10 @@ function startClassifier(model) {
       note([]);
     }
   });
+  await startSamples(element("trying"), element("samples"), model, (pixels, notes) => {
+    drawing.clear();
+    classify(pixels, notes);
+  });
 }
 
 async function verify(model) {
@@ -78,7 +83,7 @@ async function start() {
   const model = await Model.load((share) => (element("progress").value = share));
   introduce(model);
   element("runtime").textContent = `onnxruntime-web ${env.versions.web}, MIT License, © Microsoft Corporation.`;
-  startClassifier(model);
+  await startClassifier(model);
   await startExplorer(model, {
     category: element("category"),
     sliders: element("sliders"),

@@ -3,8 +3,8 @@
 const CACHE = "aae-page";
 const FILES = [
   "./", "index.html", "style.css", "icon.svg", "main.js", "deep.js", "drawing.js", "explorer.js", "files.js", "model.js",
-  "pixels.js", "prepare.js", "selftest.js", "show.js", "strokes.js", "model.json", "golden.json", "classifier.onnx",
-  "decoder.onnx", "runtime/ort.js", "runtime/ort.wasm",
+  "pixels.js", "prepare.js", "samples.js", "selftest.js", "show.js", "strokes.js", "model.json", "golden.json",
+  "samples.json", "classifier.onnx", "decoder.onnx", "runtime/ort.js", "runtime/ort.wasm",
 ];
 
 addEventListener("install", (event) => {
