@@ -236,7 +236,7 @@ def test_weights_that_cannot_be_downloaded_name_the_flag(monkeypatch):
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fails)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fails)
-    with refused("cannot be downloaded (no route to host); give a file with --backbone-weights"):
+    with refused("cannot be downloaded (no route to host more); give a file with --backbone-weights"):
         Embedder(NAME, None, (3, SIDE, SIDE), CPU)
 
 

@@ -14,11 +14,16 @@ from aae_toolkit.cli.training_run import _conclude
 from aae_toolkit.errors import AaeError
 from aae_toolkit.export.card import model_card
 from aae_toolkit.export.manifest import read_manifest
-from aae_toolkit.models.description import read_description
+from aae_toolkit.models.description import ModelDescription, read_description
 from aae_toolkit.models.diagnosis import Diagnosis, State
 
 COLLAPSED = {"state": "collapsed", "finding": "1 of 5 categories is used", "advice": "raise lambda_balance (now 2)"}
 LINE = "COLLAPSED: 1 of 5 categories is used; raise lambda_balance (now 2)"
+
+
+def described(diagnosis: Diagnosis | None) -> ModelDescription:
+    """A description of which only the diagnosis matters."""
+    return ModelDescription.model_construct(diagnosis=diagnosis, epochs=None)
 
 
 def ill_model(model_dir: Path, to: Path, diagnosis: Any) -> Path:
@@ -33,7 +38,7 @@ def ill_model(model_dir: Path, to: Path, diagnosis: Any) -> Path:
 def test_a_collapse_is_the_last_line_of_a_training_even_if_it_is_quiet(
     quiet: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _conclude(Diagnosis.model_validate(COLLAPSED), Path("m"), ConsoleProgress(quiet=quiet))
+    _conclude(described(Diagnosis.model_validate(COLLAPSED)), Path("m"), ConsoleProgress(quiet=quiet))
     lines = capsys.readouterr().out.splitlines()
     assert lines == ([] if quiet else ["model written to m"]) + [LINE]
 
@@ -50,7 +55,7 @@ def test_a_training_whose_labels_are_well_ends_with_the_model(
 ) -> None:
     diagnosis = Diagnosis(state=state, finding="far", advice="do this")
     for given in [diagnosis, *([None] if diagnosis.is_healthy else [])]:
-        _conclude(given, Path("m"), ConsoleProgress())
+        _conclude(described(given), Path("m"), ConsoleProgress())
         assert capsys.readouterr().out.splitlines() == last
 
 

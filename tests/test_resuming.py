@@ -236,5 +236,5 @@ def test_learning_curves_mark_the_epoch_that_was_chosen() -> None:
     lines = [{"epoch": epoch, "validation_accuracy": 0.5} for epoch in (1, 2, 3)]
     curve = curves_of("semi_supervised")["semi_supervised_accuracy_learning_curve.png"]
     for kept, marks in ((2, ["kept: epoch 2"]), (None, [])):
-        [axes] = draw_curve(curve, lines, kept).axes
+        [axes] = draw_curve(curve, lines, kept=kept).axes
         assert [text.get_text() for text in axes.get_legend().get_texts()][1:] == marks

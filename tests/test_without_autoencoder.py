@@ -20,7 +20,7 @@ from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.estimators.clusterer import AAEClusterer
 from aae_toolkit.models.directory import load_model
-from aae_toolkit.report.gallery import picture_captions
+from aae_toolkit.report.gallery import picture_names
 from aae_toolkit.training.runtime import Runtime
 from aae_toolkit.training.step import PhaseRunner
 from aae_toolkit.training.trainer import train
@@ -116,7 +116,7 @@ def test_its_pictures_leave_the_decoder_out(trained: Path, data_dir: Path, capsy
     assert drawn == set(PICTURES) - {*OF_THE_DECODER, "learned_modes.png"}
     for name in OF_THE_DECODER:
         assert f"{name} is not drawn: the model was trained without its autoencoder" in said.out + said.err
-    assert set(picture_captions(decoder=False, mode_decoder=False)) == drawn
+    assert set(picture_names(decoder=False, mode_decoder=False)) == drawn
 
 
 def test_its_export_is_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

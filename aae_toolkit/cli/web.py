@@ -25,7 +25,9 @@ def web(
     ],
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Data directory; up to 16 of its validation images go on the page, to try."),
+        typer.Option(
+            "--data", metavar="DIR", help="Data directory; up to 16 of its validation images go on the page, to try."
+        ),
     ] = None,
     web_runtime: Annotated[
         Path | None,

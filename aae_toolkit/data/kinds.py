@@ -5,6 +5,7 @@ Needs neither numpy nor pillow, for `aae predict`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -131,7 +132,7 @@ def _advice(path: Path, kind: Kind) -> str:
     if own == "export directory":
         return f"pass the model directory that it was exported from; aae parity --export {path} proves the export"
     if _holds(path, _CHECKPOINT):
-        return f"train on with: aae train --resume {path}"
+        return f"train on with: aae train --resume {shlex.quote(str(path))}"
     return "train one with: aae train semi-supervised|unsupervised"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from aae_toolkit.data.split import UNLABELED, Split, SplitName
 from aae_toolkit.evaluation.encoding import load_for
 from aae_toolkit.evaluation.paired import compare_accuracy
 from aae_toolkit.evaluation.tables import Floats, Integers, balanced_accuracy, contingency_table, majority_map
-from aae_toolkit.models.directory import TrainedModel
 from aae_toolkit.text import percent
+
+if TYPE_CHECKING:
+    from aae_toolkit.models.directory import TrainedModel
 
 Standing = Literal["better", "unclear", "not better"]
 

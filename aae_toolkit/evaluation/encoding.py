@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.split import Split, SplitName
 from aae_toolkit.evaluation.tables import Floats
 from aae_toolkit.models.classes import match_classes
-from aae_toolkit.models.directory import TrainedModel
-from aae_toolkit.models.networks import Encoder, ImageEncoder, scale
+
+if TYPE_CHECKING:
+    from aae_toolkit.models.directory import TrainedModel
+    from aae_toolkit.models.networks import Encoder, ImageEncoder
 
 _BATCH_SIZE = 1000  # images a forward pass
 _BACKBONE_BATCH_SIZE = 8  # images a forward pass through a backbone
 
 
-@torch.inference_mode()
 def encode(encoder: Encoder | ImageEncoder, inputs: NDArray[Any]) -> tuple[Floats, Floats]:
     """Encode in eval mode: `y` float32 [N, K] (probabilities) and `z` float32 [N, Z].
 
@@ -27,14 +27,19 @@ def encode(encoder: Encoder | ImageEncoder, inputs: NDArray[Any]) -> tuple[Float
         encoder: the encoder.
         inputs: images uint8 [N, C, H, W], or embeddings [N, 1 + V, F], whose views do not count.
     """
+    import torch  # here, since exported files are compared and measured without it
+
+    from aae_toolkit.models.networks import ImageEncoder, scale
+
     training = encoder.training
     encoder.eval()
     device = next(encoder.parameters()).device
     taken = torch.from_numpy(inputs if inputs.ndim == 4 else np.ascontiguousarray(inputs[:, 0]))
     size = _BACKBONE_BATCH_SIZE if isinstance(encoder, ImageEncoder) else _BATCH_SIZE
-    codes = [encoder(scale(chunk.to(device))) for chunk in torch.split(taken, size)]
+    with torch.inference_mode():
+        codes = [encoder(scale(chunk.to(device))) for chunk in torch.split(taken, size)]
+        y = torch.cat([y_logits.softmax(dim=1) for y_logits, _ in codes])
     encoder.train(training)
-    y = torch.cat([y_logits.softmax(dim=1) for y_logits, _ in codes])
     return y.cpu().numpy(), torch.cat([z for _, z in codes]).cpu().numpy()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,9 @@ from aae_toolkit.evaluation.tables import (
     macro_f1,
     majority_accuracy,
 )
-from aae_toolkit.models.directory import TrainedModel
+
+if TYPE_CHECKING:
+    from aae_toolkit.models.directory import TrainedModel
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.data.split import Split
+from aae_toolkit.data.split import UNLABELED, Split
 from aae_toolkit.errors import UsageError
 from aae_toolkit.training.blending import IMAGES, blend, taught
 from aae_toolkit.training.clustering import cluster
@@ -72,16 +72,20 @@ def _search(passed: Split, labeled: Split, run: Run) -> tuple[NDArray[np.int64],
 def _first_y(
     passed: Split, labeled: Split, neighbors: NDArray[np.int64], labeled_neighbors: NDArray[np.int64], run: Run
 ) -> NDArray[np.float32]:
-    """Compute the first y of images, float32 [N, K], from the neighbours of both sets, int64 [N, k] and [L, k]."""
+    """Compute the first y of images, float32 [N, K], from the neighbours of both sets, int64 [N, k] and [L, k].
+
+    It is certain. An unsure y would leave the hardest images to the guesses of a young network, which then confirms them.
+    """
     terms, device, n_categories = run.config.consistency, run.runtime.device, run.n_categories
+    certain = np.eye(n_categories + 1, n_categories, dtype=np.float32)  # the last row, of zeros, is UNLABELED's
     if not terms.blend_regression:
-        spread = spread_labels(neighbors, labeled_neighbors, labeled.labels, _class_weights(labeled, run))
-        return np.eye(n_categories + 1, n_categories, dtype=np.float32)[spread]  # UNLABELED is the last row
+        return certain[spread_labels(neighbors, labeled_neighbors, labeled.labels, _class_weights(labeled, run))]
     unlabeled = (part.cpu().numpy() for part in describe_in_parts(passed.images, device, terms.likeness))
     described = describe_images(labeled.images, device, terms.likeness, at=taught(len(labeled))).cpu().numpy()
     nodes = np.concatenate([neighbors, labeled_neighbors])
     weights = _class_weights(labeled, run)
-    return blend(nodes, unlabeled, described, labeled.labels, n_categories, IMAGES, weights)
+    y = blend(nodes, unlabeled, described, labeled.labels, n_categories, IMAGES, weights)
+    return certain[np.where(y.any(axis=1), y.argmax(axis=1), UNLABELED)]
 
 
 def _blended_rows(passed: Split, labeled: Split, run: Run) -> NDArray[np.float32]:

@@ -180,10 +180,11 @@ def test_a_directory_that_goes_while_training_is_not_made_again(replaced: bool, 
 def test_a_second_run_on_one_directory_is_refused_until_the_first_is_killed(data_dir: Path, tmp_path: Path) -> None:
     model, config = tmp_path / "model", configuration(tmp_path / "tiny.yaml")
     arguments = [*training_of(data_dir, model, config), "--resume"]
-    first = Child([*arguments, "--n-epochs", "100000"], tmp_path / "first.log")
+    longer = [*arguments, "--n-epochs", "100000"]
+    first = Child(longer, tmp_path / "first.log")
     try:
         first.wait_for("epoch 1/")
-        for second in (arguments, ["init-datasets", "--data", model, *DIGITS]):
+        for second in (longer, ["init-datasets", "--data", model, *DIGITS]):
             outcome = fault_child.run(second, tmp_path / "second.log")
             assert_one_line(outcome, 1, f"{model} is being written by process ", "wait for it to end")
     finally:
