@@ -124,7 +124,8 @@ def test_a_training_stopped_in_its_first_epoch_says_how_to_get_a_model(
     said = f"stopped by SIGTERM in epoch 1, after step 3 of 6; continue with: aae train --resume '{model}'"
     assert said in capsys.readouterr().err
     assert run(["export", "--model", str(model)]) == 1
-    expected = f"is the directory of a training that has no model yet, not a model directory; train on with: aae train --resume '{model}'"
+    again = f"aae train --resume '{model}'"
+    expected = f"is the directory of a training that has no model yet, not a model directory; train on with: {again}"
     assert expected in capsys.readouterr().err
 
 

@@ -74,7 +74,7 @@ def _first_y(
 ) -> NDArray[np.float32]:
     """Compute the first y of images, float32 [N, K], from the neighbours of both sets, int64 [N, k] and [L, k].
 
-    It is certain. An unsure y would leave the hardest images to the guesses of a young network, which then confirms them.
+    It is certain: an unsure y leaves the hardest images to a young network, which then confirms its own guesses.
     """
     terms, device, n_categories = run.config.consistency, run.runtime.device, run.n_categories
     certain = np.eye(n_categories + 1, n_categories, dtype=np.float32)  # the last row, of zeros, is UNLABELED's
