@@ -37,7 +37,7 @@ def test_logistic_regression_learns_from_the_labels_that_the_model_had(model_dir
     assert (regression.n_fitted, regression.n_available, regression.basis) == (30, 30, "the same 30 labels")
     assert regression.accuracy == regression.balanced_accuracy == 1  # the tiny task is linear
     assert largest.accuracy == largest.balanced_accuracy == pytest.approx(1 / 3)
-    assert largest.title == "always the largest class, row_0"
+    assert largest.title == "always the largest class (row_0)"
     assert (largest.standing, largest.p_value < 0.001) == ("better", True)
     assert (found["left_out"], regression.standing) == ([], "not better")  # as accurate is not better
     assert regression.verdict == "Not better than logistic regression on the pixels: 100.00% against 100.00%."
@@ -47,13 +47,13 @@ def test_logistic_regression_learns_from_the_labels_that_the_model_had(model_dir
 @pytest.mark.parametrize(
     ("right", "standing", "words"),
     [
-        (0.2, "not better", "Not better than always the largest class, row_0: 20.00% against 33.33%"),
+        (0.2, "not better", "Not better than always the largest class (row_0): 20.00% against 33.33%"),
         (
             0.4,
             "unclear",
-            "Not clearly better than always the largest class, row_0: 40.00% against 33.33%; on 60 images",
+            "Not clearly better than always the largest class (row_0): 40.00% against 33.33%; on 60 images",
         ),
-        (0.9, "better", "Better than always the largest class, row_0: 90.00% against 33.33%."),
+        (0.9, "better", "Better than always the largest class (row_0): 90.00% against 33.33%."),
     ],
 )
 def test_a_model_is_better_only_where_chance_does_not_explain_it(
@@ -171,7 +171,7 @@ def test_evaluate_prints_classes_baselines_and_what_the_model_is_not_better_than
     assert run(["evaluate", *flags]) == 0
     shown = capsys.readouterr().out
     assert "Best matching label" not in shown
-    for cell in ("most often mistaken for", "this model", "always the largest class, row_0", "balanced accuracy"):
+    for cell in ("most often mistaken for", "this model", "always the largest class (row_0)", "balanced accuracy"):
         assert cell in shown
     expected = "logistic regression" if variant == "semi_supervised" else "k-means"
     assert f"{expected} on the pixels" in shown

@@ -99,7 +99,7 @@ def score_baselines(model: TrainedModel, data: DataDirectory, scored: Scored) ->
     """
     largest = int(np.bincount(scored.images.labels).argmax())
     found = Baselines()
-    title = f"always the largest class, {model.description.class_names[largest]}"
+    title = f"always the largest class ({model.description.class_names[largest]})"
     constant = np.full(len(scored.images), largest)
     found.scored.append(_compared("largest_class", title, "", constant, scored, model))
     if model.architecture.backbone is not None and scored.images.embeddings is None:
