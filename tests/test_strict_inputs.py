@@ -277,7 +277,7 @@ def test_pixels_of_0_and_1_are_a_warning_of_the_server(server: ModuleType, expor
         assert "warnings" not in client.post("/predict", json={"images": [IMAGES[0].tolist()]}).json()
         said = client.post("/predict", json={"images": [IMAGES.tolist()[0], OF_TYPE["float 0-1"].tolist()[1]]}).json()
         expected = "expected lists of whole numbers from 0 to 255, of shape [3, 8, 6]"
-        assert said["predictions"][1] == {"error": f"images[1]: found float64; {expected}"}
+        assert said["predictions"][1] == {"error": f"found float64; {expected}"}
 
 
 class Lines(Silent):
