@@ -98,9 +98,8 @@ def run(arguments: list[str], program: str = PROGRAM, *, debug: bool = False) ->
 
 def _command(arguments: list[str], program: str) -> int:
     """Run a command; return its exit status."""
-    if program == PROGRAM and arguments[:1] == [
-        "predict"
-    ]:  # without Typer, which takes as long to import as ONNX Runtime (decision 9)
+    # `predict` runs without Typer, which takes as long to import as ONNX Runtime (decision 9).
+    if program == PROGRAM and arguments[:1] == ["predict"]:
         from aae_toolkit.cli.predict import predict
 
         predict(arguments[1:])

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from aae_toolkit.cli.options import device_option
 from aae_toolkit.data.preparation import Fit, Invert
 from aae_toolkit.data.sources import SourceName
 
@@ -122,13 +123,4 @@ ViewsOption = Annotated[
         help="Augmented copies of each training image to embed; default: from 8 for few images to 2 for many.",
     ),
 ]
-BackboneDeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        rich_help_panel=_WITH_BACKBONE,
-        help="Device that runs the backbone: auto (a GPU if there is one), cpu, cuda or cuda:N.",
-        autocompletion=lambda: ["auto", "cpu", "cuda"],
-    ),
-]
+BackboneDeviceOption = Annotated[str, device_option("Device that runs the backbone", section=_WITH_BACKBONE)]

@@ -16,8 +16,6 @@ from aae_toolkit.text import shown
 if TYPE_CHECKING:
     from aae_toolkit.models.description import ModelDescription
 
-_PICTURE = Path("visualization", "modes_and_samples_from_each_label.png")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -74,10 +72,12 @@ def _table(before: ModelDescription, after: ModelDescription, progress: ConsoleP
 
 
 def _show_where_to_look(model_dir: Path, progress: ConsoleProgress) -> None:
-    picture = model_dir / _PICTURE
+    from aae_toolkit.visualization.pictures import DIRECTORY, MODES
+
+    picture = model_dir / DIRECTORY / MODES
     if picture.exists():
         progress.say(f"{picture} shows images of each category")
     else:
         draw = command("aae", "visualize", "--model", model_dir, "--data", "DATA")
-        progress.say(f"{draw} draws {_PICTURE.name}, which shows images of each category")
+        progress.say(f"{draw} draws {MODES}, which shows images of each category")
     progress.say(f"then name them: {command('aae', 'name-categories', '--model', model_dir)} NAME=CATEGORY ...")

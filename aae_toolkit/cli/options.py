@@ -43,24 +43,30 @@ TrustOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also print all settings.")]
-DeviceOption = Annotated[
-    str,
-    typer.Option(
+
+
+def device_option(what: str, *values: str, further: str = "", section: str | None = None) -> Any:
+    """Return the option --device.
+
+    Args:
+        what: what runs there, which begins the help.
+        values: values to complete, in order; without any, `auto` and those of a machine.
+        further: end of the help.
+        section: section of the help; None is the usual one.
+    """
+    values = values or ("auto", "cpu", "cuda")
+    first = "auto (a GPU if there is one), " if "auto" in values else ""
+    return typer.Option(
         "--device",
         metavar="DEVICE",
-        help="Device to run on: auto (a GPU if there is one), cpu, cuda or cuda:N.",
-        autocompletion=lambda: ["auto", "cpu", "cuda"],
-    ),
-]
-RunDeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        help="Device to run on: cpu, cuda or cuda:N.",
-        autocompletion=lambda: ["cpu", "cuda"],
-    ),
-]
+        rich_help_panel=section,
+        help=f"{what}: {first}cpu, cuda or cuda:N{further}.",
+        autocompletion=lambda: list(values),
+    )
+
+
+DeviceOption = Annotated[str, device_option("Device to run on")]
+RunDeviceOption = Annotated[str, device_option("Device to run on", "cpu", "cuda")]
 
 
 class ConsoleProgress:
@@ -100,8 +106,8 @@ class ConsoleProgress:
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*shown, TextColumn("{task.fields[left]}"), console=self.console, transient=True) as bar:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[left]}"), console=self.console, transient=True) as bar:
             task = bar.add_task(description, total=total, completed=done, left=self._estimate)
             for item in items:
                 yield item

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from aae_toolkit.cli.training_options import TrainingOptions
-from aae_toolkit.config import VARIANTS, Variant, VariantConfig, load_config, with_flags
+from aae_toolkit.config import CONFIG_FILE, VARIANTS, Variant, VariantConfig, load_config, with_flags
 from aae_toolkit.config.auto import AUTO
 from aae_toolkit.errors import AaeError, UsageError
 from aae_toolkit.files import require_own, write_json
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from aae_toolkit.training.observer import Epoch
 
 FILE_NAME = "run.json"
-CONFIG_FILE = "config.yml"
 _EXTENDING = {"n_epochs": "--n-epochs", "keep": "--keep"}  # settings that may change, and the flags that change them
 
 

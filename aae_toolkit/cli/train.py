@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from aae_toolkit.cli.options import QuietOption, VerboseOption, configuration_names, is_seed_command
+from aae_toolkit.cli.options import QuietOption, VerboseOption, configuration_names, device_option, is_seed_command
 from aae_toolkit.cli.parsing import resumed_directory
 from aae_toolkit.cli.resuming import variant_of
 from aae_toolkit.cli.training_options import TrainingOptions
@@ -84,15 +84,7 @@ _Deterministic = Annotated[
         help="Give the same weights, bit for bit, in every run on this machine with the same number of threads.",
     ),
 ]
-_Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        help="Device to run on: auto (a GPU if there is one), cpu, cuda or cuda:N; default: auto.",
-        autocompletion=lambda: ["auto", "cpu", "cuda"],
-    ),
-]
+_Device = Annotated[str | None, device_option("Device to run on", further="; default: auto")]
 _Resume = Annotated[
     bool,
     typer.Option(

@@ -95,7 +95,7 @@ def _configuration(data: DataDirectory, options: TrainingOptions, console: Conso
     from aae_toolkit.training.choosing import configuration_for
     from aae_toolkit.training.setup import fit_config_to_data
 
-    resolve_device(options.device or AUTO)  # refused before settings are chosen
+    resolve_device(options.device or "auto")  # refused before settings are chosen
     config = resumed = configuration_of(options)
     source = options.config or AUTO
     if config is None:

@@ -2,6 +2,7 @@
 
 from aae_toolkit.config.consistency import ConsistencyConfig, Likeness
 from aae_toolkit.config.loading import (
+    CONFIG_FILE,
     DEFAULT_CONFIG,
     changed_settings,
     dump_config,
@@ -33,6 +34,7 @@ from aae_toolkit.config.sections import (
 )
 
 __all__ = [
+    "CONFIG_FILE",
     "DEFAULT_CONFIG",
     "VARIANTS",
     "CompileMode",

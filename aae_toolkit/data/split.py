@@ -13,6 +13,11 @@ SplitName = Literal["train_labeled", "train_unlabeled", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train_labeled", "train_unlabeled", "validation", "test")
 
 
+def evenly(n: int, most: int) -> NDArray[np.int64]:
+    """Choose indices below n, at most `most`, evenly spaced."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Split:
     """Images and labels of one split.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_toolkit.data.directory import DataDirectory
-from aae_toolkit.data.split import UNLABELED, Split, SplitName
+from aae_toolkit.data.split import UNLABELED, Split, SplitName, evenly
 from aae_toolkit.evaluation.encoding import load_for
 from aae_toolkit.evaluation.paired import compare_accuracy
 from aae_toolkit.evaluation.tables import Floats, Integers, balanced_accuracy, contingency_table, majority_map
@@ -126,7 +126,7 @@ def _add_regression(found: Baselines, model: TrainedModel, data: DataDirectory, 
         held = "none has a label" if not len(known) else "all have the same label"
         found.left_out.append(f"no logistic regression beside the model: of the training images of {data.path}, {held}")
         return
-    fitted = taught.of(known[_evenly(len(known), _affordable(taught, _REGRESSION_COST / len(classes)))])
+    fitted = taught.of(known[evenly(len(known), _affordable(taught, _REGRESSION_COST / len(classes)))])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is a form of regularization
         method = LogisticRegression(C=_INVERSE_PENALTY).fit(_rows(fitted), fitted.labels)
@@ -146,7 +146,7 @@ def _add_means(found: Baselines, model: TrainedModel, data: DataDirectory, score
     parts = [load_for(model, data, name, mapped=True) for name in ("train_labeled", "train_unlabeled")]
     available = sum(len(part) for part in parts)
     share = min(_affordable(scored.images, _MEANS_COST / n_clusters) / max(available, 1), 1)
-    rows = np.concatenate([_rows(part.of(_evenly(len(part), int(share * len(part))))) for part in parts])
+    rows = np.concatenate([_rows(part.of(evenly(len(part), int(share * len(part))))) for part in parts])
     if not len(naming) or len(rows) < n_clusters:
         why = "no validation image has a label to name clusters by" if not len(naming) else "there are too few images"
         found.left_out.append(f"no k-means beside the model: {why} in {data.path}")
@@ -212,11 +212,6 @@ def _basis(what: str, n: int, available: int) -> str:
 def _affordable(split: Split, cost: float) -> int:
     """Return how many images together have `cost` numbers, at least 1."""
     return max(int(cost // max(math.prod(split.compared.shape[1:]), 1)), 1)
-
-
-def _evenly(n: int, most: int) -> Integers:
-    """Choose at most `most` of `n` images, evenly spaced."""
-    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def _predict(method: Any, split: Split) -> Integers:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aae_toolkit.backbones.description import WEIGHTS_FILE as BACKBONE_FILE
+from aae_toolkit.config import CONFIG_FILE
 from aae_toolkit.data.directory import DataDirectory, DatasetIndex
 from aae_toolkit.data.sources import UNLABELED
 from aae_toolkit.data.split import SplitName
@@ -22,7 +23,7 @@ from aae_toolkit.progress import Progress
 from aae_toolkit.report.evidence import Benchmark, Export, export_of, read_benchmark
 from aae_toolkit.report.examples import Wall, wall_of
 from aae_toolkit.report.gallery import Gallery, collect, picture_names
-from aae_toolkit.report.training import CONFIG_FILE, Training, read_training
+from aae_toolkit.report.training import Training, read_training
 from aae_toolkit.training.metrics import FILE_NAME as METRICS_FILE
 from aae_toolkit.visualization.curves import curves_of
 from aae_toolkit.visualization.pictures import DIRECTORY

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aae_toolkit import __version__
+from aae_toolkit.config import CONFIG_FILE
 from aae_toolkit.html import rendering
 from aae_toolkit.html.rendering import command as line
 from aae_toolkit.machine.environment import describe_environment
@@ -13,7 +14,6 @@ from aae_toolkit.models.classes import listed, unknown_line
 from aae_toolkit.report.contents import Contents, Sources
 from aae_toolkit.report.scores import by_class, confusion, in_words, why_they_differ
 from aae_toolkit.report.summary import about, limits
-from aae_toolkit.report.training import CONFIG_FILE
 from aae_toolkit.visualization.many import MOST
 from aae_toolkit.visualization.names import shorten
 

@@ -58,13 +58,12 @@ def why_they_differ(first: Evaluation, second: Evaluation) -> str | None:
     share = (first.accuracy * first.n + second.accuracy * second.n) / (first.n + second.n)
     error = (share * (1 - share) * (1 / first.n + 1 / second.n)) ** 0.5
     said = f"{first.split} and {second.split} accuracy differ by {100 * abs(apart):.2f} points"
+    said = said[0].upper() + said[1:]
     if abs(apart) <= _TWO_SIDED * error:
-        return (
-            f"{said[0].upper()}{said[1:]}: other images, and within the sampling error of {first.n:,} and {second.n:,}."
-        )
+        return f"{said}: other images, and within the sampling error of {first.n:,} and {second.n:,}."
     named = "categories were named on" if first.variant == "unsupervised" else "settings may have been chosen by"
     return (
-        f"{said[0].upper()}{said[1:]}, more than the sampling error of {first.n:,} and {second.n:,} images: {named} the"
+        f"{said}, more than the sampling error of {first.n:,} and {second.n:,} images: {named} the"
         f" {first.split} images, or the two are of different kinds."
     )
 

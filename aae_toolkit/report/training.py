@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from aae_toolkit.config import Variant, changed_settings, load_config
+from aae_toolkit.config import CONFIG_FILE, Variant, changed_settings, load_config
 from aae_toolkit.training.metrics import FILE_NAME, WARNINGS, Line, read_metrics
-
-CONFIG_FILE = "config.yml"
 
 
 class Setting(NamedTuple):

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_toolkit.data.split import evenly
+
 _ROUNDS = 60  # what still moves then is below 0.2% for rows, and changes few classes for images
 _COMPONENTS = 1000  # most labelled samples that a kernel is taken with
 _KERNEL_C = 10  # inverse strength of the kernel regression's penalty
@@ -97,7 +99,7 @@ def blend(
 
 def taught(n: int) -> NDArray[np.int64]:
     """Choose, of n labelled samples, those that the regression learns from: evenly, at most 65536."""
-    return np.linspace(0, n - 1, min(n, _TAUGHT)).astype(np.int64)
+    return evenly(n, _TAUGHT)
 
 
 def _regression(labeled: Floats, how: Blending, *, balanced: bool) -> Any:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from aae_toolkit.config.auto import Facts
 from aae_toolkit.data.arrays import TrainingData
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.training.neighbors import describe_images, evenly, nearest_neighbors
+from aae_toolkit.data.split import evenly
+from aae_toolkit.training.neighbors import describe_images, nearest_neighbors
 
 _SAMPLE = 8000  # most images that neighbours are sought among
 _AT_ONCE = 500  # images whose pixels are in memory as float32

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.data.split import Split
+from aae_toolkit.data.split import Split, evenly
 from aae_toolkit.evaluation import Floats, Integers
 from aae_toolkit.models.diagnosis import Diagnosis, State
 from aae_toolkit.models.networks import Decoder, scale
@@ -92,7 +92,7 @@ def measure_pictures(decoder: Decoder, validation: Split, y: Floats, z: Floats) 
         `picture_variance_rebuilt`: share of the images' variance that is rebuilt; 1 is perfect, 0 the mean image.
         `style_share`: share of the decoded pictures' variance that comes from z, measured by exchanging styles.
     """
-    chosen = np.linspace(0, len(y) - 1, min(len(y), _PICTURES)).astype(np.int64)
+    chosen = evenly(len(y), _PICTURES)
     if len(chosen) < 2:
         return {}
     device = decoder.out.weight.device

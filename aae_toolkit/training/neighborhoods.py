@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_toolkit.data.split import UNLABELED, Split
+from aae_toolkit.data.split import UNLABELED, Split, evenly
 from aae_toolkit.errors import UsageError
 from aae_toolkit.training.blending import IMAGES, blend, taught
 from aae_toolkit.training.clustering import cluster
@@ -15,7 +15,6 @@ from aae_toolkit.training.neighbors import (
     Search,
     describe_images,
     describe_in_parts,
-    evenly,
     is_thinned,
     nearest_neighbors,
     spread_labels,

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from aae_toolkit.config import Likeness
 from aae_toolkit.data.sources import UNLABELED
+from aae_toolkit.data.split import evenly
 from aae_toolkit.distributed.collectives import gather
 from aae_toolkit.distributed.world import ALONE, World
 from aae_toolkit.models.networks import scale
@@ -134,11 +135,6 @@ class _Candidates:
             distances[self.numbers == torch.from_numpy(own).to(features.device).unsqueeze(1)] = torch.inf
         nearest = distances.topk(n_neighbors, largest=False, sorted=True).indices
         return self.numbers[nearest].cpu().numpy()
-
-
-def evenly(n: int, most: int) -> NDArray[np.int64]:
-    """Choose indices below n, at most `most`, evenly spaced."""
-    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def spread_labels(

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from aae_toolkit.config import VariantConfig, dump_config
+from aae_toolkit.config import CONFIG_FILE, VariantConfig, dump_config
 from aae_toolkit.data.directory import DataDirectory
 from aae_toolkit.data.split import Split
 from aae_toolkit.distributed.collectives import from_main, process_group, wait_for_all
@@ -36,8 +36,6 @@ from aae_toolkit.training.runtime import resolve_runtime
 from aae_toolkit.training.setup import build_batches, fit_config_to_data, initial_state, refuse_occupied
 from aae_toolkit.training.stop import StopRequest
 from aae_toolkit.training.validation import accuracies, encode_validation, trained_model
-
-CONFIG_FILE = "config.yml"
 
 
 def train(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aae_toolkit.config import SemiSupervisedConfig, VariantConfig
 from aae_toolkit.data.arrays import ReplacedSplits, TrainingData
 from aae_toolkit.data.sources import UNLABELED
-from aae_toolkit.data.split import Split, SplitName, join_unlabeled
+from aae_toolkit.data.split import Split, SplitName, evenly, join_unlabeled
 from aae_toolkit.errors import UsageError
 from aae_toolkit.evaluation import Floats, Integers, contingency_table, fit_category_map
 from aae_toolkit.training.naming import learned_map
@@ -111,7 +111,7 @@ def _agreement(config: VariantConfig, data: TrainingData, validation: Split) -> 
     scored, kind = validation, "validation"
     if len(scored) < ENOUGH:
         scored, kind = data.load_inputs("train_unlabeled"), "training"
-    chosen = np.linspace(0, len(scored) - 1, min(len(scored), _MOST_AGREEING)).astype(np.int64)
+    chosen = evenly(len(scored), _MOST_AGREEING)
     held_out, n = scored.of(chosen), len(chosen)
     if n <= _NEIGHBORS:
         raise UsageError(f"{data.path} has {n} {kind} images; tuning needs more than {_NEIGHBORS}")
