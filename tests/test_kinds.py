@@ -179,7 +179,7 @@ def test_a_model_directory_stands_for_its_export(model_dir: Path, export_dir: Pa
     shutil.copytree(export_dir, model / "export")
     assert find_classifier(model) == model / "export" / "classifier.onnx"
     (model / "model.json").write_text((model / "model.json").read_text().replace("row_0", "row_9"))
-    with refused("is of another training than the model; write it again", f"aae export --model {model}"):
+    with refused("is not of the model as it is now; write it again", f"aae export --model {model}"):
         find_classifier(model)
     (model / "export" / "classifier.onnx").unlink()
     with refused(f"holds no classifier.onnx; write it with: aae export --model {model}"):

@@ -53,7 +53,7 @@ def find_classifier(path: Path) -> Path:
         if not (export / _CLASSIFIER).is_file():
             raise AaeError(f"{export} holds no {_CLASSIFIER}; write it with: aae export --model {path}")
         if (export / _DESCRIPTION).read_bytes() != (path / _DESCRIPTION).read_bytes():
-            raise AaeError(f"{export} is of another training than the model; write it again: aae export --model {path}")
+            raise AaeError(f"{export} is not of the model as it is now; write it again: aae export --model {path}")
         return export / _CLASSIFIER
     if is_a(path, "export directory"):
         raise AaeError(f"export directory {path} holds no {_CLASSIFIER}; aae export writes it with --format onnx")
