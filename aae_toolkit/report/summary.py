@@ -83,7 +83,9 @@ def _of_training(contents: Contents) -> list[Limit]:
     diagnosis = contents.description.diagnosis
     if diagnosis is None or diagnosis.is_healthy:
         return []
-    return [Limit(f"{diagnosis.line[0].upper()}{diagnosis.line[1:]}.", diagnosis.concerns_labels)]
+    line = diagnosis.line
+    named = line[0] if line[1] == " " else line[0].upper()  # y and z are names
+    return [Limit(f"{named}{line[1:]}.", diagnosis.concerns_labels)]
 
 
 def _of_scores(contents: Contents) -> list[Limit]:
